@@ -1,0 +1,145 @@
+//! Why an operation is refused. The texts are Nova's, word for word: clients match on them.
+
+use kilonova_clients::ClientError;
+use kilonova_db::DbError;
+use kilonova_rpcapi::RpcError;
+use uuid::Uuid;
+
+/// A refusal or a failure of the internal API.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    /// The request makes no sense, for a reason that has no variant of its own.
+    #[error("{0}")]
+    Invalid(String),
+    /// No such server, or not one of the caller's.
+    #[error("Instance {id} could not be found.")]
+    InstanceNotFound {
+        /// As the caller wrote it.
+        id: String,
+    },
+    /// The server's state does not allow it.
+    #[error("Cannot '{action}' instance {uuid} while it is in {attr} {state}")]
+    InstanceInvalidState {
+        /// The server.
+        uuid: Uuid,
+        /// What was wanted.
+        action: &'static str,
+        /// `vm_state` or `task_state`.
+        attr: &'static str,
+        /// Its value.
+        state: String,
+    },
+    /// The server never ran.
+    #[error("Instance {uuid} is in an invalid state for '{action}'")]
+    InstanceNeverLaunched {
+        /// The server.
+        uuid: Uuid,
+        /// What was wanted.
+        action: &'static str,
+    },
+    /// The server is locked and the caller no admin.
+    #[error("Instance {uuid} is locked")]
+    InstanceIsLocked {
+        /// The server.
+        uuid: Uuid,
+    },
+    /// The server is on no host.
+    #[error("Instance {uuid} is not ready")]
+    InstanceNotReady {
+        /// The server.
+        uuid: Uuid,
+    },
+    /// More servers, vCPUs or memory than the project may use.
+    #[error("Quota exceeded for {overs}: Requested {requested}, but already used {used} of {allowed} {overs}")]
+    TooManyInstances {
+        /// `instances`, `cores`, `ram`, with commas between.
+        overs: String,
+        /// How much of each.
+        requested: String,
+        /// How much of each was used before.
+        used: String,
+        /// How much of each may be used.
+        allowed: String,
+    },
+    /// More metadata than a server may have.
+    #[error("Maximum number of metadata items exceeds {allowed}")]
+    MetadataLimitExceeded {
+        /// How many it may have.
+        allowed: i64,
+    },
+    /// That metadata item is not there.
+    #[error("Metadata item was not found")]
+    MetadataItemNotFound,
+    /// That tag is not there.
+    #[error("Instance {uuid} has no tag '{tag}'")]
+    TagNotFound {
+        /// The server.
+        uuid: Uuid,
+        /// The tag.
+        tag: String,
+    },
+    /// More injected files than allowed.
+    #[error("Personality file limit exceeded")]
+    OnsetFileLimitExceeded,
+    /// A path of an injected file is too long.
+    #[error("Personality file path exceeds maximum {allowed}")]
+    OnsetFilePathLimitExceeded {
+        /// Characters.
+        allowed: i64,
+    },
+    /// An injected file is too large.
+    #[error("Personality file content exceeds maximum {allowed}")]
+    OnsetFileContentLimitExceeded {
+        /// Bytes.
+        allowed: i64,
+    },
+    /// Only admins attach servers to a network that leads outside.
+    #[error("It is not allowed to create an interface on external network {network}")]
+    ExternalNetworkAttachForbidden {
+        /// The network.
+        network: Uuid,
+    },
+    /// A flavor without a disk and an image to put on it.
+    #[error("Only volume-backed servers are allowed for flavors with zero disk.")]
+    BootFromVolumeRequiredForZeroDiskFlavor,
+    /// No network was named and there are several.
+    #[error("More than one possible network found. Specify network ID(s) to select which one(s) to connect to.")]
+    NetworkAmbiguous,
+    /// The port belongs to another server.
+    #[error("Port {port} is still in use.")]
+    PortInUse {
+        /// The port.
+        port: Uuid,
+    },
+    /// Several security groups have the name.
+    #[error("No Unique Match Found.")]
+    NoUniqueMatch,
+    /// The driver shows no console.
+    #[error("The requested functionality is not supported.")]
+    ConsoleUnsupported,
+    /// The database failed, or did not find.
+    #[error(transparent)]
+    Db(DbError),
+    /// Another service failed, or refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Another host failed, or refused.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+}
+
+impl ComputeError {
+    /// Shorthand for [`ComputeError::Invalid`].
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid(message.into())
+    }
+}
+
+impl From<DbError> for ComputeError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::NotFound { resource: "instance", id } => Self::InstanceNotFound { id },
+            other => Self::Db(other),
+        }
+    }
+}

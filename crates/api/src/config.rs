@@ -1,0 +1,96 @@
+//! The options of the API, with Nova's names and defaults.
+
+use kilonova_core::{Config, ConfigError};
+
+/// `[quota]`: what a project may use unless something else was set for it; below 0 is without limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaDefaults {
+    /// Servers.
+    pub instances: i64,
+    /// vCPUs.
+    pub cores: i64,
+    /// MiB.
+    pub ram: i64,
+    /// Metadata of one server.
+    pub metadata_items: i64,
+    /// Files injected into one server.
+    pub injected_files: i64,
+    /// Bytes of one injected file.
+    pub injected_file_content_bytes: i64,
+    /// Characters of the path of one injected file.
+    pub injected_file_path_length: i64,
+    /// Key pairs of one user.
+    pub key_pairs: i64,
+    /// Server groups.
+    pub server_groups: i64,
+    /// Servers of one server group.
+    pub server_group_members: i64,
+}
+
+/// What the API reads of `nova.conf`.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// `[DEFAULT] host`: this host's name; whose workflow leases a restart frees.
+    pub host: String,
+    /// `[api] max_limit`: the longest list, and the default length of one.
+    pub max_limit: u64,
+    /// `[api] compute_link_prefix`: scheme and authority of links, for an API behind a proxy.
+    pub compute_link_prefix: Option<String>,
+    /// `[api] enable_instance_password`: whether the create response shows `adminPass`.
+    pub enable_instance_password: bool,
+    /// `[DEFAULT] password_length`
+    pub password_length: usize,
+    /// `[DEFAULT] default_availability_zone`: the zone of compute hosts in none.
+    pub default_availability_zone: String,
+    /// `[DEFAULT] internal_service_availability_zone`
+    pub internal_service_availability_zone: String,
+    /// `[DEFAULT] default_schedule_zone`: the zone of servers that ask for none.
+    pub default_schedule_zone: Option<String>,
+    /// `[DEFAULT] service_down_time`, seconds.
+    pub service_down_time_s: i64,
+    /// `[keystone_authtoken] www_authenticate_uri`: where a client without a token is sent.
+    pub www_authenticate_uri: Option<String>,
+    /// `[quota]`
+    pub quota: QuotaDefaults,
+}
+
+impl ApiConfig {
+    /// Reads the options.
+    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
+        let default = |name: &str, value: &str| config.get("DEFAULT", name).unwrap_or_else(|| value.to_owned());
+        Ok(Self {
+            host: config.get("DEFAULT", "host").unwrap_or_else(hostname),
+            max_limit: config.parse("api", "max_limit", 1000)?,
+            compute_link_prefix: config.get("api", "compute_link_prefix"),
+            enable_instance_password: config.flag("api", "enable_instance_password", true)?,
+            password_length: config.parse("DEFAULT", "password_length", 12)?,
+            default_availability_zone: default("default_availability_zone", "nova"),
+            internal_service_availability_zone: default("internal_service_availability_zone", "internal"),
+            default_schedule_zone: config.get("DEFAULT", "default_schedule_zone"),
+            service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
+            www_authenticate_uri: config.get("keystone_authtoken", "www_authenticate_uri"),
+            quota: quota(config)?,
+        })
+    }
+}
+
+fn quota(config: &Config) -> Result<QuotaDefaults, ConfigError> {
+    let limit = |name: &str, default: i64| config.parse("quota", name, default);
+    Ok(QuotaDefaults {
+        instances: limit("instances", 10)?,
+        cores: limit("cores", 20)?,
+        ram: limit("ram", 51_200)?,
+        metadata_items: limit("metadata_items", 128)?,
+        injected_files: limit("injected_files", 5)?,
+        injected_file_content_bytes: limit("injected_file_content_bytes", 10_240)?,
+        injected_file_path_length: limit("injected_file_path_length", 255)?,
+        key_pairs: limit("key_pairs", 100)?,
+        server_groups: limit("server_groups", 10)?,
+        server_group_members: limit("server_group_members", 10)?,
+    })
+}
+
+fn hostname() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    kernel.map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}

@@ -1,0 +1,17 @@
+//! Nova's policy rules and their defaults, one file per resource.
+
+mod base;
+mod servers;
+
+/// Every rule: its name, and its check.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [base::RULES, servers::RULES].into_iter().flatten().copied()
+}
+
+/// The checks that most rules are.
+pub(crate) mod checks {
+    pub(crate) const ADMIN: &str = "rule:context_is_admin";
+    pub(crate) const MEMBER_OR_ADMIN: &str = "rule:project_member_or_admin";
+    pub(crate) const READER_OR_ADMIN: &str = "rule:project_reader_or_admin";
+    pub(crate) const ANY: &str = "@";
+}

@@ -1,0 +1,22 @@
+//! The schemas of request bodies and query strings, as data: one file per resource, one function per schema.
+
+pub(crate) mod parameter_types;
+pub(crate) mod server_metadata;
+pub(crate) mod servers;
+
+use serde_json::{Value, json};
+
+/// An object with exactly these properties.
+pub(crate) fn object(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// A query string that is not looked at.
+pub(crate) fn any_query() -> Value {
+    json!({"type": "object", "properties": {}, "additionalProperties": true})
+}
+
+/// The body of an action whose value does not matter: `{"os-start": null}`.
+pub(crate) fn bare_action(name: &str) -> Value {
+    object(json!({name: {}}), &[name])
+}

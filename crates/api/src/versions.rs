@@ -1,0 +1,24 @@
+//! The microversions that this API speaks, and the ones at which something changes here.
+
+use kilonova_core::Microversion;
+
+/// The oldest microversion, and the one of a request that names none.
+pub const MIN_VERSION: Microversion = Microversion::new(2, 1);
+/// The newest microversion: every change up to it is honoured by every route that exists.
+pub const MAX_VERSION: Microversion = Microversion::new(2, 96);
+/// The schema range of the legacy `/v2` API, which has no microversions.
+pub(crate) const LEGACY: Microversion = Microversion::new(2, 0);
+
+macro_rules! minors {
+    ($( $name:ident = $minor:literal ),* $(,)?) => {
+        $( pub(crate) const $name: Microversion = Microversion::new(2, $minor); )*
+    };
+}
+
+minors! {
+    V2_3 = 3, V2_5 = 5, V2_9 = 9, V2_16 = 16, V2_18 = 18, V2_19 = 19, V2_21 = 21, V2_25 = 25, V2_26 = 26, V2_31 = 31,
+    V2_32 = 32, V2_33 = 33, V2_36 = 36, V2_37 = 37, V2_38 = 38, V2_41 = 41, V2_42 = 42, V2_47 = 47, V2_51 = 51,
+    V2_52 = 52, V2_56 = 56, V2_57 = 57, V2_58 = 58, V2_62 = 62, V2_63 = 63, V2_65 = 65, V2_66 = 66, V2_67 = 67,
+    V2_71 = 71, V2_72 = 72, V2_73 = 73, V2_74 = 74, V2_75 = 75, V2_83 = 83, V2_84 = 84, V2_89 = 89, V2_90 = 90,
+    V2_93 = 93, V2_94 = 94, V2_96 = 96,
+}

@@ -1,0 +1,4 @@
+//! What resources look like in a microversion. Each view is a struct with borrowed strings, written straight to bytes.
+
+pub(crate) mod links;
+pub(crate) mod versions;

@@ -1,0 +1,73 @@
+//! Image (Glance): disk images and their properties.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use kilonova_core::RequestContext;
+use uuid::Uuid;
+
+use crate::ClientError;
+
+/// An image without its bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// `queued`, `saving`, `active`, `deactivated`, `deleted`, …
+    pub status: String,
+    /// `public`, `private`, `shared`, `community`.
+    pub visibility: String,
+    /// Cannot be deleted.
+    pub is_protected: bool,
+    /// Not shown in lists by default.
+    pub is_hidden: bool,
+    /// MD5 in hex, once there are bytes.
+    pub checksum: Option<String>,
+    /// `sha512`.
+    pub os_hash_algo: Option<String>,
+    /// That hash in hex.
+    pub os_hash_value: Option<String>,
+    /// Project id.
+    pub owner: Option<String>,
+    /// Bytes as stored.
+    pub size: Option<i64>,
+    /// Bytes of the disk that a guest sees.
+    pub virtual_size: Option<i64>,
+    /// `bare`, …
+    pub container_format: Option<String>,
+    /// `raw`, `qcow2`, …
+    pub disk_format: Option<String>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was changed.
+    pub updated_at: DateTime<Utc>,
+    /// GiB.
+    pub min_disk: i64,
+    /// MiB.
+    pub min_ram: i64,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Everything else: `hw_*`, `os_*`, the user's own.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Where the bytes of an image are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageData {
+    /// A file on this host that may be read but not changed.
+    File(PathBuf),
+}
+
+/// What compute asks of the image service.
+#[async_trait]
+pub trait ImageService: Send + Sync + 'static {
+    /// An image that the caller may see.
+    async fn show(&self, context: &RequestContext, image_id: Uuid) -> Result<Image, ClientError>;
+
+    /// Its bytes. [`ClientError::NotFound`] also for an image that has none yet.
+    async fn download(&self, context: &RequestContext, image_id: Uuid) -> Result<ImageData, ClientError>;
+}

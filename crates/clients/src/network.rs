@@ -1,0 +1,104 @@
+//! Network (Neutron): networks, ports, addresses, security groups.
+
+use async_trait::async_trait;
+use kilonova_core::RequestContext;
+use kilonova_objects::network_model::Vif;
+use uuid::Uuid;
+
+use crate::ClientError;
+
+/// A network that a server may be attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Its project.
+    pub project_id: String,
+    /// Usable by every project.
+    pub is_shared: bool,
+    /// Leads outside; only admins attach servers to it directly.
+    pub is_external: bool,
+    /// Its subnets.
+    pub subnet_ids: Vec<Uuid>,
+    /// False: ports on it have no security groups.
+    pub port_security_enabled: bool,
+}
+
+/// A port, as far as compute looks at one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its id.
+    pub id: Uuid,
+    /// Its network.
+    pub network_id: Uuid,
+    /// Its project.
+    pub project_id: String,
+    /// MAC address.
+    pub mac_address: String,
+    /// The server that has it, or the empty string.
+    pub device_id: String,
+    /// Its fixed addresses.
+    pub fixed_ips: Vec<String>,
+}
+
+/// A security group, as far as compute looks at one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroup {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Its project.
+    pub project_id: String,
+}
+
+/// A port to be made, or taken, for a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortRequest {
+    /// The network; may be absent when `port_id` is there.
+    pub network_id: Option<Uuid>,
+    /// An existing port to use.
+    pub port_id: Option<Uuid>,
+    /// The wanted fixed address.
+    pub fixed_ip: Option<String>,
+    /// Ids of the security groups of a port that is made.
+    pub security_group_ids: Vec<Uuid>,
+}
+
+/// What compute asks of the network service.
+#[async_trait]
+pub trait NetworkService: Send + Sync + 'static {
+    /// The networks that the caller's project can attach servers to: its own and the shared ones.
+    async fn available_networks(&self, context: &RequestContext) -> Result<Vec<Network>, ClientError>;
+
+    /// A port that the caller may use.
+    async fn show_port(&self, context: &RequestContext, port_id: Uuid) -> Result<Port, ClientError>;
+
+    /// The security groups of a project; its `default` group is made if it was not there.
+    async fn security_groups(
+        &self,
+        context: &RequestContext,
+        project_id: &str,
+    ) -> Result<Vec<SecurityGroup>, ClientError>;
+
+    /// Makes, or takes, the ports of a server on a host and returns its interfaces in the order of the requests.
+    ///
+    /// All or nothing: on an error what was made is deleted and what was taken is released. Idempotent per server:
+    /// a port that this server got for the same network in an earlier, interrupted try is used again.
+    async fn allocate_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        project_id: &str,
+        host: &str,
+        requests: &[PortRequest],
+    ) -> Result<Vec<Vif>, ClientError>;
+
+    /// Deletes the ports that were made for a server and releases the ones that it was given. Nothing there is success.
+    async fn deallocate_for_instance(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError>;
+
+    /// Every server that has ports, for the reconciler.
+    async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError>;
+}

@@ -1,0 +1,139 @@
+//! The manager: what is done on this host, one operation per file. It decides; the driver does.
+
+mod build;
+mod console;
+mod events;
+mod init_host;
+mod power;
+mod sync_power_states;
+mod terminate;
+
+use std::sync::Arc;
+
+use kilonova_clients::Clients;
+use kilonova_core::RequestContext;
+use kilonova_objects::{Instance, InstanceFault, Tracked};
+use kilonova_rpcapi::{ConductorApi, RpcError};
+use kilonova_virt::{Driver, DriverError};
+use tokio::sync::Semaphore;
+
+use crate::ComputeConfig;
+use crate::locks::InstanceLocks;
+use crate::resource_tracker::ResourceTracker;
+
+/// The manager of one host. Shared by the tasks of all messages.
+pub struct Manager {
+    config: ComputeConfig,
+    conductor: ConductorApi,
+    clients: Clients,
+    driver: Arc<dyn Driver>,
+    tracker: ResourceTracker,
+    locks: InstanceLocks,
+    builds: Semaphore,
+}
+
+/// Why an operation did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// The hypervisor or the host.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// Another service of the cloud.
+    #[error(transparent)]
+    Client(#[from] kilonova_clients::ClientError),
+    /// The conductor refused, or does not answer.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The request makes no sense on this host.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl ManagerError {
+    /// The instance is being deleted, or is gone: what is being done to it ends without a fault.
+    fn is_deletion(&self) -> bool {
+        matches!(self, Self::Rpc(error)
+            if error.is("UnexpectedDeletingTaskStateError") || error.is("InstanceNotFound"))
+    }
+
+    /// Somebody else does something to the instance now: theirs counts.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Rpc(error)
+            if error.is("UnexpectedTaskStateError") || error.is("InstanceUpdateConflict"))
+    }
+}
+
+impl Manager {
+    /// A manager that was not started: see [`crate::ComputeService`].
+    pub fn new(config: ComputeConfig, conductor: ConductorApi, clients: Clients, driver: Arc<dyn Driver>) -> Self {
+        Self {
+            tracker: ResourceTracker::new(&config, conductor.clone(), clients.placement.clone(), driver.clone()),
+            builds: Semaphore::new(config.max_concurrent_builds.max(1)),
+            locks: InstanceLocks::default(),
+            config,
+            conductor,
+            clients,
+            driver,
+        }
+    }
+
+    /// The name of this host.
+    pub fn host(&self) -> &str {
+        &self.config.host
+    }
+
+    pub(crate) fn config(&self) -> &ComputeConfig {
+        &self.config
+    }
+
+    pub(crate) fn conductor(&self) -> &ConductorApi {
+        &self.conductor
+    }
+
+    pub(crate) fn tracker(&self) -> &ResourceTracker {
+        &self.tracker
+    }
+
+    /// Keeps why an operation failed, for the user (`message`) and the operator (`details`).
+    async fn record_fault(&self, context: &RequestContext, instance: &Instance, error: &ManagerError) {
+        let fault = InstanceFault {
+            instance_uuid: instance.uuid,
+            code: fault_code(error),
+            message: Some(error.to_string()),
+            details: Some(details(error)),
+            host: Some(self.config.host.clone()),
+            ..InstanceFault::default()
+        };
+        if let Err(error) = self.conductor.fault_create(context, &fault).await {
+            tracing::error!(instance = %instance.uuid, %error, "a fault could not be recorded");
+        }
+    }
+
+    /// What the hypervisor says now; no state where there is no guest.
+    async fn power_state(&self, instance: &Tracked<Instance>) -> kilonova_objects::PowerState {
+        match self.driver.guest_info(instance.uuid).await {
+            Ok(info) => info.power_state,
+            Err(_) => kilonova_objects::PowerState::NoState,
+        }
+    }
+}
+
+fn fault_code(error: &ManagerError) -> i64 {
+    match error {
+        ManagerError::Driver(DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. }) => 400,
+        ManagerError::Driver(DriverError::InstanceNotFound(_)) => 404,
+        _ => 500,
+    }
+}
+
+/// An error with everything below it, for the log and for an operator's eyes.
+fn details(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,344 @@
+//! `build_and_run_instance`.
+//!
+//! ```text
+//!   scheduling ──claim──> networking ──ports, disk──> spawning ──driver──> ACTIVE
+//!        │                    │                          │
+//!        └────────────────────┴──── an error ────────────┘
+//!                                      │ what was made is undone, last first
+//!                     ┌────────────────┴───────────────┐
+//!            another host may do it             nobody could do it,
+//!         build_instances to the conductor      or no host is left: ERROR with a fault
+//! ```
+//!
+//! The message may come twice, or again after a crash: the first save lets only an instance through that is still
+//! being built, and ports and guest are taken over where an interrupted try left them.
+
+use std::collections::BTreeMap;
+
+use kilonova_clients::image::ImageData;
+use kilonova_clients::network::PortRequest;
+use kilonova_core::RequestContext;
+use kilonova_core::time::utcnow;
+use kilonova_objects::{
+    Instance, InstanceInfoCache, NETWORK_ID_AUTO, NETWORK_ID_NONE, NetworkInfo, TaskState, Tracked, VmState,
+};
+use kilonova_rpcapi::compute::BuildAndRunInstance;
+use kilonova_rpcapi::conductor::BuildInstances;
+use kilonova_rpcapi::objects::Expected;
+use kilonova_virt::{DiskImage, DriverError, Injected, Spawn};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Manager, ManagerError};
+
+/// The tasks of a build, in order: a build that was interrupted is found in any of them.
+const BUILD_TASKS: [Option<TaskState>; 5] = [
+    Some(TaskState::Scheduling),
+    None,
+    Some(TaskState::Networking),
+    Some(TaskState::BlockDeviceMapping),
+    Some(TaskState::Spawning),
+];
+
+impl Manager {
+    /// Builds an instance and starts it.
+    pub async fn build_and_run_instance(
+        &self,
+        context: &RequestContext,
+        build: BuildAndRunInstance,
+    ) -> Result<(), ManagerError> {
+        let _slot = self.builds.acquire().await.map_err(|_| ManagerError::Invalid("shutting down".to_owned()))?;
+        let _lock = self.locks.lock(build.instance.uuid).await;
+        let mut instance = Tracked::new(build.instance.clone());
+        let uuid = instance.uuid;
+        let event = "compute__do_build_and_run_instance";
+        let result = self.with_event(context, uuid, event, self.build(context, &mut instance, &build)).await;
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_deletion() => {
+                tracing::info!(instance = %uuid, "deleted while it was built");
+                self.undo(context, uuid).await;
+                Ok(())
+            }
+            Err(error) if error.is_conflict() => {
+                tracing::info!(instance = %uuid, %error, "not, or no longer, to be built here");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(instance = %uuid, error = %super::details(&error), "the build failed");
+                self.undo(context, uuid).await;
+                self.give_back(context, instance, build, error).await
+            }
+        }
+    }
+
+    async fn build(
+        &self,
+        context: &RequestContext,
+        instance: &mut Tracked<Instance>,
+        build: &BuildAndRunInstance,
+    ) -> Result<(), ManagerError> {
+        self.claim(context, instance, build).await?;
+        let (network_info, disk) = tokio::try_join!(
+            self.allocate_network(context, instance, build),
+            self.disk_image(context, build),
+        )?;
+        let has_config_drive = self.wants_config_drive(instance);
+        self.prepare_spawn(context, instance, &network_info, has_config_drive).await?;
+        let metadata = {
+            let spawn = Spawn {
+                instance,
+                image: disk,
+                image_properties: image_properties(&build.image),
+                network_info: &network_info,
+                injected: injected(build)?,
+                has_config_drive,
+            };
+            self.driver.spawn(spawn).await?
+        };
+        self.finish(context, instance, metadata).await
+    }
+
+    /// The instance belongs to this host from here on.
+    async fn claim(
+        &self,
+        context: &RequestContext,
+        instance: &mut Tracked<Instance>,
+        build: &BuildAndRunInstance,
+    ) -> Result<(), ManagerError> {
+        let node = self.tracker.node().await.ok_or_else(|| ManagerError::Invalid("the host is not ready".to_owned()))?;
+        instance.host = Some(self.config.host.clone());
+        instance.node = build.node.clone().or(node.hypervisor_hostname);
+        instance.compute_id = Some(node.id);
+        instance.launched_on = Some(self.config.host.clone());
+        instance.availability_zone.get_or_insert_with(|| self.config.availability_zone.clone());
+        instance.task_state = Some(TaskState::Networking);
+        let expected = Expected { task_states: Some(&BUILD_TASKS), vm_states: Some(&[VmState::Building]) };
+        Ok(self.conductor.instance_save(context, instance, expected).await?)
+    }
+
+    async fn allocate_network(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        build: &BuildAndRunInstance,
+    ) -> Result<NetworkInfo, ManagerError> {
+        let requests = self.port_requests(context, instance, build).await?;
+        if requests.is_empty() {
+            return Ok(NetworkInfo::default());
+        }
+        let (uuid, project_id) = (instance.uuid, instance.project_id());
+        let network = &self.clients.network;
+        let vifs = network.allocate_for_instance(context, uuid, project_id, &self.config.host, &requests).await?;
+        Ok(NetworkInfo(vifs))
+    }
+
+    async fn port_requests(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        build: &BuildAndRunInstance,
+    ) -> Result<Vec<PortRequest>, ManagerError> {
+        let asked = build.requested_networks.as_ref().map_or(&[][..], |list| list.objects.as_slice());
+        if asked.iter().any(|request| request.network_id.as_deref() == Some(NETWORK_ID_NONE)) {
+            return Ok(Vec::new());
+        }
+        let security_group_ids = self.security_group_ids(context, instance, &build.security_groups).await?;
+        let is_auto = asked.iter().any(|request| request.network_id.as_deref() == Some(NETWORK_ID_AUTO));
+        if asked.is_empty() || is_auto {
+            let networks = self.clients.network.available_networks(context).await?;
+            let usable = networks.into_iter().filter(|network| !network.is_external && !network.subnet_ids.is_empty());
+            let first = usable.take(1).map(|network| PortRequest {
+                network_id: Some(network.id),
+                security_group_ids: security_group_ids.clone(),
+                ..PortRequest::default()
+            });
+            return Ok(first.collect());
+        }
+        asked
+            .iter()
+            .map(|request| {
+                Ok(PortRequest {
+                    network_id: request.network_id.as_deref().map(parse_uuid).transpose()?,
+                    port_id: request.port_id,
+                    fixed_ip: request.address.clone(),
+                    security_group_ids: security_group_ids.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// The groups of a request come by name or by id.
+    async fn security_group_ids(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        wanted: &[String],
+    ) -> Result<Vec<Uuid>, ManagerError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let groups = self.clients.network.security_groups(context, instance.project_id()).await?;
+        wanted
+            .iter()
+            .map(|wanted| {
+                let found = groups.iter().find(|group| group.name == *wanted || group.id.to_string() == *wanted);
+                found.map(|group| group.id).ok_or_else(|| {
+                    ManagerError::Invalid(format!(
+                        "Security group {wanted} not found for project {}.",
+                        instance.project_id()
+                    ))
+                })
+            })
+            .collect()
+    }
+
+    async fn disk_image(
+        &self,
+        context: &RequestContext,
+        build: &BuildAndRunInstance,
+    ) -> Result<Option<DiskImage>, ManagerError> {
+        let Some(id) = build.image.get("id").and_then(Value::as_str) else { return Ok(None) };
+        let image_id = parse_uuid(id)?;
+        let image = self.clients.image.show(context, image_id).await?;
+        let ImageData::File(path) = self.clients.image.download(context, image_id).await?;
+        Ok(Some(DiskImage {
+            image_id,
+            path,
+            disk_format: image.disk_format.unwrap_or_else(|| "raw".to_owned()),
+            cache_key: image.checksum.unwrap_or_else(|| image_id.simple().to_string()),
+        }))
+    }
+
+    fn wants_config_drive(&self, instance: &Instance) -> bool {
+        let asked = instance.config_drive.as_deref().is_some_and(|asked| asked.eq_ignore_ascii_case("true"));
+        asked || self.config.force_config_drive || self.driver.requires_config_drive()
+    }
+
+    async fn prepare_spawn(
+        &self,
+        context: &RequestContext,
+        instance: &mut Tracked<Instance>,
+        network_info: &NetworkInfo,
+        has_config_drive: bool,
+    ) -> Result<(), ManagerError> {
+        instance.info_cache = Some(InstanceInfoCache::new(instance.uuid, network_info));
+        if has_config_drive {
+            instance.config_drive = Some("True".to_owned());
+        }
+        instance.task_state = Some(TaskState::Spawning);
+        let expected = Expected::tasks(&[Some(TaskState::Networking)]);
+        Ok(self.conductor.instance_save(context, instance, expected).await?)
+    }
+
+    async fn finish(
+        &self,
+        context: &RequestContext,
+        instance: &mut Tracked<Instance>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<(), ManagerError> {
+        instance.metadata.extend(metadata);
+        instance.power_state = self.power_state(instance).await;
+        instance.vm_state = VmState::Active;
+        instance.task_state = None;
+        instance.launched_at = Some(utcnow());
+        let expected = Expected::tasks(&[Some(TaskState::Spawning)]);
+        self.conductor.instance_save(context, instance, expected).await?;
+        tracing::info!(instance = %instance.uuid, "instance is active");
+        Ok(())
+    }
+
+    /// Nothing of an unfinished build stays on this host. What cannot be undone now is found by the reconciler.
+    async fn undo(&self, context: &RequestContext, instance_uuid: Uuid) {
+        if let Err(error) = self.driver.destroy(instance_uuid).await {
+            tracing::error!(instance = %instance_uuid, %error, "the guest of a failed build could not be removed");
+        }
+        if let Err(error) = self.clients.network.deallocate_for_instance(context, instance_uuid).await {
+            tracing::error!(instance = %instance_uuid, %error, "the ports of a failed build could not be released");
+        }
+        if let Err(error) = self.clients.placement.delete_allocations(context, instance_uuid).await {
+            tracing::error!(instance = %instance_uuid, %error, "the allocations of a failed build could not be released");
+        }
+    }
+
+    /// Another host may try, if the failure was this host's own and there is one; else the instance is in error.
+    async fn give_back(
+        &self,
+        context: &RequestContext,
+        mut instance: Tracked<Instance>,
+        build: BuildAndRunInstance,
+        error: ManagerError,
+    ) -> Result<(), ManagerError> {
+        self.record_fault(context, &instance, &error).await;
+        instance.host = None;
+        instance.node = None;
+        instance.compute_id = None;
+        instance.launched_on = None;
+        instance.info_cache = Some(InstanceInfoCache::new(instance.uuid, &NetworkInfo::default()));
+        let is_retried = is_host_failure(&error) && !build.host_list.is_empty();
+        if is_retried {
+            instance.task_state = Some(TaskState::Scheduling);
+        } else {
+            instance.vm_state = VmState::Error;
+            instance.task_state = None;
+        }
+        let saved = self.conductor.instance_save(context, &mut instance, Expected::tasks(&BUILD_TASKS)).await;
+        match saved.map_err(ManagerError::from) {
+            Err(overtaken) if overtaken.is_deletion() || overtaken.is_conflict() => Ok(()),
+            Err(failed) => Err(failed),
+            Ok(()) if is_retried => Ok(self.conductor.cast(context, rescheduled(instance.into_inner(), build)).await?),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// The failure may be this host's own: another one could succeed.
+fn is_host_failure(error: &ManagerError) -> bool {
+    match error {
+        ManagerError::Driver(DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. }) => false,
+        ManagerError::Driver(_) | ManagerError::Rpc(_) => true,
+        ManagerError::Client(_) | ManagerError::Invalid(_) => false,
+    }
+}
+
+fn rescheduled(instance: Instance, build: BuildAndRunInstance) -> BuildInstances {
+    BuildInstances {
+        instances: vec![instance],
+        image: build.image,
+        filter_properties: build.filter_properties,
+        admin_password: build.admin_password,
+        injected_files: build.injected_files,
+        requested_networks: build.requested_networks,
+        security_groups: build.security_groups,
+        request_spec: build.request_spec,
+        host_lists: vec![build.host_list],
+    }
+}
+
+fn parse_uuid(text: &str) -> Result<Uuid, ManagerError> {
+    text.parse().map_err(|_| ManagerError::Invalid(format!("{text:?} is not a UUID")))
+}
+
+fn image_properties(image: &Value) -> BTreeMap<String, String> {
+    let properties = image.get("properties").and_then(Value::as_object);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    properties.into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect()
+}
+
+fn injected(build: &BuildAndRunInstance) -> Result<Injected, ManagerError> {
+    let files = build.injected_files.iter().map(injected_file).collect::<Result<_, _>>()?;
+    Ok(Injected { admin_password: build.admin_password.clone(), files })
+}
+
+/// A file travels as `[path, base64]`.
+fn injected_file(pair: &Value) -> Result<(String, Vec<u8>), ManagerError> {
+    use base64::Engine as _;
+    let part = |at: usize| pair.get(at).and_then(Value::as_str);
+    let (Some(path), Some(encoded)) = (part(0), part(1)) else {
+        return Err(ManagerError::Invalid(format!("{} is not a file to inject", json!(pair))));
+    };
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .map_err(|_| ManagerError::Invalid(format!("the file {path} to inject is not base64")))?;
+    Ok((path.to_owned(), bytes))
+}

@@ -1,0 +1,55 @@
+//! `get_console_output`.
+
+use kilonova_objects::{Instance, PowerState};
+
+use super::{Manager, ManagerError};
+
+/// No more of a console log than this travels in one answer.
+const MAX_CONSOLE_BYTES: u64 = 100 * 1024;
+
+impl Manager {
+    /// The end of the console log: the last `tail_length` lines, or all (of what is kept).
+    pub async fn get_console_output(
+        &self,
+        instance: &Instance,
+        tail_length: Option<i64>,
+    ) -> Result<String, ManagerError> {
+        let log = self.driver.console_log(instance.uuid, MAX_CONSOLE_BYTES).await?;
+        let text = String::from_utf8_lossy(&log.0);
+        Ok(match tail_length {
+            Some(lines) if lines >= 0 => tail(&text, lines as usize).to_owned(),
+            _ => text.into_owned(),
+        })
+    }
+
+    /// Whether the guest runs now.
+    pub(super) async fn is_running(&self, instance: &Instance) -> Result<bool, ManagerError> {
+        Ok(self.driver.guest_info(instance.uuid).await?.power_state == PowerState::Running)
+    }
+}
+
+/// The last `lines` lines of `text`.
+fn tail(text: &str, lines: usize) -> &str {
+    if lines == 0 {
+        return "";
+    }
+    let body = text.strip_suffix('\n').unwrap_or(text);
+    match body.rmatch_indices('\n').nth(lines - 1) {
+        Some((at, _)) => &text[at + 1..],
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tail;
+
+    #[test]
+    fn the_tail_has_as_many_lines_as_asked_for_or_all() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc\n");
+        assert_eq!(tail("a\nb\nc", 2), "b\nc");
+        assert_eq!(tail("a\nb\n", 5), "a\nb\n");
+        assert_eq!(tail("a\nb\n", 0), "");
+        assert_eq!(tail("", 3), "");
+    }
+}

@@ -1,0 +1,165 @@
+//! What an agent does before it takes its first message: find its guests, and finish or undo what a crash left.
+
+use kilonova_core::RequestContext;
+use kilonova_objects::{Instance, PowerState, TaskState, Tracked, VmState};
+use kilonova_rpcapi::objects::Expected;
+use kilonova_virt::{GuestInfo, RebootKind};
+
+use super::{Manager, ManagerError};
+
+/// Instances that are read in one go: bounds the memory that a host with many takes.
+pub(super) const PAGE: usize = 100;
+
+/// What is done about an instance that the agent finds at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repair {
+    /// It is as it should be, or the conductor's workflow takes care.
+    None,
+    /// The action did not happen; the instance is as before.
+    ClearTask,
+    /// The action is done again.
+    Stop,
+    /// The action is done again.
+    Start,
+    /// The action is done again, the hard way.
+    HardReboot,
+}
+
+impl Manager {
+    /// Adopts the guests that outlived the last agent and repairs what it left half done.
+    pub async fn init_host(&self, context: &RequestContext) -> Result<(), ManagerError> {
+        let guests = self.driver.recover().await?;
+        tracing::info!(guests = guests.len(), driver = self.driver.name(), "guests adopted");
+        self.for_each_instance(context, async |instance| self.init_instance(context, instance).await).await?;
+        self.remove_orphans(context, &guests).await;
+        Ok(())
+    }
+
+    /// Every instance of this host, some at a time.
+    pub(super) async fn for_each_instance(
+        &self,
+        context: &RequestContext,
+        visit: impl AsyncFn(Instance),
+    ) -> Result<(), ManagerError> {
+        let mut marker = None;
+        loop {
+            let page = self.conductor.instances_by_host(context, &self.config.host, marker, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            marker = Some(last.uuid);
+            for instance in page {
+                visit(instance).await;
+            }
+        }
+    }
+
+    async fn init_instance(&self, context: &RequestContext, instance: Instance) {
+        let uuid = instance.uuid;
+        let power_state = self.power_state(&Tracked::new(instance.clone())).await;
+        let repair = repair(&instance, power_state);
+        if repair != Repair::None {
+            tracing::info!(instance = %uuid, ?repair, task_state = ?instance.task_state, "repairing what a restart cut short");
+        }
+        let done = match repair {
+            Repair::None => Ok(()),
+            Repair::ClearTask => self.clear_task(context, instance, power_state).await,
+            Repair::Stop => self.stop_instance(context, instance, true).await,
+            Repair::Start => self.start_instance(context, instance).await,
+            Repair::HardReboot => self.reboot_hard(context, instance).await,
+        };
+        if let Err(error) = done {
+            tracing::error!(instance = %uuid, error = %super::details(&error), "an instance could not be repaired");
+        }
+    }
+
+    async fn clear_task(
+        &self,
+        context: &RequestContext,
+        instance: Instance,
+        power_state: PowerState,
+    ) -> Result<(), ManagerError> {
+        let expected = [instance.task_state];
+        let mut instance = Tracked::new(instance);
+        instance.task_state = None;
+        instance.power_state = power_state;
+        if power_state == PowerState::Running && instance.vm_state == VmState::Stopped {
+            instance.vm_state = VmState::Active;
+        }
+        Ok(self.conductor.instance_save(context, &mut instance, Expected::tasks(&expected)).await?)
+    }
+
+    async fn reboot_hard(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
+        let expected = [instance.task_state];
+        let mut instance = Tracked::new(instance);
+        instance.task_state = Some(TaskState::RebootingHard);
+        self.conductor.instance_save(context, &mut instance, Expected::tasks(&expected)).await?;
+        self.reboot_instance(context, instance.into_inner(), RebootKind::Hard).await
+    }
+
+    /// A guest without an instance, or whose instance is elsewhere, has no owner on this host.
+    async fn remove_orphans(&self, context: &RequestContext, guests: &[GuestInfo]) {
+        for guest in guests {
+            let is_orphan = match self.conductor.instance_get(context, guest.uuid).await {
+                Ok(instance) => instance.deleted || instance.host.as_deref() != Some(self.config.host.as_str()),
+                Err(error) if error.is("InstanceNotFound") => true,
+                Err(error) => {
+                    tracing::warn!(instance = %guest.uuid, %error, "cannot tell whether a guest is still wanted");
+                    false
+                }
+            };
+            if is_orphan {
+                tracing::warn!(instance = %guest.uuid, "removing a guest that no instance owns");
+                if let Err(error) = self.driver.destroy(guest.uuid).await {
+                    tracing::error!(instance = %guest.uuid, %error, "an orphaned guest could not be removed");
+                }
+            }
+        }
+    }
+}
+
+/// What a restart left of an instance, by Nova's rules for `_init_instance`. Builds and deletes are workflows: the
+/// conductor asks for them again.
+fn repair(instance: &Instance, power_state: PowerState) -> Repair {
+    use TaskState as T;
+    if matches!(instance.vm_state, VmState::Building | VmState::Deleted | VmState::SoftDeleted) {
+        return Repair::None;
+    }
+    match instance.task_state {
+        None | Some(T::Deleting | T::SoftDeleting) => Repair::None,
+        Some(T::PoweringOff) => Repair::Stop,
+        Some(T::PoweringOn) => Repair::Start,
+        Some(T::Rebooting | T::RebootPending | T::RebootStarted | T::RebootingHard | T::RebootPendingHard | T::RebootStartedHard) => {
+            if power_state == PowerState::Running { Repair::ClearTask } else { Repair::HardReboot }
+        }
+        Some(_) => Repair::ClearTask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(vm_state: VmState, task_state: Option<TaskState>) -> Instance {
+        Instance { vm_state, task_state, ..Instance::default() }
+    }
+
+    #[test]
+    fn power_actions_are_done_again() {
+        let stopping = instance(VmState::Active, Some(TaskState::PoweringOff));
+        assert_eq!(repair(&stopping, PowerState::Running), Repair::Stop);
+        let starting = instance(VmState::Stopped, Some(TaskState::PoweringOn));
+        assert_eq!(repair(&starting, PowerState::Shutdown), Repair::Start);
+    }
+
+    #[test]
+    fn a_reboot_is_finished_only_where_the_guest_is_down() {
+        let rebooting = instance(VmState::Active, Some(TaskState::RebootStarted));
+        assert_eq!(repair(&rebooting, PowerState::Running), Repair::ClearTask);
+        assert_eq!(repair(&rebooting, PowerState::Shutdown), Repair::HardReboot);
+    }
+
+    #[test]
+    fn builds_and_deletes_are_left_to_their_workflows() {
+        assert_eq!(repair(&instance(VmState::Building, Some(TaskState::Spawning)), PowerState::NoState), Repair::None);
+        assert_eq!(repair(&instance(VmState::Active, Some(TaskState::Deleting)), PowerState::Running), Repair::None);
+    }
+}

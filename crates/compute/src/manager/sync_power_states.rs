@@ -1,0 +1,92 @@
+//! The periodic comparison of what the database says with what the hypervisor says.
+
+use std::collections::HashMap;
+
+use kilonova_core::RequestContext;
+use kilonova_objects::{Instance, PowerState, TaskState, Tracked, VmState};
+use kilonova_rpcapi::objects::Expected;
+use uuid::Uuid;
+
+use super::{Manager, ManagerError};
+
+impl Manager {
+    /// One pass over all instances of this host.
+    pub async fn sync_power_states(&self, context: &RequestContext) -> Result<(), ManagerError> {
+        let guests = self.driver.list_guests().await?;
+        let guests: HashMap<Uuid, PowerState> =
+            guests.into_iter().map(|guest| (guest.uuid, guest.power_state)).collect();
+        self.for_each_instance(context, async |instance| {
+            let power_state = guests.get(&instance.uuid).copied().unwrap_or_default();
+            if let Some(vm_state) = truth(&instance, power_state) {
+                self.correct(context, instance, power_state, vm_state).await;
+            }
+        })
+        .await
+    }
+
+    async fn correct(&self, context: &RequestContext, instance: Instance, power_state: PowerState, vm_state: VmState) {
+        let _lock = self.locks.lock(instance.uuid).await;
+        let mut instance = Tracked::new(instance);
+        let (was, was_power) = (instance.vm_state, instance.power_state);
+        instance.power_state = power_state;
+        instance.vm_state = vm_state;
+        let none: [Option<TaskState>; 1] = [None];
+        let expected = Expected { task_states: Some(&none), vm_states: Some(&[was]) };
+        match self.conductor.instance_save(context, &mut instance, expected).await {
+            Ok(()) => tracing::info!(instance = %instance.uuid, ?was, now = ?vm_state, ?was_power, ?power_state, "corrected to what the hypervisor says"),
+            Err(error) => tracing::debug!(instance = %instance.uuid, %error, "the instance changed meanwhile"),
+        }
+    }
+}
+
+/// The vm_state that an instance should have, if anything about it is not true. Nothing is said of one that is being
+/// worked on.
+fn truth(instance: &Instance, power_state: PowerState) -> Option<VmState> {
+    if instance.task_state.is_some() {
+        return None;
+    }
+    let vm_state = match (instance.vm_state, power_state) {
+        (VmState::Active, PowerState::Shutdown | PowerState::Crashed | PowerState::NoState) => VmState::Stopped,
+        (VmState::Stopped, PowerState::Running) => VmState::Active,
+        (VmState::Building | VmState::Deleted, _) => return None,
+        (unchanged, _) => unchanged,
+    };
+    (vm_state != instance.vm_state || power_state != instance.power_state).then_some(vm_state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(vm_state: VmState, power_state: PowerState) -> Instance {
+        Instance { vm_state, power_state, ..Instance::default() }
+    }
+
+    #[test]
+    fn a_guest_that_went_down_by_itself_is_stopped() {
+        let active = instance(VmState::Active, PowerState::Running);
+        assert_eq!(truth(&active, PowerState::Shutdown), Some(VmState::Stopped));
+        assert_eq!(truth(&active, PowerState::Running), None);
+    }
+
+    #[test]
+    fn a_stopped_instance_whose_guest_runs_is_active() {
+        let stopped = instance(VmState::Stopped, PowerState::Shutdown);
+        assert_eq!(truth(&stopped, PowerState::Running), Some(VmState::Active));
+    }
+
+    #[test]
+    fn an_instance_in_error_keeps_its_state_but_not_a_wrong_power_state() {
+        let failed = instance(VmState::Error, PowerState::Running);
+        assert_eq!(truth(&failed, PowerState::Shutdown), Some(VmState::Error));
+    }
+
+    #[test]
+    fn what_is_being_worked_on_is_left_alone() {
+        let stopping = Instance {
+            task_state: Some(TaskState::PoweringOff),
+            ..instance(VmState::Active, PowerState::Running)
+        };
+        assert_eq!(truth(&stopping, PowerState::Shutdown), None);
+    }
+}

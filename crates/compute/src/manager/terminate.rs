@@ -1,0 +1,35 @@
+//! `terminate_instance`: everything that an instance has on this host goes, then its row.
+//!
+//! Each step can be done again; a delete that was cut short at any of them is finished by asking once more.
+
+use kilonova_core::RequestContext;
+use kilonova_objects::Instance;
+
+use super::{Manager, ManagerError};
+
+impl Manager {
+    /// Deletes an instance.
+    pub async fn terminate_instance(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
+        let _lock = self.locks.lock(instance.uuid).await;
+        let event = "compute_terminate_instance";
+        let result = self.with_event(context, instance.uuid, event, self.remove(context, &instance)).await;
+        match result {
+            Err(error) if error.is_deletion() => Ok(()),
+            Err(error) => {
+                tracing::error!(instance = %instance.uuid, error = %super::details(&error), "a delete failed and will be tried again");
+                self.record_fault(context, &instance, &error).await;
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn remove(&self, context: &RequestContext, instance: &Instance) -> Result<(), ManagerError> {
+        self.driver.destroy(instance.uuid).await?;
+        self.clients.network.deallocate_for_instance(context, instance.uuid).await?;
+        self.clients.placement.delete_allocations(context, instance.uuid).await?;
+        self.conductor.instance_destroy(context, instance).await?;
+        tracing::info!(instance = %instance.uuid, "instance deleted");
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! The role: queues, heartbeats and periodic passes of one compute agent.
+//!
+//! ```text
+//!   start: service row ──> resources ──> init_host ──> queues open ──> heartbeats and passes
+//!   stop:  queues close ──> running work ends, within a bound
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kilonova_core::time::utcnow;
+use kilonova_core::{RequestContext, Supervisor};
+use kilonova_messaging::{
+    Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport,
+};
+use kilonova_objects::{Service, Tracked};
+use kilonova_rpcapi::compute::{self, BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance};
+use kilonova_rpcapi::{RpcError, base, exception, register};
+use kilonova_virt::{DriverError, RebootKind};
+
+use crate::Manager;
+use crate::manager::ManagerError;
+
+/// What Nova calls the process.
+const BINARY: &str = "nova-compute";
+/// Nova's service version of 2026.2: what the process can do.
+const SERVICE_VERSION: i64 = 74;
+
+/// An agent that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Its first steps failed.
+    #[error("the compute service cannot start")]
+    Start(#[source] ManagerError),
+    /// Its queues cannot be opened.
+    #[error("the queues of the compute service cannot be opened")]
+    Messaging(#[from] MessagingError),
+}
+
+impl From<ManagerError> for ServiceError {
+    fn from(error: ManagerError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<RpcError> for ServiceError {
+    fn from(error: RpcError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// A running compute agent.
+pub struct ComputeService {
+    server: RpcServer,
+    supervisor: Supervisor,
+}
+
+impl ComputeService {
+    /// Starts an agent and returns when it takes messages.
+    pub async fn start(manager: Arc<Manager>, transport: Arc<dyn Transport>) -> Result<Self, ServiceError> {
+        let context = RequestContext::admin();
+        let service = register_service(&manager, &context).await?;
+        manager.tracker().update_available_resource(&context, service.id).await?;
+        manager.init_host(&context).await?;
+        let target = kilonova_rpcapi::target(compute::TOPIC).server(manager.host());
+        let server = RpcServer::start(transport, target, dispatcher(&manager), ServerOptions::default()).await?;
+        let supervisor = Supervisor::new();
+        heartbeats(&supervisor, manager.clone(), service.clone());
+        periodic_passes(&supervisor, &manager, service.id);
+        tracing::info!(host = manager.host(), "compute service started");
+        Ok(Self { server, supervisor })
+    }
+
+    /// Takes no more messages and waits for running work; false if some still ran at the bound.
+    pub async fn stop(&self, bound: Duration) -> bool {
+        self.server.stop().await;
+        let drained = self.server.wait(bound).await;
+        self.supervisor.shutdown(bound).await && drained
+    }
+}
+
+async fn register_service(manager: &Manager, context: &RequestContext) -> Result<Service, RpcError> {
+    let conductor = manager.conductor();
+    if let Some(existing) = conductor.service_get(context, manager.host(), BINARY).await? {
+        let mut service = Tracked::new(existing);
+        service.version = SERVICE_VERSION;
+        service.report_count += 1;
+        conductor.service_save(context, &mut service).await?;
+        return Ok(service.into_inner());
+    }
+    let service = Service {
+        host: Some(manager.host().to_owned()),
+        binary: Some(BINARY.to_owned()),
+        topic: Some(compute::TOPIC.to_owned()),
+        version: SERVICE_VERSION,
+        last_seen_up: Some(utcnow()),
+        ..Service::default()
+    };
+    conductor.service_create(context, &service).await
+}
+
+fn heartbeats(supervisor: &Supervisor, manager: Arc<Manager>, service: Service) {
+    let interval = manager.config().report_interval;
+    let service = Arc::new(tokio::sync::Mutex::new(Tracked::new(service)));
+    supervisor.periodic("report_state", interval, move || {
+        let (manager, service) = (manager.clone(), service.clone());
+        async move {
+            let mut service = service.lock().await;
+            service.report_count += 1;
+            if let Err(error) = manager.conductor().service_save(&RequestContext::admin(), &mut service).await {
+                tracing::warn!(%error, "a heartbeat was not recorded");
+            }
+        }
+    });
+}
+
+fn periodic_passes(supervisor: &Supervisor, manager: &Arc<Manager>, service_id: i64) {
+    let config = manager.config();
+    let update = manager.clone();
+    supervisor.periodic("update_available_resource", config.update_resources_interval, move || {
+        let manager = update.clone();
+        async move {
+            let pass = manager.tracker().update_available_resource(&RequestContext::admin(), service_id).await;
+            report("update_available_resource", pass);
+        }
+    });
+    if config.sync_power_state_interval > Duration::ZERO {
+        let sync = manager.clone();
+        supervisor.periodic("sync_power_states", config.sync_power_state_interval, move || {
+            let manager = sync.clone();
+            async move { report("sync_power_states", manager.sync_power_states(&RequestContext::admin()).await) }
+        });
+    }
+}
+
+fn report(pass: &str, result: Result<(), ManagerError>) {
+    if let Err(error) = result {
+        tracing::warn!(pass, %error, "a periodic pass failed; the next one looks again");
+    }
+}
+
+fn dispatcher(manager: &Arc<Manager>) -> Dispatcher {
+    let endpoint = Endpoint::new(None, compute::VERSION);
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, build: BuildAndRunInstance| {
+        let manager = m.clone();
+        async move { manager.build_and_run_instance(&context, build).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, TerminateInstance { instance, .. }| {
+        let manager = m.clone();
+        async move { manager.terminate_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, StartInstance { instance }| {
+        let manager = m.clone();
+        async move { manager.start_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, StopInstance { instance, clean_shutdown }| {
+        let manager = m.clone();
+        async move { manager.stop_instance(&context, instance, clean_shutdown).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, RebootInstance { instance, reboot_type, .. }| {
+        let manager = m.clone();
+        let kind = if reboot_type == "HARD" { RebootKind::Hard } else { RebootKind::Soft };
+        async move { manager.reboot_instance(&context, instance, kind).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |_, GetConsoleOutput { instance, tail_length }| {
+        let manager = m.clone();
+        async move { manager.get_console_output(&instance, tail_length).await.map_err(raised) }
+    });
+    Dispatcher::new(vec![endpoint, base::endpoint("compute")])
+}
+
+/// The exception that a caller sees.
+fn raised(error: ManagerError) -> RemoteException {
+    match error {
+        ManagerError::Driver(DriverError::InstanceNotFound(uuid)) => exception::instance_not_found(uuid),
+        ManagerError::Rpc(RpcError::Remote(exception)) => exception,
+        other => exception::internal(&other),
+    }
+}

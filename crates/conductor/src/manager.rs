@@ -1,0 +1,74 @@
+//! The state of a conductor process, shared by all that it does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kilonova_clients::Clients;
+use kilonova_core::{Config, ConfigError};
+use kilonova_db::Db;
+use kilonova_rpcapi::{ComputeApi, SchedulerApi};
+use tokio::sync::Notify;
+
+/// What a conductor can be told.
+#[derive(Clone, Debug)]
+pub struct ConductorConfig {
+    /// `[DEFAULT] host`: the name of this process's host.
+    pub host: String,
+    /// `[DEFAULT] service_down_time`: seconds without a heartbeat after which a service counts as down.
+    pub service_down_time_s: i64,
+    /// `[conductor] workflow_interval`: seconds between looks for work that nobody does.
+    pub workflow_interval: Duration,
+    /// `[conductor] workflow_lease`: seconds that a step may take before somebody else takes it up.
+    pub workflow_lease: Duration,
+    /// `[conductor] workflow_max_attempts`: how often a build is taken up before it is in error.
+    pub workflow_max_attempts: i64,
+    /// `[conductor] reconcile_interval`: seconds between looks for allocations and ports without an instance.
+    pub reconcile_interval: Duration,
+    /// Every lease of this host was held by a process that is dead: there is only one, and it just started.
+    pub is_alone: bool,
+}
+
+impl ConductorConfig {
+    /// Reads the options; `host` is the name where the configuration gives none.
+    pub fn from_config(config: &Config, host: &str, is_alone: bool) -> Result<Self, ConfigError> {
+        let seconds = |name: &str, default: u64| -> Result<Duration, ConfigError> {
+            Ok(Duration::from_secs(config.parse("conductor", name, default)?))
+        };
+        Ok(Self {
+            host: config.get("DEFAULT", "host").unwrap_or_else(|| host.to_owned()),
+            service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
+            workflow_interval: seconds("workflow_interval", 5)?,
+            workflow_lease: seconds("workflow_lease", 120)?,
+            workflow_max_attempts: config.parse("conductor", "workflow_max_attempts", 5)?,
+            reconcile_interval: seconds("reconcile_interval", 600)?,
+            is_alone,
+        })
+    }
+}
+
+/// A conductor. Shared by the tasks of all messages.
+pub struct Conductor {
+    pub(crate) config: ConductorConfig,
+    pub(crate) db: Db,
+    pub(crate) clients: Clients,
+    pub(crate) scheduler: SchedulerApi,
+    pub(crate) compute: ComputeApi,
+    pub(crate) owner: String,
+    /// Rung when there is a workflow that nobody works on.
+    pub(crate) nudge: Arc<Notify>,
+}
+
+impl Conductor {
+    /// A conductor that was not started: see [`crate::ConductorService`].
+    pub fn new(
+        config: ConductorConfig,
+        db: Db,
+        clients: Clients,
+        scheduler: SchedulerApi,
+        compute: ComputeApi,
+        nudge: Arc<Notify>,
+    ) -> Self {
+        let owner = format!("{}/conductor/{}", config.host, uuid::Uuid::new_v4().simple());
+        Self { config, db, clients, scheduler, compute, owner, nudge }
+    }
+}

@@ -1,0 +1,321 @@
+//! Methods of objects, run here because the database is here: `object_action` and `object_class_action_versions`.
+//!
+//! The methods are Nova's remotables by name; only those that a caller of ours uses are served, and an unknown one is
+//! refused with the class that a Python peer expects.
+
+use std::collections::BTreeMap;
+
+use kilonova_core::RequestContext;
+use kilonova_db::instances::{self, Deleted, InstanceQuery, Save, SaveError};
+use kilonova_db::{DbError, actions, block_devices, compute_nodes, faults, services};
+use kilonova_messaging::RemoteException;
+use kilonova_objects::wire::{VersionedObject, changes};
+use kilonova_objects::{
+    BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList,
+    TaskState, VmState, Wire,
+};
+use kilonova_rpcapi::conductor::{ObjectAction, ObjectClassActionVersions};
+use kilonova_rpcapi::exception;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::Conductor;
+
+impl Conductor {
+    /// Runs a class method.
+    pub(crate) async fn object_class_action(
+        &self,
+        context: &RequestContext,
+        action: ObjectClassActionVersions,
+    ) -> Result<Value, RemoteException> {
+        let arguments = Arguments { args: &action.args, kwargs: &action.kwargs };
+        let db = &self.db;
+        match (action.objname.as_str(), action.objmethod.as_str()) {
+            ("Instance", "get_by_uuid") => {
+                let uuid = arguments.uuid(0, "uuid")?;
+                let deleted = if context.read_deleted == "yes" { Deleted::Yes } else { Deleted::No };
+                Ok(instances::get(db, uuid, deleted).await.map_err(raised)?.to_wire())
+            }
+            ("InstanceList", "get_by_filters") => {
+                let found = instances::list(db, &query(&arguments)?).await.map_err(raised)?;
+                Ok(InstanceList::from(found).to_wire())
+            }
+            ("InstanceList", "get_by_host") => {
+                let found = instances::by_host(db, &arguments.text(0, "host")?).await.map_err(raised)?;
+                Ok(InstanceList::from(found).to_wire())
+            }
+            ("BlockDeviceMappingList", "get_by_instance_uuid") => {
+                let uuid = arguments.uuid(0, "instance_uuid")?;
+                let mut found = block_devices::list(db, &[uuid]).await.map_err(raised)?;
+                Ok(BlockDeviceMappingList::from(found.remove(&uuid).unwrap_or_default()).to_wire())
+            }
+            ("InstanceActionEvent", "event_start") => {
+                let uuid = arguments.uuid(0, "instance_uuid")?;
+                let event = arguments.text(1, "event_name")?;
+                let host = arguments.optional_text(3, "host");
+                let request_id = context.request_id();
+                actions::event_start(db, uuid, request_id, &event, host.as_deref())
+                    .await
+                    .map_err(|error| action_raised(error, uuid, request_id))?;
+                Ok(Value::Null)
+            }
+            ("InstanceActionEvent", "event_finish_with_failure" | "event_finish") => {
+                let uuid = arguments.uuid(0, "instance_uuid")?;
+                let event = arguments.text(1, "event_name")?;
+                let failure = arguments
+                    .optional_text(2, "exc_val")
+                    .map(|message| (message, arguments.optional_text(3, "exc_tb").unwrap_or_default()));
+                let request_id = context.request_id();
+                actions::event_finish(db, uuid, request_id, &event, failure)
+                    .await
+                    .map_err(|error| action_raised(error, uuid, request_id))?;
+                Ok(Value::Null)
+            }
+            ("Service", "get_by_host_and_binary" | "get_by_args") => {
+                let (host, binary) = (arguments.text(0, "host")?, arguments.text(1, "binary")?);
+                let found = services::get_by_host_and_binary(db, &host, &binary).await.map_err(raised)?;
+                Ok(found.to_wire())
+            }
+            ("Service", "get_minimum_version") => {
+                let binary = arguments.text(0, "binary")?;
+                Ok(json!(services::minimum_version(db, &binary).await.map_err(raised)?))
+            }
+            ("ServiceList", "get_by_binary") => {
+                let binary = arguments.text(0, "binary")?;
+                let mut found = services::list(db, Some(&binary), None).await.map_err(raised)?;
+                if !arguments.flag(1, "include_disabled") {
+                    found.retain(|service| !service.disabled);
+                }
+                Ok(ServiceList::from(found).to_wire())
+            }
+            ("ComputeNodeList", "get_all") => {
+                Ok(ComputeNodeList::from(compute_nodes::list(db).await.map_err(raised)?).to_wire())
+            }
+            ("ComputeNodeList", "get_all_by_host") => {
+                let host = arguments.text(0, "host")?;
+                let found = compute_nodes::list_by_host(db, &host).await.map_err(raised)?;
+                if found.is_empty() {
+                    return Err(exception::compute_host_not_found(&host));
+                }
+                Ok(ComputeNodeList::from(found).to_wire())
+            }
+            ("ComputeNode", "get_by_uuid") => {
+                let uuid = arguments.uuid(0, "compute_uuid")?;
+                match compute_nodes::get(db, uuid).await {
+                    Err(DbError::NotFound { .. }) => Err(exception::compute_host_not_found(&uuid.to_string())),
+                    found => Ok(found.map_err(raised)?.to_wire()),
+                }
+            }
+            (name, method) => Err(unsupported(name, method)),
+        }
+    }
+
+    /// Runs a method of an object: `[updates, result]`.
+    pub(crate) async fn object_action(
+        &self,
+        _context: &RequestContext,
+        action: ObjectAction,
+    ) -> Result<Value, RemoteException> {
+        let name = action.objinst.get("nova_object.name").and_then(Value::as_str).unwrap_or_default();
+        match (name, action.objmethod.as_str()) {
+            ("Instance", "save") => self.instance_save(&action).await,
+            ("Instance", "destroy") => {
+                let instance: Instance = object(&action.objinst)?;
+                let destroyed = instances::destroy(&self.db, instance.uuid).await;
+                let destroyed = destroyed.map_err(|error| instance_raised(error, instance.uuid))?;
+                Ok(updates(&action.objinst, &destroyed))
+            }
+            ("Instance", "refresh") => {
+                let instance: Instance = object(&action.objinst)?;
+                let found = instances::get(&self.db, instance.uuid, Deleted::No).await;
+                Ok(updates(&action.objinst, &found.map_err(|error| instance_raised(error, instance.uuid))?))
+            }
+            ("InstanceFault", "create") => {
+                let fault: InstanceFault = object(&action.objinst)?;
+                Ok(updates(&action.objinst, &faults::create(&self.db, &fault).await.map_err(raised)?))
+            }
+            ("Service", "create") => {
+                let service: Service = object(&action.objinst)?;
+                Ok(updates(&action.objinst, &services::create(&self.db, &service).await.map_err(raised)?))
+            }
+            ("Service", "save") => {
+                let service: Service = object(&action.objinst)?;
+                let saved = services::save(&self.db, service.id, &changed(&action.objinst)).await;
+                Ok(updates(&action.objinst, &saved.map_err(|error| service_raised(error, service.id))?))
+            }
+            ("ComputeNode", "create") => {
+                let node: ComputeNode = object(&action.objinst)?;
+                Ok(updates(&action.objinst, &compute_nodes::create(&self.db, &node).await.map_err(raised)?))
+            }
+            ("ComputeNode", "save") => {
+                let node: ComputeNode = object(&action.objinst)?;
+                let saved = compute_nodes::save(&self.db, node.uuid, &changed(&action.objinst)).await;
+                Ok(updates(&action.objinst, &saved.map_err(raised)?))
+            }
+            (name, method) => Err(unsupported(name, method)),
+        }
+    }
+
+    async fn instance_save(&self, action: &ObjectAction) -> Result<Value, RemoteException> {
+        let instance: Instance = object(&action.objinst)?;
+        let arguments = Arguments { args: &action.args, kwargs: &action.kwargs };
+        let save = Save {
+            uuid: instance.uuid,
+            changes: &changed(&action.objinst),
+            expected_vm_state: arguments.states::<VmState>(0, "expected_vm_state")?.map(|states| {
+                states.into_iter().flatten().collect()
+            }),
+            expected_task_state: arguments.states::<TaskState>(1, "expected_task_state")?,
+        };
+        match instances::save(&self.db, save).await {
+            Ok(saved) => Ok(updates(&action.objinst, &saved)),
+            Err(error) => Err(save_raised(error, instance.uuid)),
+        }
+    }
+}
+
+/// Positional and named arguments of a Python call.
+struct Arguments<'a> {
+    args: &'a [Value],
+    kwargs: &'a BTreeMap<String, Value>,
+}
+
+impl Arguments<'_> {
+    fn get(&self, place: usize, name: &str) -> Option<&Value> {
+        self.kwargs.get(name).or_else(|| self.args.get(place)).filter(|value| !value.is_null())
+    }
+
+    fn optional_text(&self, place: usize, name: &str) -> Option<String> {
+        self.get(place, name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    fn text(&self, place: usize, name: &str) -> Result<String, RemoteException> {
+        self.optional_text(place, name).ok_or_else(|| type_error(format!("the argument {name} is missing")))
+    }
+
+    fn uuid(&self, place: usize, name: &str) -> Result<Uuid, RemoteException> {
+        let text = self.text(place, name)?;
+        text.parse().map_err(|_| type_error(format!("{name} {text:?} is not a UUID")))
+    }
+
+    fn flag(&self, place: usize, name: &str) -> bool {
+        self.get(place, name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// One state or a list of states, each of which may be null.
+    fn states<T: Wire>(&self, place: usize, name: &str) -> Result<Option<Vec<Option<T>>>, RemoteException> {
+        let Some(value) = self.get(place, name) else { return Ok(None) };
+        let list = match value {
+            Value::Array(_) => value.clone(),
+            single => json!([single]),
+        };
+        Vec::from_wire(&list).map(Some).map_err(|error| type_error(format!("{name}: {error}")))
+    }
+}
+
+fn query(arguments: &Arguments<'_>) -> Result<InstanceQuery, RemoteException> {
+    let filters = arguments.get(0, "filters").and_then(Value::as_object).cloned().unwrap_or_default();
+    let text = |name: &str| filters.get(name).and_then(Value::as_str).map(str::to_owned);
+    let known = ["host", "node", "deleted", "project_id", "user_id"];
+    if let Some(unknown) = filters.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(type_error(format!("the filter {unknown} is not served")));
+    }
+    let key = arguments.optional_text(1, "sort_key").unwrap_or_else(|| "created_at".to_owned());
+    let is_descending = arguments.optional_text(2, "sort_dir").is_none_or(|direction| direction != "asc");
+    let marker = arguments.optional_text(4, "marker").map(|marker| marker.parse()).transpose();
+    Ok(InstanceQuery {
+        host: text("host"),
+        node: text("node"),
+        project_id: text("project_id"),
+        user_id: text("user_id"),
+        deleted: match filters.get("deleted") {
+            Some(Value::Bool(true)) => Deleted::Only,
+            Some(Value::Bool(false)) => Deleted::No,
+            _ => Deleted::Yes,
+        },
+        sort: vec![(key, is_descending)],
+        limit: arguments.get(3, "limit").and_then(Value::as_u64),
+        marker: marker.map_err(|_| type_error("marker is not a UUID".to_owned()))?,
+        ..InstanceQuery::default()
+    })
+}
+
+fn object<T: VersionedObject>(wire: &Value) -> Result<T, RemoteException> {
+    T::from_wire(wire).map_err(|error| type_error(error.to_string()))
+}
+
+/// The fields that the sender changed.
+fn changed(objinst: &Value) -> Map<String, Value> {
+    let data = objinst.get("nova_object.data");
+    let value = |name: &String| data.and_then(|data| data.get(name)).cloned();
+    changes(objinst).into_iter().filter_map(|name| value(&name).map(|value| (name, value))).collect()
+}
+
+/// `[updates, result]`: the fields that differ from what the sender has.
+fn updates<T: VersionedObject>(objinst: &Value, now: &T) -> Value {
+    let empty = Map::new();
+    let before = objinst.get("nova_object.data").and_then(Value::as_object).unwrap_or(&empty);
+    let mut updates: Map<String, Value> =
+        now.data().into_iter().filter(|(name, value)| before.get(name) != Some(value)).collect();
+    updates.insert("obj_what_changed".to_owned(), json!([]));
+    json!([updates, null])
+}
+
+fn type_error(message: String) -> RemoteException {
+    RemoteException::new("builtins", "TypeError", message)
+}
+
+fn unsupported(name: &str, method: &str) -> RemoteException {
+    tracing::warn!(object = name, method, "an object method that this conductor does not serve");
+    exception::nova(
+        "ObjectActionError",
+        format!("Object action {method} failed because: not supported for {name}"),
+        500,
+        &[("action", json!(method)), ("reason", json!(format!("not supported for {name}")))],
+    )
+}
+
+fn raised(error: DbError) -> RemoteException {
+    match &error {
+        DbError::NotFound { resource: "instance", id } => match id.parse() {
+            Ok(uuid) => exception::instance_not_found(uuid),
+            Err(_) => exception::internal(&error),
+        },
+        _ => {
+            tracing::error!(error = %exception::internal(&error).message, "a database operation failed");
+            exception::internal(&error)
+        }
+    }
+}
+
+fn instance_raised(error: DbError, uuid: Uuid) -> RemoteException {
+    match error {
+        DbError::NotFound { resource: "instance", .. } => exception::instance_not_found(uuid),
+        other => raised(other),
+    }
+}
+
+fn action_raised(error: DbError, uuid: Uuid, request_id: &str) -> RemoteException {
+    match error {
+        DbError::NotFound { .. } => exception::instance_action_not_found(uuid, request_id),
+        other => raised(other),
+    }
+}
+
+fn service_raised(error: DbError, id: i64) -> RemoteException {
+    match error {
+        DbError::NotFound { .. } => exception::service_not_found(&id.to_string()),
+        other => raised(other),
+    }
+}
+
+fn save_raised(error: SaveError, uuid: Uuid) -> RemoteException {
+    match error {
+        SaveError::UnexpectedTaskState { expected, actual }
+        | SaveError::UnexpectedDeletingTaskState { expected, actual } => {
+            exception::unexpected_task_state(uuid, &expected, actual)
+        }
+        SaveError::UnexpectedVmState { expected, actual } => exception::unexpected_vm_state(uuid, &expected, actual),
+        SaveError::Db(error) => instance_raised(error, uuid),
+    }
+}

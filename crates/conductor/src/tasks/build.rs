@@ -1,0 +1,308 @@
+//! The build workflow.
+//!
+//! ```text
+//!   schedule: scheduler chooses and claims ──> host written to the row ──> build: the host is asked
+//!       │ no valid host                             │ deleted meanwhile        │ the instance leaves BUILDING
+//!       v                                           v                          v
+//!     ERROR with a fault                    claim given back             row gone, workflow gone
+//! ```
+//!
+//! Each step can be done again: a claim replaces what the instance had, and the host builds only what is still to be
+//! built.
+
+use kilonova_core::RequestContext;
+use kilonova_db::instances::{self, Deleted, Save, SaveError};
+use kilonova_db::workflows::{self, Workflow, WorkflowKind};
+use kilonova_db::{DbError, actions, block_devices, faults, request_specs};
+use kilonova_objects::{
+    BlockDeviceMappingList, Instance, InstanceFault, RequestSpec, Selection, TaskState, VmState,
+};
+use kilonova_rpcapi::RpcError;
+use kilonova_rpcapi::compute::BuildAndRunInstance;
+use kilonova_rpcapi::conductor::{BuildInstances, ScheduleAndBuildInstances};
+use kilonova_rpcapi::scheduler::SelectDestinations;
+use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_SCHEDULE};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::TaskError;
+use crate::Conductor;
+
+/// The event under which a failure to place an instance is recorded.
+const SCHEDULE_EVENT: &str = "conductor_schedule_and_build_instances";
+
+impl Conductor {
+    /// `schedule_and_build_instances`: the nudge to place what the API has just written.
+    pub(crate) async fn schedule_and_build_instances(
+        &self,
+        context: &RequestContext,
+        message: ScheduleAndBuildInstances,
+    ) -> Result<(), TaskError> {
+        let mut mine = Vec::new();
+        for request in &message.build_requests {
+            let found = workflows::get(&self.db, WorkflowKind::Build, request.instance_uuid).await?;
+            let Some(workflow) = found.filter(|workflow| workflow.step == STEP_SCHEDULE && workflow.attempts == 0) else {
+                continue;
+            };
+            if self.take(&workflow).await? {
+                mine.push(workflow);
+            }
+        }
+        let Some(spec) = message.request_specs.into_iter().next() else { return Ok(()) };
+        self.place(context, spec, mine).await
+    }
+
+    /// `build_instances`: a host gave instances back, with the further hosts to try.
+    pub(crate) async fn build_instances(
+        &self,
+        context: &RequestContext,
+        message: BuildInstances,
+    ) -> Result<(), TaskError> {
+        let host_lists = message.host_lists.into_iter().chain(std::iter::repeat(Vec::new()));
+        for (instance, host_list) in message.instances.into_iter().zip(host_lists) {
+            let found = workflows::get(&self.db, WorkflowKind::Build, instance.uuid).await?;
+            let Some(workflow) = found else { continue };
+            if self.take(&workflow).await? {
+                self.try_next_host(context, &workflow, host_list).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Works on a build that was taken over.
+    pub(crate) async fn resume_build(&self, workflow: &Workflow) -> Result<(), TaskError> {
+        let instance = match instances::get(&self.db, workflow.instance_uuid, Deleted::No).await {
+            Err(DbError::NotFound { .. }) => return Ok(workflows::finish(&self.db, workflow.id).await?),
+            found => found?,
+        };
+        if instance.vm_state != VmState::Building || instance.task_state == Some(TaskState::Deleting) {
+            return Ok(workflows::finish(&self.db, workflow.id).await?);
+        }
+        let payload = BuildPayload::from_value(&workflow.payload)?;
+        let context = Self::acting_for(&payload.context);
+        if workflow.attempts >= self.config.workflow_max_attempts {
+            let reason = format!("The build was begun {} times and never finished.", workflow.attempts);
+            return self.fail(&context, instance.uuid, &reason).await;
+        }
+        match payload.selections.first() {
+            Some(selection) if workflow.step == STEP_BUILD && self.is_compute_up(&selection.service_host).await? => {
+                self.ask_host(&context, workflow, payload).await
+            }
+            _ => {
+                let spec = request_specs::get(&self.db, instance.uuid).await?;
+                self.place(&context, spec, vec![workflow.clone()]).await
+            }
+        }
+    }
+
+    /// Chooses a host for each, all by one request spec, and asks the hosts.
+    async fn place(
+        &self,
+        context: &RequestContext,
+        spec: RequestSpec,
+        workflows: Vec<Workflow>,
+    ) -> Result<(), TaskError> {
+        if workflows.is_empty() {
+            return Ok(());
+        }
+        let instance_uuids: Vec<Uuid> = workflows.iter().map(|workflow| workflow.instance_uuid).collect();
+        let request = SelectDestinations {
+            spec_obj: spec,
+            instance_uuids: instance_uuids.clone(),
+            return_objects: true,
+            return_alternates: true,
+        };
+        match self.scheduler.call(context, request).await {
+            Ok(hosts) => {
+                for (workflow, selections) in workflows.iter().zip(hosts) {
+                    let mut payload = BuildPayload::from_value(&workflow.payload)?;
+                    payload.selections = selections;
+                    self.ask_host(context, workflow, payload).await?;
+                }
+                Ok(())
+            }
+            Err(RpcError::Remote(exception)) => {
+                for uuid in instance_uuids {
+                    self.fail(context, uuid, &exception.message).await?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn try_next_host(
+        &self,
+        context: &RequestContext,
+        workflow: &Workflow,
+        host_list: Vec<Selection>,
+    ) -> Result<(), TaskError> {
+        let uuid = workflow.instance_uuid;
+        let mut payload = BuildPayload::from_value(&workflow.payload)?;
+        let mut remaining = host_list.into_iter();
+        while let Some(selection) = remaining.next() {
+            if self.claim(context, uuid, &payload, &selection).await? {
+                payload.selections = std::iter::once(selection).chain(remaining).collect();
+                return self.ask_host(context, workflow, payload).await;
+            }
+        }
+        let reason = "Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures \
+                      for instance";
+        self.fail(context, uuid, &format!("{reason} {uuid}.")).await
+    }
+
+    /// Claims an alternate; false if it has no room any more.
+    async fn claim(
+        &self,
+        context: &RequestContext,
+        uuid: Uuid,
+        payload: &BuildPayload,
+        selection: &Selection,
+    ) -> Result<bool, TaskError> {
+        let (project_id, user_id) = (payload.context.project_id(), payload.context.user_id());
+        let Some(allocations) = allocations(selection) else { return Ok(false) };
+        let placement = &self.clients.placement;
+        match placement.set_allocations(context, uuid, project_id, user_id, &allocations).await {
+            Ok(()) => Ok(true),
+            Err(kilonova_clients::ClientError::Conflict(_) | kilonova_clients::ClientError::ConcurrentUpdate(_)) => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the chosen host down, then asks it to build.
+    async fn ask_host(
+        &self,
+        context: &RequestContext,
+        workflow: &Workflow,
+        payload: BuildPayload,
+    ) -> Result<(), TaskError> {
+        let uuid = workflow.instance_uuid;
+        let Some(selection) = payload.selections.first().cloned() else {
+            return self.fail(context, uuid, "No valid host was found. The scheduler chose none.").await;
+        };
+        if !workflows::advance(&self.db, workflow.id, &self.owner, STEP_BUILD, &payload.to_value(), self.lease()).await? {
+            return self.give_claim_back(context, uuid).await;
+        }
+        let instance = match self.write_host(uuid, &selection).await {
+            Ok(instance) => instance,
+            Err(SaveError::Db(error @ DbError::Database(_))) => return Err(error.into()),
+            Err(error) => {
+                tracing::info!(instance = %uuid, %error, "not to be built any more");
+                workflows::finish(&self.db, workflow.id).await?;
+                return self.give_claim_back(context, uuid).await;
+            }
+        };
+        let mut bdms = block_devices::list(&self.db, &[uuid]).await?;
+        let spec = request_specs::get(&self.db, uuid).await?;
+        let bdms = BlockDeviceMappingList::from(bdms.remove(&uuid).unwrap_or_default());
+        let build = build_message(instance, spec, bdms, payload, &selection);
+        Ok(self.compute.cast(context, &selection.service_host, build).await?)
+    }
+
+    async fn write_host(&self, uuid: Uuid, selection: &Selection) -> Result<Instance, SaveError> {
+        let mut changes = serde_json::Map::new();
+        changes.insert("host".to_owned(), json!(selection.service_host));
+        changes.insert("node".to_owned(), json!(selection.nodename));
+        if let Some(zone) = &selection.availability_zone {
+            changes.insert("availability_zone".to_owned(), json!(zone));
+        }
+        let expected_task_state = vec![
+            Some(TaskState::Scheduling),
+            None,
+            Some(TaskState::Networking),
+            Some(TaskState::BlockDeviceMapping),
+            Some(TaskState::Spawning),
+        ];
+        let expected_vm_state = Some(vec![VmState::Building]);
+        let expected_task_state = Some(expected_task_state);
+        instances::save(&self.db, Save { uuid, changes: &changes, expected_vm_state, expected_task_state }).await
+    }
+
+    /// What was claimed for an instance that is gone, or being deleted, belongs to nobody.
+    async fn give_claim_back(&self, context: &RequestContext, uuid: Uuid) -> Result<(), TaskError> {
+        let is_live = match instances::get(&self.db, uuid, Deleted::No).await {
+            Ok(instance) => instance.task_state != Some(TaskState::Deleting),
+            Err(DbError::NotFound { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !is_live {
+            self.clients.placement.delete_allocations(context, uuid).await?;
+        }
+        Ok(())
+    }
+
+    /// The instance is in error, with a fault that says why; its workflow ends with that.
+    pub(crate) async fn fail(&self, context: &RequestContext, uuid: Uuid, message: &str) -> Result<(), TaskError> {
+        tracing::warn!(instance = %uuid, message, "an instance could not be placed");
+        self.clients.placement.delete_allocations(context, uuid).await?;
+        self.record_failure(context, uuid, message).await;
+        let mut changes = serde_json::Map::new();
+        changes.insert("vm_state".to_owned(), json!(VmState::Error.as_str()));
+        for name in ["task_state", "host", "node"] {
+            changes.insert(name.to_owned(), Value::Null);
+        }
+        let expected_vm_state = Some(vec![VmState::Building]);
+        let save = Save { uuid, changes: &changes, expected_vm_state, expected_task_state: None };
+        match instances::save(&self.db, save).await {
+            Err(SaveError::Db(error @ DbError::Database(_))) => Err(error.into()),
+            // It was deleted meanwhile, or is no longer being built: nothing to fail.
+            _ => Ok(()),
+        }
+    }
+
+    async fn record_failure(&self, context: &RequestContext, uuid: Uuid, message: &str) {
+        let fault = InstanceFault {
+            instance_uuid: uuid,
+            code: 500,
+            message: Some(message.to_owned()),
+            details: Some(message.to_owned()),
+            ..InstanceFault::default()
+        };
+        if let Err(error) = faults::create(&self.db, &fault).await {
+            tracing::error!(instance = %uuid, %error, "a fault could not be recorded");
+        }
+        let request_id = context.request_id();
+        let failure = Some((message.to_owned(), String::new()));
+        let started = actions::event_start(&self.db, uuid, request_id, SCHEDULE_EVENT, Some(&self.config.host)).await;
+        if started.is_ok()
+            && let Err(error) = actions::event_finish(&self.db, uuid, request_id, SCHEDULE_EVENT, failure).await
+        {
+            tracing::debug!(instance = %uuid, %error, "the end of an event was not recorded");
+        }
+    }
+}
+
+/// The allocations that a selection's text asks for.
+fn allocations(selection: &Selection) -> Option<kilonova_clients::placement::Allocations> {
+    let request: Value = serde_json::from_str(selection.allocation_request.as_deref()?).ok()?;
+    let providers = request.get("allocations")?.as_object()?;
+    let resources = |provider: &Value| serde_json::from_value(provider.get("resources")?.clone()).ok();
+    providers.iter().map(|(uuid, provider)| Some((uuid.parse().ok()?, resources(provider)?))).collect()
+}
+
+fn build_message(
+    instance: Instance,
+    spec: RequestSpec,
+    block_device_mapping: BlockDeviceMappingList,
+    payload: BuildPayload,
+    selection: &Selection,
+) -> BuildAndRunInstance {
+    let hosts = json!([[selection.service_host, selection.nodename]]);
+    BuildAndRunInstance {
+        instance,
+        image: payload.image,
+        request_spec: Some(spec),
+        filter_properties: json!({"retry": {"num_attempts": 1, "hosts": hosts}, "limits": {}}),
+        admin_password: payload.admin_password,
+        injected_files: payload.injected_files,
+        requested_networks: payload.requested_networks,
+        security_groups: payload.security_groups,
+        block_device_mapping,
+        node: Some(selection.nodename.clone()),
+        limits: json!({}),
+        host_list: payload.selections.into_iter().skip(1).collect(),
+        accel_uuids: Vec::new(),
+    }
+}

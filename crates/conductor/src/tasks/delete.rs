@@ -1,0 +1,47 @@
+//! The delete workflow: the host is asked again, or, where there is none to ask, everything is removed from here.
+
+use kilonova_core::RequestContext;
+use kilonova_db::instances::{self, Deleted};
+use kilonova_db::workflows::{self, Workflow};
+use kilonova_db::{DbError, block_devices};
+use kilonova_objects::{BlockDeviceMappingList, Instance};
+use kilonova_rpcapi::compute::TerminateInstance;
+
+use super::TaskError;
+use crate::Conductor;
+
+impl Conductor {
+    /// Works on a delete that was taken over.
+    pub(crate) async fn resume_delete(&self, workflow: &Workflow) -> Result<(), TaskError> {
+        let instance = match instances::get(&self.db, workflow.instance_uuid, Deleted::No).await {
+            Err(DbError::NotFound { .. }) => return Ok(workflows::finish(&self.db, workflow.id).await?),
+            found => found?,
+        };
+        let context = RequestContext {
+            user_id: instance.user_id.clone(),
+            project_id: instance.project_id.clone(),
+            request_id: workflow.payload.get("request_id").and_then(|id| id.as_str()).map(str::to_owned),
+            ..RequestContext::admin()
+        };
+        match instance.host.clone() {
+            Some(host) if self.is_compute_up(&host).await? => self.ask_host(&context, &host, instance).await,
+            _ => self.delete_here(&context, &instance).await,
+        }
+    }
+
+    async fn ask_host(&self, context: &RequestContext, host: &str, instance: Instance) -> Result<(), TaskError> {
+        let mut bdms = block_devices::list(&self.db, &[instance.uuid]).await?;
+        let bdms = BlockDeviceMappingList::from(bdms.remove(&instance.uuid).unwrap_or_default());
+        Ok(self.compute.cast(context, host, TerminateInstance { instance, bdms }).await?)
+    }
+
+    /// The host is down, or none was chosen. A guest that may be on a host that is down is removed by its agent when
+    /// it starts and finds that no instance owns it.
+    async fn delete_here(&self, context: &RequestContext, instance: &Instance) -> Result<(), TaskError> {
+        self.clients.network.deallocate_for_instance(context, instance.uuid).await?;
+        self.clients.placement.delete_allocations(context, instance.uuid).await?;
+        instances::destroy(&self.db, instance.uuid).await?;
+        tracing::info!(instance = %instance.uuid, "instance deleted without a host");
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! The steps of each kind of workflow.
+
+pub(crate) mod build;
+pub(crate) mod delete;
+
+use std::time::Duration;
+
+use kilonova_core::RequestContext;
+use kilonova_db::services;
+use kilonova_db::workflows::Workflow;
+
+use crate::Conductor;
+
+/// Why a step did not succeed. The workflow stays and is taken up again, unless the step itself gave up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskError {
+    #[error(transparent)]
+    Db(#[from] kilonova_db::DbError),
+    #[error(transparent)]
+    Save(#[from] kilonova_db::instances::SaveError),
+    #[error(transparent)]
+    Rpc(#[from] kilonova_rpcapi::RpcError),
+    #[error(transparent)]
+    Client(#[from] kilonova_clients::ClientError),
+    #[error("the workflow's payload cannot be read")]
+    Payload(#[from] kilonova_objects::WireError),
+}
+
+impl Conductor {
+    /// How long a step may take before somebody else takes it up.
+    pub(crate) fn lease(&self) -> Duration {
+        self.config.workflow_lease
+    }
+
+    /// Whether the agent of `host` reported lately.
+    pub(crate) async fn is_compute_up(&self, host: &str) -> Result<bool, TaskError> {
+        let service = services::get_by_host_and_binary(&self.db, host, "nova-compute").await?;
+        let now = kilonova_core::time::utcnow();
+        Ok(service.is_some_and(|service| service.is_up(now, self.config.service_down_time_s)))
+    }
+
+    /// A context to act for whoever asked, with the rights that a service has.
+    pub(crate) fn acting_for(asked: &RequestContext) -> RequestContext {
+        asked.elevated()
+    }
+
+    /// Takes over a workflow as it was just read; false if somebody else was faster.
+    pub(crate) async fn take(&self, workflow: &Workflow) -> Result<bool, TaskError> {
+        let (id, attempts) = (workflow.id, workflow.attempts);
+        let taken = kilonova_db::workflows::take(&self.db, id, &self.owner, self.lease(), &workflow.owner, attempts);
+        Ok(taken.await?)
+    }
+}

@@ -1,0 +1,140 @@
+//! Block device mappings of instances.
+
+use std::collections::BTreeMap;
+
+use kilonova_core::time::utcnow;
+use kilonova_objects::BlockDeviceMapping;
+use kilonova_objects::wire::VersionedObject as _;
+use sea_orm::sea_query::{Expr, ExprTrait as _, Order, Query};
+use sea_orm::{ConnectionTrait, QueryResult, Value as SqlValue};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::sql::{self, Cell, chunks, select, uuid_in};
+use crate::{Db, DbError};
+
+const TABLE: &str = "block_device_mapping";
+const COLUMNS: &[&str] = &["id", "uuid", "instance_uuid", "created_at", "updated_at", "record"];
+/// Fields that are columns, or that are not stored.
+const NOT_IN_RECORD: &[&str] = &[
+    "id",
+    "uuid",
+    "instance_uuid",
+    "instance",
+    "created_at",
+    "updated_at",
+    "deleted_at",
+    "deleted",
+];
+
+/// The mappings of several instances, each list in the order of creation; an instance without any has no entry.
+pub async fn list(
+    db: &Db,
+    instance_uuids: &[Uuid],
+) -> Result<BTreeMap<Uuid, Vec<BlockDeviceMapping>>, DbError> {
+    let mut found: BTreeMap<Uuid, Vec<BlockDeviceMapping>> = BTreeMap::new();
+    for uuids in chunks(instance_uuids) {
+        let mut statement = select(TABLE, COLUMNS);
+        statement.and_where(uuid_in("instance_uuid", uuids)).order_by("id", Order::Asc);
+        for row in db.read().query_all(&statement).await? {
+            found.entry(Uuid::read(&row, 2)?).or_default().push(read(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Writes a mapping: a new one when its `id` is 0, else over the row with that id.
+pub async fn save(db: &Db, mapping: &BlockDeviceMapping) -> Result<BlockDeviceMapping, DbError> {
+    let tx = db.begin().await?;
+    let id = if mapping.id == 0 {
+        let instance_uuid = mapping.instance_uuid.ok_or_else(|| {
+            DbError::corrupt("block device mapping", 0, "it belongs to no instance")
+        })?;
+        sql::insert(&tx, TABLE, &COLUMNS[1..], values(instance_uuid, mapping)).await?
+    } else {
+        overwrite(&tx, mapping).await?;
+        mapping.id
+    };
+    let mut statement = select(TABLE, COLUMNS);
+    let row = tx.query_one(statement.and_where(Expr::col("id").eq(id))).await?;
+    let saved = read(&row.ok_or_else(|| not_found(id))?)?;
+    tx.commit().await?;
+    Ok(saved)
+}
+
+/// Writes new mappings, each for its instance.
+pub(crate) async fn insert<'a>(
+    tx: &impl ConnectionTrait,
+    mappings: impl IntoIterator<Item = (Uuid, &'a BlockDeviceMapping)>,
+) -> Result<(), DbError> {
+    let rows = mappings.into_iter().map(|(uuid, mapping)| values(uuid, mapping)).collect();
+    sql::insert_many(tx, TABLE, &COLUMNS[1..], rows).await?;
+    Ok(())
+}
+
+/// Removes all mappings of an instance.
+pub(crate) async fn delete_of(
+    tx: &impl ConnectionTrait,
+    instance_uuid: Uuid,
+) -> Result<(), DbError> {
+    let mut statement = Query::delete();
+    statement.from_table(TABLE).and_where(Expr::col("instance_uuid").eq(instance_uuid.value()));
+    tx.execute(&statement).await?;
+    Ok(())
+}
+
+async fn overwrite(
+    tx: &impl ConnectionTrait,
+    mapping: &BlockDeviceMapping,
+) -> Result<(), DbError> {
+    let mut statement = Query::update();
+    statement
+        .table(TABLE)
+        .value("record", record(mapping))
+        .value("updated_at", sql::val(utcnow()))
+        .and_where(Expr::col("id").eq(mapping.id));
+    match tx.execute(&statement).await?.rows_affected() {
+        0 => Err(not_found(mapping.id)),
+        _ => Ok(()),
+    }
+}
+
+fn not_found(id: i64) -> DbError {
+    DbError::not_found("block device mapping", id)
+}
+
+/// Of all columns but `id`.
+fn values(instance_uuid: Uuid, mapping: &BlockDeviceMapping) -> Vec<SqlValue> {
+    vec![
+        mapping.uuid.unwrap_or_else(Uuid::new_v4).value(),
+        instance_uuid.value(),
+        utcnow().value(),
+        None::<i64>.into(),
+        record(mapping).into(),
+    ]
+}
+
+fn record(mapping: &BlockDeviceMapping) -> String {
+    let mut data = mapping.data();
+    data.retain(|name, _| !NOT_IN_RECORD.contains(&name.as_str()));
+    Value::Object(data).to_string()
+}
+
+fn read(row: &QueryResult) -> Result<BlockDeviceMapping, DbError> {
+    let id = i64::read(row, 0)?;
+    let record: String = row.try_get_by_index(5)?;
+    let mapping = serde_json::from_str(&record)
+        .map_err(|error| error.to_string())
+        .and_then(|data| {
+            BlockDeviceMapping::from_data(&data).map_err(|error| error.to_string())
+        })
+        .map_err(|reason| DbError::corrupt("block device mapping", id, reason))?;
+    Ok(BlockDeviceMapping {
+        id,
+        uuid: Some(Uuid::read(row, 1)?),
+        instance_uuid: Some(Uuid::read(row, 2)?),
+        created_at: Cell::read(row, 3)?,
+        updated_at: Cell::read(row, 4)?,
+        ..mapping
+    })
+}

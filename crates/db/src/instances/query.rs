@@ -1,0 +1,223 @@
+//! Reading instances: one, or many by filters, sorted and paged.
+
+use std::collections::HashMap;
+
+use kilonova_objects::{Instance, InstanceFault, VmState};
+use sea_orm::sea_query::{Condition, ExprTrait as _, Expr, Query, SelectStatement};
+use sea_orm::{ConnectionTrait, DbErr};
+use uuid::Uuid;
+
+use super::filter::{Matcher, condition};
+use super::row::{Decoder, TABLE, read_list, sort_column, sort_values};
+use super::{Deleted, Expand, InstanceQuery};
+use crate::sql::{Cell, SortColumn, after, chunks, order_by, uuid_in};
+use crate::{Db, DbError, faults};
+
+/// Rows that are read at once when SQL alone cannot tell which ones match.
+const BATCH: u64 = 500;
+
+/// One instance, whole.
+pub async fn get(db: &Db, uuid: Uuid, deleted: Deleted) -> Result<Instance, DbError> {
+    let mut found = vec![row(db.read(), uuid, deleted, Lock::No).await?];
+    expand(db.read(), &mut found, Expand::default()).await?;
+    found.pop().ok_or_else(|| DbError::not_found("instance", uuid))
+}
+
+/// The instances that `query` selects, whole, in at most four statements; more only where regular expressions, tags,
+/// addresses or system metadata narrow many rows down to few.
+pub async fn list(db: &Db, query: &InstanceQuery) -> Result<Vec<Instance>, DbError> {
+    let sort = sort_columns(query)?;
+    let marker = marker(db, query, &sort).await?;
+    let mut found = match Matcher::new(query)? {
+        Some(matcher) => matching(db, query, &sort, marker, &matcher).await?,
+        None => {
+            let statement = page(query, &sort, marker, query.limit);
+            let mut decoder = Decoder::new(query.with.metadata, query.with.faults);
+            let rows = db.read().query_all(&statement).await?;
+            rows.iter().map(|row| decoder.instance(row)).collect::<Result<_, _>>()?
+        }
+    };
+    expand(db.read(), &mut found, query.with).await?;
+    Ok(found)
+}
+
+/// Uuid and name of the instances that `query` selects.
+pub async fn list_brief(db: &Db, query: &InstanceQuery) -> Result<Vec<(Uuid, String)>, DbError> {
+    let sort = sort_columns(query)?;
+    let marker = marker(db, query, &sort).await?;
+    if let Some(matcher) = Matcher::new(query)? {
+        let found = matching(db, query, &sort, marker, &matcher).await?;
+        let brief = |found: Instance| (found.uuid, found.display_name.unwrap_or_default());
+        return Ok(found.into_iter().map(brief).collect());
+    }
+    let mut statement = page(query, &sort, marker, query.limit);
+    statement.clear_selects().columns(["uuid", "display_name"]);
+    let rows = db.read().query_all(&statement).await?;
+    let brief = rows.iter().map(|row| {
+        let name: Option<String> = row.try_get_by_index(1)?;
+        Ok::<_, DbErr>((Uuid::read(row, 0)?, name.unwrap_or_default()))
+    });
+    Ok(brief.collect::<Result<_, _>>()?)
+}
+
+/// The instances on a host that are not deleted, whole.
+pub async fn by_host(db: &Db, host: &str) -> Result<Vec<Instance>, DbError> {
+    list(db, &InstanceQuery { host: Some(host.to_owned()), ..InstanceQuery::default() }).await
+}
+
+/// Whether the row is kept from others until the transaction ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    No,
+    /// SQLite has one writer and nothing to lock; the others say `FOR UPDATE`.
+    Yes,
+}
+
+/// One instance without metadata and fault.
+pub(super) async fn row(
+    conn: &impl ConnectionTrait,
+    uuid: Uuid,
+    deleted: Deleted,
+    lock: Lock,
+) -> Result<Instance, DbError> {
+    let mut statement = Query::select();
+    statement.columns(read_list()).from(TABLE).and_where(Expr::col("uuid").eq(uuid.value()));
+    match deleted {
+        Deleted::No => statement.and_where(Expr::col("deleted").eq(false)),
+        Deleted::Yes => &mut statement,
+        Deleted::Only => statement.and_where(Expr::col("deleted").eq(true)),
+    };
+    if lock == Lock::Yes {
+        statement.lock_exclusive();
+    }
+    let row = conn.query_one(&statement).await?;
+    let row = row.ok_or_else(|| DbError::not_found("instance", uuid))?;
+    Decoder::new(true, true).instance(&row)
+}
+
+/// Reads what lies in other tables.
+pub(super) async fn expand(
+    conn: &impl ConnectionTrait,
+    instances: &mut [Instance],
+    with: Expand,
+) -> Result<(), DbError> {
+    if with.metadata {
+        add_metadata(conn, instances).await?;
+    }
+    if with.faults {
+        add_faults(conn, instances).await?;
+    }
+    Ok(())
+}
+
+async fn add_metadata(
+    conn: &impl ConnectionTrait,
+    instances: &mut [Instance],
+) -> Result<(), DbError> {
+    let uuids: Vec<Uuid> = instances.iter().map(|instance| instance.uuid).collect();
+    let places: HashMap<Uuid, usize> = uuids.iter().copied().zip(0..).collect();
+    for uuids in chunks(&uuids) {
+        let statement = Query::select()
+            .columns(["instance_uuid", "key", "value"])
+            .from("instance_metadata")
+            .and_where(uuid_in("instance_uuid", uuids))
+            .take();
+        for row in conn.query_all(&statement).await? {
+            let place = places.get(&Uuid::read(&row, 0)?);
+            if let Some(instance) = place.and_then(|place| instances.get_mut(*place)) {
+                instance.metadata.insert(row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nova shows a fault only with instances that are in error or deleted.
+async fn add_faults(
+    conn: &impl ConnectionTrait,
+    instances: &mut [Instance],
+) -> Result<(), DbError> {
+    let failed = |instance: &&Instance| {
+        matches!(instance.vm_state, VmState::Error | VmState::Deleted)
+    };
+    let uuids: Vec<Uuid> = instances.iter().filter(failed).map(|found| found.uuid).collect();
+    let mut newest: HashMap<Uuid, InstanceFault> = faults::newest(conn, &uuids).await?;
+    for instance in instances {
+        instance.fault = newest.remove(&instance.uuid);
+    }
+    Ok(())
+}
+
+/// The keys that were asked for, then `created_at` and `id`, which make the order total.
+fn sort_columns(query: &InstanceQuery) -> Result<Vec<SortColumn>, DbError> {
+    let desc = query.sort.first().is_none_or(|(_, desc)| *desc);
+    let asked = query.sort.iter().map(|(key, desc)| (key.as_str(), *desc));
+    let mut sort: Vec<SortColumn> = Vec::with_capacity(query.sort.len() + 2);
+    for (key, desc) in asked.chain([("created_at", desc), ("id", desc)]) {
+        let column = sort_column(key, desc)?;
+        if sort.iter().all(|other| other.name != column.name) {
+            sort.push(column);
+        }
+    }
+    Ok(sort)
+}
+
+async fn marker(
+    db: &Db,
+    query: &InstanceQuery,
+    sort: &[SortColumn],
+) -> Result<Option<Condition>, DbError> {
+    let Some(uuid) = query.marker else { return Ok(None) };
+    let marker = row(db.read(), uuid, Deleted::Yes, Lock::No).await.map_err(|error| match error {
+        DbError::NotFound { id, .. } => DbError::not_found("marker", id),
+        other => other,
+    })?;
+    Ok(Some(after(sort, &sort_values(&marker, sort))))
+}
+
+fn page(
+    query: &InstanceQuery,
+    sort: &[SortColumn],
+    after: Option<Condition>,
+    limit: Option<u64>,
+) -> SelectStatement {
+    let mut statement = Query::select();
+    let all = condition(query);
+    let all = if let Some(after) = after { all.add(after) } else { all };
+    statement.columns(read_list()).from(TABLE).cond_where(all);
+    order_by(&mut statement, sort);
+    if let Some(limit) = limit {
+        statement.limit(limit);
+    }
+    statement
+}
+
+/// Reads on, batch by batch, until enough rows match or none is left.
+async fn matching(
+    db: &Db,
+    query: &InstanceQuery,
+    sort: &[SortColumn],
+    mut from: Option<Condition>,
+    matcher: &Matcher<'_>,
+) -> Result<Vec<Instance>, DbError> {
+    let mut decoder = Decoder::new(query.with.metadata, query.with.faults);
+    let limit = query.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let statement = page(query, sort, from.take(), Some(BATCH));
+        let rows = db.read().query_all(&statement).await?;
+        let mut last = None;
+        for row in &rows {
+            let instance = decoder.instance(row)?;
+            last = Some(sort_values(&instance, sort));
+            if found.len() < limit && matcher.matches(&instance) {
+                found.push(instance);
+            }
+        }
+        match last {
+            Some(last) if rows.len() as u64 == BATCH => from = Some(after(sort, &last)),
+            _ => break,
+        }
+    }
+    Ok(found)
+}

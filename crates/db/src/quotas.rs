@@ -1,0 +1,133 @@
+//! Quota limits that differ from the configured ones: resource name → limit.
+
+use std::collections::BTreeMap;
+
+use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Query};
+use sea_orm::{ConnectionTrait as _, Value};
+
+use crate::sql::{insert_many, select};
+use crate::{Db, DbError};
+
+const QUOTAS: &str = "quotas";
+const CLASSES: &str = "quota_classes";
+/// Instead of a user, for the limits of a whole project.
+const WHOLE_PROJECT: &str = "";
+
+/// Columns that say whose limit it is, and their values.
+type Owner<'a> = [(&'static str, &'a str)];
+
+/// Limits set for a project.
+pub async fn project(db: &Db, project_id: &str) -> Result<BTreeMap<String, i64>, DbError> {
+    read(db, QUOTAS, &of_user(project_id, WHOLE_PROJECT)).await
+}
+
+/// Limits set for a user in a project.
+pub async fn project_user(
+    db: &Db,
+    project_id: &str,
+    user_id: &str,
+) -> Result<BTreeMap<String, i64>, DbError> {
+    read(db, QUOTAS, &of_user(project_id, user_id)).await
+}
+
+/// Limits set for a quota class; `default` is everybody's.
+pub async fn class(db: &Db, class_name: &str) -> Result<BTreeMap<String, i64>, DbError> {
+    read(db, CLASSES, &[("class_name", class_name)]).await
+}
+
+/// Sets the given limits of a project; others stay.
+pub async fn set_project(
+    db: &Db,
+    project_id: &str,
+    limits: &BTreeMap<String, i64>,
+) -> Result<(), DbError> {
+    set(db, QUOTAS, &of_user(project_id, WHOLE_PROJECT), limits).await
+}
+
+/// Sets the given limits of a user in a project; others stay.
+pub async fn set_project_user(
+    db: &Db,
+    project_id: &str,
+    user_id: &str,
+    limits: &BTreeMap<String, i64>,
+) -> Result<(), DbError> {
+    set(db, QUOTAS, &of_user(project_id, user_id), limits).await
+}
+
+/// Sets the given limits of a quota class; others stay.
+pub async fn set_class(
+    db: &Db,
+    class_name: &str,
+    limits: &BTreeMap<String, i64>,
+) -> Result<(), DbError> {
+    set(db, CLASSES, &[("class_name", class_name)], limits).await
+}
+
+/// Back to the defaults for a project and all its users.
+pub async fn delete_project(db: &Db, project_id: &str) -> Result<(), DbError> {
+    delete(db, &[("project_id", project_id)]).await
+}
+
+/// Back to the project's limits for a user.
+pub async fn delete_project_user(
+    db: &Db,
+    project_id: &str,
+    user_id: &str,
+) -> Result<(), DbError> {
+    delete(db, &of_user(project_id, user_id)).await
+}
+
+fn of_user<'a>(project_id: &'a str, user_id: &'a str) -> [(&'static str, &'a str); 2] {
+    [("project_id", project_id), ("user_id", user_id)]
+}
+
+fn is_of(owner: &Owner<'_>) -> Condition {
+    let columns = owner.iter().map(|(column, value)| Expr::col(*column).eq(*value));
+    columns.fold(Condition::all(), Condition::add)
+}
+
+async fn read(
+    db: &Db,
+    table: &'static str,
+    owner: &Owner<'_>,
+) -> Result<BTreeMap<String, i64>, DbError> {
+    let mut statement = select(table, &["resource", "hard_limit"]);
+    let rows = db.read().query_all(statement.cond_where(is_of(owner))).await?;
+    let limit = |row: &sea_orm::QueryResult| {
+        Ok::<_, sea_orm::DbErr>((row.try_get_by_index(0)?, row.try_get_by_index(1)?))
+    };
+    Ok(rows.iter().map(limit).collect::<Result<_, _>>()?)
+}
+
+async fn set(
+    db: &Db,
+    table: &'static str,
+    owner: &Owner<'_>,
+    limits: &BTreeMap<String, i64>,
+) -> Result<(), DbError> {
+    let tx = db.begin().await?;
+    let resources = limits.keys().map(String::as_str);
+    let mut old = Query::delete();
+    old.from_table(table)
+        .cond_where(is_of(owner))
+        .and_where(Expr::col("resource").is_in(resources));
+    tx.execute(&old).await?;
+    let mut columns: Vec<&'static str> = owner.iter().map(|(column, _)| *column).collect();
+    columns.extend(["resource", "hard_limit"]);
+    let row = |(resource, limit): (&String, &i64)| -> Vec<Value> {
+        let mut row: Vec<Value> = owner.iter().map(|(_, value)| (*value).into()).collect();
+        row.extend([resource.as_str().into(), (*limit).into()]);
+        row
+    };
+    insert_many(&tx, table, &columns, limits.iter().map(row).collect()).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn delete(db: &Db, owner: &Owner<'_>) -> Result<(), DbError> {
+    let tx = db.begin().await?;
+    let mut statement = Query::delete();
+    tx.execute(statement.from_table(QUOTAS).cond_where(is_of(owner))).await?;
+    tx.commit().await?;
+    Ok(())
+}

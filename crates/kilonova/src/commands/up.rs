@@ -1,0 +1,99 @@
+//! `kilonova up`: a cloud on one machine, without configuration.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use kilonova_core::Config;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cloud::{Cloud, CloudOptions};
+use crate::state_dir;
+
+/// What runs the guests.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DriverName {
+    /// Real guests: QEMU, with KVM where the processor has it.
+    Qemu,
+    /// No guests at all: for trying out and for tests.
+    Fake,
+}
+
+/// Options of `kilonova up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// What runs the guests; the default is what `[DEFAULT] compute_driver` says, else qemu.
+    #[arg(long)]
+    driver: Option<DriverName>,
+    /// Where everything is kept: database, images, guests, credentials.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Address and port of all services; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8774")]
+    listen: SocketAddr,
+    /// A nova.conf; may be given more than once, later ones win.
+    #[arg(long, value_name = "FILE")]
+    config_file: Vec<PathBuf>,
+    /// A directory of *.conf files, read after the files.
+    #[arg(long, value_name = "DIR")]
+    config_dir: Vec<PathBuf>,
+    /// A qcow2 image that every project sees under the name "guest".
+    #[arg(long, value_name = "FILE")]
+    guest_image: Option<PathBuf>,
+    /// How many compute hosts the fake driver plays.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    fake_hosts: u16,
+}
+
+impl Up {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        let cloud = Cloud::start(self.options()?).await?;
+        let endpoint = format!("http://{}", cloud.address());
+        let clouds_yaml = cloud.clouds_yaml().display().to_string();
+        // The only words on stdout: what a person, or a script, needs to go on.
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "endpoint   {endpoint}")?;
+        writeln!(stdout, "clouds     {clouds_yaml}")?;
+        writeln!(
+            stdout,
+            "try        OS_CLIENT_CONFIG_FILE={clouds_yaml} openstack --os-cloud kilonova server list"
+        )?;
+        stdout.flush()?;
+        drop(stdout);
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        tracing::info!("shutting down; guests go on running");
+        cloud.stop().await;
+        Ok(())
+    }
+
+    fn options(&self) -> anyhow::Result<CloudOptions> {
+        let config = Config::load(&self.config_file, &self.config_dir).context("the configuration cannot be used")?;
+        let configured = config.get("DEFAULT", "compute_driver");
+        let driver = match (self.driver, configured) {
+            (Some(DriverName::Qemu), _) | (None, None) => "qemu".to_owned(),
+            (Some(DriverName::Fake), _) => "fake".to_owned(),
+            (None, Some(name)) => name,
+        };
+        let state_dir = self.state_dir.clone().map_or_else(state_dir::default, Ok)?;
+        Ok(CloudOptions {
+            host: config.get("DEFAULT", "host").unwrap_or_else(hostname),
+            config,
+            driver,
+            state_dir,
+            listen: self.listen,
+            guest_image: self.guest_image.clone(),
+            hosts: usize::from(self.fake_hosts),
+        })
+    }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,104 @@
+//! The claim: a consumer's allocations are replaced, all or nothing, if everything fits.
+//!
+//! ```text
+//! begin ─ lock providers (generation + 1) ─ read consumer, inventories, sums without this consumer
+//!       ─ decide ─ write allocations ─ commit
+//! ```
+
+use kilonova_clients::placement::Allocations;
+use kilonova_core::time::utcnow;
+use kilonova_db::Db;
+use kilonova_db::placement::{self as rows, Usage};
+use uuid::Uuid;
+
+use crate::PlacementError;
+use crate::stock::{self, Refusal, StockedProvider};
+
+/// What the caller knows of the consumer's generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Does not care.
+    Any,
+    /// It has this one; `None`: it has no allocations yet.
+    Exactly(Option<i64>),
+}
+
+/// Who shall have what.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) consumer: Uuid,
+    pub(crate) project_id: &'a str,
+    pub(crate) user_id: &'a str,
+    pub(crate) allocations: &'a Allocations,
+    pub(crate) expected: Expected,
+}
+
+/// Makes the claim; durable when it returns.
+pub(crate) async fn claim(db: &Db, claim: &Claim<'_>) -> Result<(), PlacementError> {
+    let uuids: Vec<Uuid> = claim.allocations.keys().copied().collect();
+    let tx = db.begin().await?;
+    let providers = rows::lock_providers(&tx, &uuids).await?;
+    let consumer = rows::consumer(&tx, claim.consumer).await?;
+    check_generation(claim.expected, consumer.as_ref().map(|consumer| consumer.generation))?;
+    let ids: Vec<i64> = providers.iter().map(|provider| provider.id).collect();
+    let inventories = rows::inventories(&tx, Some(&ids)).await?;
+    let used = rows::usage(&tx, Some(&ids), Some(claim.consumer)).await?;
+    let amounts = decide(&stock::assemble(providers, inventories, &used), claim.allocations)?;
+    let consumer = rows::Consumer {
+        uuid: claim.consumer,
+        project_id: claim.project_id.to_owned(),
+        user_id: claim.user_id.to_owned(),
+        generation: consumer.map_or(0, |consumer| consumer.generation) + 1,
+        updated_at: utcnow(),
+    };
+    rows::replace_allocations(&tx, &consumer, &amounts).await?;
+    tx.commit().await.map_err(kilonova_db::DbError::from)?;
+    Ok(())
+}
+
+/// Takes everything from a consumer; whether it had anything.
+pub(crate) async fn release(db: &Db, consumer: Uuid) -> Result<bool, PlacementError> {
+    let tx = db.begin().await?;
+    let deleted = rows::delete_allocations(&tx, consumer).await?;
+    tx.commit().await.map_err(kilonova_db::DbError::from)?;
+    Ok(deleted > 0)
+}
+
+fn check_generation(expected: Expected, is: Option<i64>) -> Result<(), PlacementError> {
+    match expected {
+        Expected::Exactly(got) if got != is => {
+            Err(PlacementError::ConsumerGeneration { expected: is, got })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The rows to write, if everything fits.
+fn decide(
+    providers: &[StockedProvider],
+    allocations: &Allocations,
+) -> Result<Usage, PlacementError> {
+    let mut amounts = Usage::new();
+    for (uuid, resources) in allocations {
+        let provider = providers
+            .iter()
+            .find(|stocked| stocked.provider.uuid == *uuid)
+            .ok_or(PlacementError::UnknownProvider(*uuid))?;
+        for (class, amount) in resources {
+            check(provider, class, *amount)?;
+            amounts.insert((provider.provider.id, class.clone()), *amount);
+        }
+    }
+    Ok(amounts)
+}
+
+fn check(provider: &StockedProvider, class: &str, amount: i64) -> Result<(), PlacementError> {
+    let (resource_class, uuid) = (class.to_owned(), provider.provider.uuid);
+    let Some(stock) = provider.stock.get(class) else {
+        return Err(PlacementError::NoInventory { resource_class, provider: uuid });
+    };
+    stock.check(amount).map_err(|refusal| match refusal {
+        Refusal::Constraint => PlacementError::Constraint { resource_class, provider: uuid },
+        Refusal::OverCapacity => PlacementError::OverCapacity { resource_class, provider: uuid },
+    })
+}

@@ -1,0 +1,188 @@
+//! `/resource_providers` and what hangs below one.
+
+use axum::extract::{Path, State};
+use chrono::{DateTime, Utc};
+use kilonova_clients::placement::Inventory;
+use kilonova_db::placement::{self as rows, ProviderFilter, ResourceProvider};
+use serde_json::{Map, Value, json};
+
+use super::query::{self, Params};
+use super::{Caller, Reply, Service, provider_uuid, reply};
+use crate::candidates::Group;
+use crate::service::grouped;
+use crate::stock::{self, StockedProvider};
+
+/// `GET /resource_providers`
+pub(super) async fn list(State(service): Service, caller: Caller, params: Params) -> Reply {
+    caller.require_admin()?;
+    params.allow(
+        &caller,
+        &[("name", 0), ("uuid", 0), ("member_of", 3), ("resources", 4), ("in_tree", 14), ("required", 18)],
+    )?;
+    let mut group = Group {
+        in_tree: params.uuid("in_tree")?,
+        in_aggregate: query::member_of(&caller, "member_of", params.all("member_of"))?,
+        ..Group::default()
+    };
+    if let Some(text) = params.one("resources")? {
+        group.resources = query::resources(text)?;
+    }
+    if let Some(text) = params.one("required")? {
+        query::traits(&caller, "required", text, &mut group.traits)?;
+    }
+    let filter = ProviderFilter { uuid: params.uuid("uuid")?, name: params.one("name")? };
+    let found = stock::load(service.db(), &filter).await?;
+    let found = found.iter().filter(|provider| group.allows(provider)).map(|found| &found.provider);
+    let views: Vec<Value> = found.map(|provider| view(&caller, provider)).collect();
+    Ok(reply::json(&caller, json!({"resource_providers": views}), None))
+}
+
+/// `GET /resource_providers/{uuid}`
+pub(super) async fn show(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+) -> Reply {
+    caller.require_admin()?;
+    let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?.provider;
+    Ok(reply::json(&caller, view(&caller, &found), Some(found.updated_at)))
+}
+
+/// `GET /resource_providers/{uuid}/inventories`
+pub(super) async fn inventories(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+) -> Reply {
+    caller.require_admin()?;
+    let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?;
+    let views = by_class(&found, |stock| Value::Object(inventory_view(&stock.inventory)));
+    Ok(with_generation(&caller, "inventories", views, &found.provider))
+}
+
+/// `GET /resource_providers/{uuid}/inventories/{class}`
+pub(super) async fn inventory(
+    State(service): Service,
+    caller: Caller,
+    Path((uuid, class)): Path<(String, String)>,
+) -> Reply {
+    caller.require_admin()?;
+    let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?;
+    let Some(stock) = found.stock.get(&class) else {
+        return Err(super::ApiError::not_found(format!(
+            "No inventory of class {class} for {uuid}"
+        )));
+    };
+    let mut view = inventory_view(&stock.inventory);
+    view.insert("resource_provider_generation".to_owned(), found.provider.generation.into());
+    Ok(reply::json(&caller, Value::Object(view), Some(found.provider.updated_at)))
+}
+
+/// `GET /resource_providers/{uuid}/usages`
+pub(super) async fn usages(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+) -> Reply {
+    caller.require_admin()?;
+    let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?;
+    let views = by_class(&found, |stock| stock.used.into());
+    Ok(with_generation(&caller, "usages", views, &found.provider))
+}
+
+/// `GET /resource_providers/{uuid}/traits`
+pub(super) async fn traits(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+) -> Reply {
+    caller.route_since(6)?;
+    caller.require_admin()?;
+    let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?.provider;
+    Ok(with_generation(&caller, "traits", json!(found.traits), &found))
+}
+
+/// `GET /resource_providers/{uuid}/aggregates`: a provider is in none.
+pub(super) async fn aggregates(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+) -> Reply {
+    caller.route_since(1)?;
+    caller.require_admin()?;
+    let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?.provider;
+    if caller.since(19) {
+        return Ok(with_generation(&caller, "aggregates", json!([]), &found));
+    }
+    Ok(reply::json(&caller, json!({"aggregates": []}), Some(found.updated_at)))
+}
+
+/// `GET /resource_providers/{uuid}/allocations`
+pub(super) async fn allocations(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+) -> Reply {
+    caller.require_admin()?;
+    let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?.provider;
+    let allocations = rows::allocations_of_provider(service.db().read(), found.id).await?;
+    let mut views: Map<String, Value> = grouped(allocations, |row| row.consumer)
+        .into_iter()
+        .map(|(consumer, resources)| (consumer.to_string(), json!({"resources": resources})))
+        .collect();
+    if caller.since(28) {
+        for consumer in rows::consumers_of_provider(service.db().read(), found.id).await? {
+            if let Some(view) = views.get_mut(&consumer.uuid.to_string()) {
+                view["consumer_generation"] = consumer.generation.into();
+            }
+        }
+    }
+    Ok(with_generation(&caller, "allocations", Value::Object(views), &found))
+}
+
+fn view(caller: &Caller, provider: &ResourceProvider) -> Value {
+    let own = format!("{}/resource_providers/{}", caller.prefix, provider.uuid);
+    let below = [("inventories", 0), ("usages", 0), ("aggregates", 1), ("traits", 6), ("allocations", 11)];
+    let mut links = vec![json!({"rel": "self", "href": own})];
+    for (rel, _) in below.iter().filter(|(_, since)| caller.since(*since)) {
+        links.push(json!({"rel": rel, "href": format!("{own}/{rel}")}));
+    }
+    let mut view = json!({
+        "uuid": provider.uuid,
+        "name": provider.name,
+        "generation": provider.generation,
+        "links": links,
+    });
+    if caller.since(14) {
+        view["parent_provider_uuid"] = Value::Null;
+        view["root_provider_uuid"] = json!(provider.uuid);
+    }
+    view
+}
+
+fn inventory_view(inventory: &Inventory) -> Map<String, Value> {
+    Map::from_iter([
+        ("total".to_owned(), inventory.total.into()),
+        ("reserved".to_owned(), inventory.reserved.into()),
+        ("min_unit".to_owned(), inventory.min_unit.into()),
+        ("max_unit".to_owned(), inventory.max_unit.into()),
+        ("step_size".to_owned(), inventory.step_size.into()),
+        ("allocation_ratio".to_owned(), inventory.allocation_ratio.into()),
+    ])
+}
+
+fn by_class(provider: &StockedProvider, view: impl Fn(&stock::Stock) -> Value) -> Value {
+    provider.stock.iter().map(|(class, stock)| (class.clone(), view(stock))).collect()
+}
+
+fn with_generation(
+    caller: &Caller,
+    name: &str,
+    value: Value,
+    provider: &ResourceProvider,
+) -> axum::response::Response {
+    let mut body = json!({"resource_provider_generation": provider.generation});
+    body[name] = value;
+    let changed_at: DateTime<Utc> = provider.updated_at;
+    reply::json(caller, body, Some(changed_at))
+}

@@ -1,0 +1,99 @@
+//! The conductor's methods: topic `conductor`, namespace `compute_task` for orchestration and none for objects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kilonova_core::RequestContext;
+use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
+use kilonova_objects::{
+    BlockDeviceMappingList, BuildRequest, Instance, NetworkRequestList, RequestSpec, Selection, TagList, Wire as _,
+};
+use serde_json::Value;
+
+use crate::method::{RpcMethod, rpc_method};
+use crate::RpcError;
+
+/// The topic of the conductors.
+pub const TOPIC: &str = "conductor";
+/// The newest version that our conductor serves without a namespace.
+pub const VERSION: Version = Version::new(3, 0);
+/// Namespace of the orchestration methods.
+pub const TASK_NAMESPACE: &str = "compute_task";
+/// The newest version that our conductor serves in that namespace.
+pub const TASK_VERSION: Version = Version::new(1, 26);
+
+rpc_method! {
+    /// Places new servers and has them built.
+    ScheduleAndBuildInstances = "schedule_and_build_instances", Some(TASK_NAMESPACE), (1, 17), {
+        build_requests: Vec<BuildRequest>,
+        request_specs: Vec<RequestSpec>,
+        image: Value,
+        admin_password: Option<String>,
+        injected_files: Vec<Value>,
+        requested_networks: Option<NetworkRequestList>,
+        block_device_mapping: Vec<BlockDeviceMappingList>,
+        tags: Vec<TagList>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Has instances built that a host gave back; compute sends it when its build failed.
+    BuildInstances = "build_instances", Some(TASK_NAMESPACE), (1, 19), {
+        instances: Vec<Instance>,
+        image: Value,
+        filter_properties: Value,
+        admin_password: Option<String>,
+        injected_files: Vec<Value>,
+        requested_networks: Option<NetworkRequestList>,
+        security_groups: Vec<String>,
+        request_spec: Option<RequestSpec>,
+        host_lists: Vec<Vec<Selection>>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Runs a class method of an object where the database is.
+    ObjectClassActionVersions = "object_class_action_versions", None, (3, 0), {
+        objname: String,
+        objmethod: String,
+        object_versions: BTreeMap<String, String>,
+        args: Vec<Value>,
+        kwargs: BTreeMap<String, Value>,
+    } -> Value
+}
+
+rpc_method! {
+    /// Runs a method of an object where the database is; answers `[updates, result]`.
+    ObjectAction = "object_action", None, (3, 0), {
+        objinst: Value,
+        objmethod: String,
+        args: Vec<Value>,
+        kwargs: BTreeMap<String, Value>,
+    } -> Value
+}
+
+/// Calls methods of the conductor. Cheap to clone. The typed object methods are in [`crate::objects`].
+#[derive(Clone)]
+pub struct ConductorApi {
+    client: RpcClient,
+}
+
+impl ConductorApi {
+    /// A client on `transport`.
+    pub fn new(transport: Arc<dyn Transport>, options: ClientOptions) -> Self {
+        Self { client: RpcClient::new(transport, crate::target(TOPIC), options) }
+    }
+
+    /// Sends `method` to any conductor and does not wait for it.
+    pub async fn cast<M: RpcMethod>(&self, context: &RequestContext, method: M) -> Result<(), RpcError> {
+        let call = self.client.prepare().namespace(M::NAMESPACE).version(M::VERSION);
+        Ok(call.cast(&context.to_map(), M::NAME, method.to_args()).await?)
+    }
+
+    /// Asks any conductor and waits for its answer.
+    pub async fn call<M: RpcMethod>(&self, context: &RequestContext, method: M) -> Result<M::Reply, RpcError> {
+        let call = self.client.prepare().namespace(M::NAMESPACE).version(M::VERSION);
+        let reply = call.call(&context.to_map(), M::NAME, method.to_args()).await?;
+        M::Reply::from_wire(&reply).map_err(|source| RpcError::Reply { method: M::NAME, source })
+    }
+}

@@ -1,0 +1,114 @@
+//! Nova's exceptions that travel. A Python peer rebuilds `nova.exception.<class>(*args, **kwargs)`, and its `except`
+//! clauses match only exact class names; so do ours ([`crate::RpcError::is`]).
+
+use kilonova_messaging::RemoteException;
+use kilonova_objects::{TaskState, VmState};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// One of Nova's exceptions with its sentence, its format arguments and its HTTP code.
+pub fn nova(class: &str, message: String, code: u16, kwargs: &[(&str, Value)]) -> RemoteException {
+    let mut map: Map<String, Value> =
+        kwargs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    map.insert("code".to_owned(), json!(code));
+    RemoteException::new("nova.exception", class, message).with_kwargs(map)
+}
+
+/// `InstanceNotFound`
+pub fn instance_not_found(uuid: Uuid) -> RemoteException {
+    nova(
+        "InstanceNotFound",
+        format!("Instance {uuid} could not be found."),
+        404,
+        &[("instance_id", json!(uuid))],
+    )
+}
+
+/// `InstanceActionNotFound`
+pub fn instance_action_not_found(instance_uuid: Uuid, request_id: &str) -> RemoteException {
+    nova(
+        "InstanceActionNotFound",
+        format!("Action for request_id {request_id} on instance {instance_uuid} not found"),
+        404,
+        &[("request_id", json!(request_id)), ("instance_uuid", json!(instance_uuid))],
+    )
+}
+
+/// `ComputeHostNotFound`
+pub fn compute_host_not_found(host: &str) -> RemoteException {
+    nova(
+        "ComputeHostNotFound",
+        format!("Compute host {host} could not be found."),
+        404,
+        &[("host", json!(host))],
+    )
+}
+
+/// `ServiceNotFound`
+pub fn service_not_found(service_id: &str) -> RemoteException {
+    nova(
+        "ServiceNotFound",
+        format!("Service {service_id} could not be found."),
+        404,
+        &[("service_id", json!(service_id))],
+    )
+}
+
+/// `UnexpectedTaskStateError`, or `UnexpectedDeletingTaskStateError` when the instance is being deleted.
+pub fn unexpected_task_state(
+    instance_uuid: Uuid,
+    expected: &[Option<TaskState>],
+    actual: Option<TaskState>,
+) -> RemoteException {
+    let class = match actual {
+        Some(TaskState::Deleting) => "UnexpectedDeletingTaskStateError",
+        _ => "UnexpectedTaskStateError",
+    };
+    conflict(
+        class,
+        instance_uuid,
+        json!({"task_state": expected.iter().map(|state| state.map(TaskState::as_str)).collect::<Vec<_>>()}),
+        json!({"task_state": actual.map(TaskState::as_str)}),
+    )
+}
+
+/// `InstanceUpdateConflict`, for another vm_state than the expected ones.
+pub fn unexpected_vm_state(instance_uuid: Uuid, expected: &[VmState], actual: VmState) -> RemoteException {
+    conflict(
+        "InstanceUpdateConflict",
+        instance_uuid,
+        json!({"vm_state": expected.iter().map(|state| state.as_str()).collect::<Vec<_>>()}),
+        json!({"vm_state": actual.as_str()}),
+    )
+}
+
+fn conflict(class: &str, instance_uuid: Uuid, expected: Value, actual: Value) -> RemoteException {
+    nova(
+        class,
+        format!("Conflict updating instance {instance_uuid}. Expected: {expected}. Actual: {actual}"),
+        409,
+        &[("instance_uuid", json!(instance_uuid)), ("expected", expected), ("actual", actual)],
+    )
+}
+
+/// `NoValidHost`
+pub fn no_valid_host(reason: &str) -> RemoteException {
+    nova(
+        "NoValidHost",
+        format!("No valid host was found. {reason}").trim_end().to_owned(),
+        500,
+        &[("reason", json!(reason))],
+    )
+}
+
+/// Any other failure, as a class that every Python peer can rebuild.
+pub fn internal(error: &dyn std::error::Error) -> RemoteException {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        message.push_str(": ");
+        message.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    nova("NovaException", message, 500, &[])
+}

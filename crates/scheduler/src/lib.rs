@@ -1,0 +1,1 @@
+//! select_destinations: host state, filters, weighers, claims

@@ -1,0 +1,93 @@
+//! The role: the scheduler's queues, and what it knows of the hosts through the conductor.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kilonova_core::RequestContext;
+use kilonova_messaging::{
+    Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport,
+};
+use kilonova_rpcapi::scheduler::{SelectDestinations, TOPIC, VERSION};
+use kilonova_rpcapi::{ConductorApi, base, exception, register};
+
+use crate::{HostInput, HostSource, HostSourceError, SchedulerError, SchedulerManager};
+
+/// A running scheduler.
+pub struct SchedulerService {
+    server: RpcServer,
+}
+
+impl SchedulerService {
+    /// Opens the queues of `host`.
+    pub async fn start(
+        manager: Arc<SchedulerManager>,
+        transport: Arc<dyn Transport>,
+        host: &str,
+    ) -> Result<Self, MessagingError> {
+        let target = kilonova_rpcapi::target(TOPIC).server(host);
+        let server = RpcServer::start(transport, target, dispatcher(&manager), ServerOptions::default()).await?;
+        Ok(Self { server })
+    }
+
+    /// Takes no more messages and waits for running work; false if some still ran at the bound.
+    pub async fn stop(&self, bound: Duration) -> bool {
+        self.server.stop().await;
+        self.server.wait(bound).await
+    }
+}
+
+fn dispatcher(manager: &Arc<SchedulerManager>) -> Dispatcher {
+    let manager = manager.clone();
+    let endpoint = register(Endpoint::new(None, VERSION), move |context, request: SelectDestinations| {
+        let manager = manager.clone();
+        async move {
+            let SelectDestinations { spec_obj, instance_uuids, return_alternates, .. } = request;
+            let selected = manager.select_destinations(&context, &spec_obj, &instance_uuids, return_alternates);
+            selected.await.map_err(raised)
+        }
+    });
+    Dispatcher::new(vec![endpoint, base::endpoint("scheduler")])
+}
+
+fn raised(error: SchedulerError) -> RemoteException {
+    match &error {
+        SchedulerError::NoValidHost { reason } => exception::no_valid_host(reason),
+        _ => {
+            tracing::error!(%error, "hosts could not be selected");
+            exception::internal(&error)
+        }
+    }
+}
+
+/// The hosts as the conductor knows them.
+pub struct ConductorHosts {
+    conductor: ConductorApi,
+    availability_zone: String,
+}
+
+impl ConductorHosts {
+    /// Hosts are in `availability_zone` (`[DEFAULT] default_availability_zone`).
+    pub fn new(conductor: ConductorApi, availability_zone: &str) -> Self {
+        Self { conductor, availability_zone: availability_zone.to_owned() }
+    }
+}
+
+#[async_trait]
+impl HostSource for ConductorHosts {
+    async fn hosts(&self, context: &RequestContext) -> Result<Vec<HostInput>, HostSourceError> {
+        let (nodes, services) = tokio::try_join!(
+            self.conductor.compute_nodes(context),
+            self.conductor.services_by_binary(context, "nova-compute"),
+        )
+        .map_err(|error| HostSourceError(Box::new(error)))?;
+        let mut services: HashMap<_, _> =
+            services.into_iter().filter_map(|service| Some((service.host.clone()?, service))).collect();
+        let input = |node: kilonova_objects::ComputeNode| {
+            let service = services.remove(node.host.as_deref()?)?;
+            Some(HostInput { node, service, availability_zone: Some(self.availability_zone.clone()) })
+        };
+        Ok(nodes.into_iter().filter_map(input).collect())
+    }
+}

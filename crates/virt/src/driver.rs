@@ -1,0 +1,212 @@
+//! The driver trait: what the compute manager can ask of a hypervisor.
+//!
+//! A guest's life, as far as every driver knows it (`spawn` to `destroy` are idempotent: asked again after a crash,
+//! they finish what was begun):
+//!
+//! ```text
+//!            spawn              power_off
+//!   (none) ────────> running <───────────> shut down
+//!     ^                 │      power_on        │
+//!     └──── destroy ────┴──────────────────────┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kilonova_core::ConfigError;
+use kilonova_objects::{Instance, NetworkInfo, PowerState};
+use uuid::Uuid;
+
+/// What a driver cannot do, by what the caller can do about it. `Display` is what the server's fault shows: a sentence
+/// that a person can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The hypervisor has no such guest.
+    #[error("Instance {0} could not be found.")]
+    InstanceNotFound(Uuid),
+    /// The disk image cannot be used.
+    #[error("Image {image_id} is unacceptable: {reason}")]
+    ImageUnacceptable {
+        /// Which.
+        image_id: String,
+        /// Why.
+        reason: String,
+    },
+    /// The image does not fit the flavor's disk.
+    #[error(
+        "Flavor's disk is too small for requested image. Flavor disk is {flavor_bytes} bytes, image is {image_bytes} bytes."
+    )]
+    FlavorDiskSmallerThanImage {
+        /// The flavor's root disk.
+        flavor_bytes: u64,
+        /// What the image needs.
+        image_bytes: u64,
+    },
+    /// The host lacks something: a program, space, memory.
+    #[error("{0}")]
+    Host(String),
+    /// The hypervisor refused or failed.
+    #[error("{0}")]
+    Hypervisor(String),
+    /// The driver does not do that.
+    #[error("{0} is not supported by this driver")]
+    NotSupported(&'static str),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// What the host has, for the resource tracker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostResources {
+    /// Processors.
+    pub vcpus: i64,
+    /// MiB.
+    pub memory_mb: i64,
+    /// GiB, of the file system that holds the guests.
+    pub local_gb: i64,
+    /// GiB that are still free there.
+    pub disk_available_least: i64,
+    /// `QEMU`, `fake`.
+    pub hypervisor_type: String,
+    /// 7.2.22 is 7002022.
+    pub hypervisor_version: i64,
+    /// JSON text: `arch`, `model`, `vendor`, `features`, `topology`.
+    pub cpu_info: String,
+    /// (architecture, hypervisor type, vm mode), for `supported_hv_specs`.
+    pub supported_instances: Vec<(String, String, String)>,
+    /// Traits of the provider, such as `COMPUTE_NODE`.
+    pub traits: Vec<String>,
+}
+
+/// What a driver can do beyond the methods that all have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Guests outlive the agent and are found again.
+    pub guests_outlive_agent: bool,
+    /// There is a console log.
+    pub has_console_log: bool,
+}
+
+/// The disk that a guest starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskImage {
+    /// The image.
+    pub image_id: Uuid,
+    /// A file of the host with its bytes; read, never changed. The driver keeps what it makes of it in a cache of its
+    /// own, by `cache_key`.
+    pub path: PathBuf,
+    /// `raw`, `qcow2`, …: what the image service says; the driver does not believe it unseen.
+    pub disk_format: String,
+    /// Changes when the bytes change: the image's checksum.
+    pub cache_key: String,
+}
+
+/// What is put into a guest by its config drive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Injected {
+    /// For `admin_pass`.
+    pub admin_password: Option<String>,
+    /// Path and bytes of each file of `personality`.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// All that a driver gets to make a guest.
+#[derive(Clone, Debug)]
+pub struct Spawn<'a> {
+    /// The instance, with flavor, metadata, keypairs and user data set.
+    pub instance: &'a Instance,
+    /// The disk; none for a server without an image.
+    pub image: Option<DiskImage>,
+    /// Properties of the image (`hw_disk_bus`, …).
+    pub image_properties: BTreeMap<String, String>,
+    /// Its interfaces.
+    pub network_info: &'a NetworkInfo,
+    /// What goes on the config drive besides the instance itself.
+    pub injected: Injected,
+    /// Whether there is a config drive.
+    pub has_config_drive: bool,
+}
+
+/// What a hypervisor says of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestInfo {
+    /// The instance.
+    pub uuid: Uuid,
+    /// What it does.
+    pub power_state: PowerState,
+    /// Its process, where a guest is one.
+    pub pid: Option<u32>,
+}
+
+/// How to reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebootKind {
+    /// Ask the guest; if it does not obey in time, as `Hard`.
+    Soft,
+    /// As pulling the plug.
+    Hard,
+}
+
+/// The end of a console log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleLog(pub Vec<u8>);
+
+/// A hypervisor.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// Its name in `compute_driver`.
+    fn name(&self) -> &'static str;
+
+    /// What it can do beyond what all can.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Config drives are always made, whether asked for or not.
+    fn requires_config_drive(&self) -> bool;
+
+    /// Finds the guests that are still there after the agent started again, and cleans up what a crash left half done
+    /// of anything else.
+    async fn recover(&self) -> Result<Vec<GuestInfo>, DriverError>;
+
+    /// What the host has now.
+    async fn host_resources(&self) -> Result<HostResources, DriverError>;
+
+    /// Every guest of the hypervisor.
+    async fn list_guests(&self) -> Result<Vec<GuestInfo>, DriverError>;
+
+    /// One guest; [`DriverError::InstanceNotFound`] if there is none.
+    async fn guest_info(&self, uuid: Uuid) -> Result<GuestInfo, DriverError>;
+
+    /// What `spawn` returned for this guest, as it is now: an address may have had to change while it was off. Empty
+    /// where a driver has nothing to say.
+    async fn guest_metadata(&self, uuid: Uuid) -> Result<BTreeMap<String, String>, DriverError> {
+        let _ = uuid;
+        Ok(BTreeMap::new())
+    }
+
+    /// Makes and starts a guest, and returns what it wants to have in `system_metadata`-like server metadata (such as
+    /// a forwarded ssh port), by key. Undoes what it began when it fails. A guest that is already running is success.
+    async fn spawn(&self, spawn: Spawn<'_>) -> Result<BTreeMap<String, String>, DriverError>;
+
+    /// Stops and removes a guest with its disks. Nothing there is success.
+    async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError>;
+
+    /// Shuts a guest down: asks it (unless `grace` is zero) and pulls the plug after `grace`. Already off is success.
+    async fn power_off(&self, uuid: Uuid, grace: Duration) -> Result<(), DriverError>;
+
+    /// Starts a guest that is shut down. Already running is success.
+    async fn power_on(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError>;
+
+    /// Reboots.
+    async fn reboot(
+        &self,
+        instance: &Instance,
+        network_info: &NetworkInfo,
+        kind: RebootKind,
+    ) -> Result<(), DriverError>;
+
+    /// The last `max_bytes` of the console log.
+    async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError>;
+}

@@ -1,0 +1,65 @@
+//! Failures and delays that a test injects, by operation.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::driver::DriverError;
+
+/// A method of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FakeOperation {
+    /// `recover`
+    Recover,
+    /// `host_resources`
+    HostResources,
+    /// `list_guests`
+    ListGuests,
+    /// `guest_info`
+    GuestInfo,
+    /// `spawn`
+    Spawn,
+    /// `destroy`
+    Destroy,
+    /// `power_off`
+    PowerOff,
+    /// `power_on`
+    PowerOn,
+    /// `reboot`
+    Reboot,
+    /// `console_log`
+    ConsoleLog,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Hooks(Mutex<HashMap<FakeOperation, Hook>>);
+
+#[derive(Debug, Default)]
+struct Hook {
+    delay: Option<Duration>,
+    failures: VecDeque<DriverError>,
+}
+
+impl Hooks {
+    pub(super) fn fail_next(&self, operation: FakeOperation, error: DriverError) {
+        self.with(operation, |hook| hook.failures.push_back(error));
+    }
+
+    pub(super) fn delay(&self, operation: FakeOperation, delay: Duration) {
+        self.with(operation, |hook| hook.delay = Some(delay));
+    }
+
+    /// What every operation begins with.
+    pub(super) async fn enter(&self, operation: FakeOperation) -> Result<(), DriverError> {
+        let (delay, failure) = self.with(operation, |hook| (hook.delay, hook.failures.pop_front()));
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn with<T>(&self, operation: FakeOperation, use_it: impl FnOnce(&mut Hook) -> T) -> T {
+        let mut hooks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        use_it(hooks.entry(operation).or_default())
+    }
+}

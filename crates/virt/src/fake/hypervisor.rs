@@ -1,0 +1,194 @@
+//! The guests of the fake driver: records in memory and, if wanted, one small file for each.
+//!
+//! A file is written under another name and renamed, so a kill at any moment leaves the old or the new one. Nothing is
+//! synced: it shall survive the process, not the machine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::driver::{DriverError, GuestInfo, Spawn};
+
+/// Longer logs lose their beginning.
+const CONSOLE_MAX_BYTES: usize = 16 * 1024;
+
+/// A guest of the fake driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FakeGuest {
+    /// The instance.
+    pub uuid: Uuid,
+    /// `instance-00000001`
+    pub name: String,
+    /// What its login prompt would say.
+    pub hostname: String,
+    /// Or shut down.
+    pub is_running: bool,
+    /// How often it was started.
+    pub boots: u64,
+    /// Whether it was asked for with a config drive.
+    pub has_config_drive: bool,
+    /// What it wrote.
+    pub console: String,
+}
+
+impl FakeGuest {
+    pub(super) fn new(spawn: &Spawn<'_>) -> Self {
+        let instance = spawn.instance;
+        Self {
+            uuid: instance.uuid,
+            name: instance.name(),
+            hostname: instance.hostname.clone().unwrap_or_default(),
+            is_running: false,
+            boots: 0,
+            has_config_drive: spawn.has_config_drive,
+            console: String::new(),
+        }
+    }
+
+    pub(super) fn start(&mut self) {
+        if self.is_running {
+            return;
+        }
+        self.is_running = true;
+        self.boots += 1;
+        self.print(&format!("fake guest {}: boot {}", self.name, self.boots));
+        for step in ["processor", "memory", "disk", "network"] {
+            self.print(&format!("checking {step}: there is none, all well"));
+        }
+        self.print(&format!("{} login: ", self.hostname));
+    }
+
+    pub(super) fn stop(&mut self) {
+        if self.is_running {
+            self.is_running = false;
+            self.print("power off");
+        }
+    }
+
+    fn print(&mut self, line: &str) {
+        self.console.push_str(line);
+        self.console.push('\n');
+        if self.console.len() > CONSOLE_MAX_BYTES {
+            let middle = self.console.len() - CONSOLE_MAX_BYTES / 2;
+            if let Some(end_of_line) = self.console[middle..].find('\n') {
+                self.console.drain(..=middle + end_of_line);
+            }
+        }
+    }
+}
+
+/// The guests of one host; outlives the driver. Cheap to clone, and the clones are the same hypervisor.
+#[derive(Clone, Debug, Default)]
+pub struct FakeHypervisor {
+    guests: Arc<Mutex<BTreeMap<Uuid, FakeGuest>>>,
+    dir: Option<Arc<PathBuf>>,
+}
+
+impl FakeHypervisor {
+    /// In memory only.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With the guests that `dir` holds, and to be kept there; in memory only without a `dir`.
+    pub fn open(dir: Option<PathBuf>) -> Result<Self, DriverError> {
+        let Some(dir) = dir else {
+            return Ok(Self::new());
+        };
+        let guests = read_all(&dir).map_err(|error| failed(&dir, &error))?;
+        Ok(Self { guests: Arc::new(Mutex::new(guests)), dir: Some(Arc::new(dir)) })
+    }
+
+    /// One guest.
+    pub fn guest(&self, uuid: Uuid) -> Option<FakeGuest> {
+        self.lock().get(&uuid).cloned()
+    }
+
+    /// Changes a guest behind the driver's back, as a user inside of it or an operator on the host could.
+    pub fn change(&self, uuid: Uuid, change: impl FnOnce(&mut FakeGuest)) -> Result<(), DriverError> {
+        let mut guests = self.lock();
+        let guest = guests.get_mut(&uuid).ok_or(DriverError::InstanceNotFound(uuid))?;
+        let mut changed = guest.clone();
+        change(&mut changed);
+        if changed != *guest {
+            self.write(&changed)?;
+            *guest = changed;
+        }
+        Ok(())
+    }
+
+    pub(super) fn list(&self) -> Vec<GuestInfo> {
+        self.lock().values().map(FakeGuest::info).collect()
+    }
+
+    /// Adds and starts a guest, or starts the one that is there.
+    pub(super) fn spawn(&self, guest: FakeGuest) -> Result<(), DriverError> {
+        let mut guests = self.lock();
+        let mut guest = guests.get(&guest.uuid).cloned().unwrap_or(guest);
+        guest.start();
+        self.write(&guest)?;
+        guests.insert(guest.uuid, guest);
+        Ok(())
+    }
+
+    pub(super) fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let mut guests = self.lock();
+        if let Some(dir) = &self.dir {
+            remove(&file_of(dir, uuid)).map_err(|error| failed(dir, &error))?;
+        }
+        guests.remove(&uuid);
+        Ok(())
+    }
+
+    // Under the lock and on the caller's thread: one write of some hundred bytes, cheaper than handing it over.
+    fn write(&self, guest: &FakeGuest) -> Result<(), DriverError> {
+        let Some(dir) = &self.dir else {
+            return Ok(());
+        };
+        let temporary = dir.join(format!("{}.tmp", guest.uuid));
+        let written = serde_json::to_vec(guest)
+            .map_err(std::io::Error::from)
+            .and_then(|text| std::fs::write(&temporary, text))
+            .and_then(|()| std::fs::rename(&temporary, file_of(dir, guest.uuid)));
+        written.map_err(|error| failed(dir, &error))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, FakeGuest>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn file_of(dir: &Path, uuid: Uuid) -> PathBuf {
+    dir.join(format!("{uuid}.json"))
+}
+
+fn read_all(dir: &Path) -> std::io::Result<BTreeMap<Uuid, FakeGuest>> {
+    std::fs::create_dir_all(dir)?;
+    let mut guests = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => {
+                let guest: FakeGuest = serde_json::from_slice(&std::fs::read(&path)?)?;
+                guests.insert(guest.uuid, guest);
+            }
+            Some("tmp") => remove(&path)?,
+            _ => {}
+        }
+    }
+    Ok(guests)
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn failed(dir: &Path, error: &std::io::Error) -> DriverError {
+    DriverError::Host(format!("the fake hypervisor cannot keep its guests in {}: {error}", dir.display()))
+}

@@ -1,0 +1,15 @@
+//! What runs guests: the [`Driver`] trait, the drivers behind it, and what they need of the host.
+//!
+//! The compute manager decides, a driver does. Drivers know no queues, no database and no HTTP; they get everything
+//! in their arguments and tell the truth about the hypervisor.
+
+pub mod driver;
+pub mod drivers;
+pub mod fake;
+pub mod qemu;
+
+pub use driver::{
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn,
+};
+pub use fake::{FakeDriver, FakeHypervisor, FakeOperation};
+pub use qemu::{QemuConfig, QemuDriver};

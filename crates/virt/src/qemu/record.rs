@@ -1,0 +1,121 @@
+//! `guest.json`: all that is needed to start a guest again. It holds no secret; those are on the config drive only.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use kilonova_objects::Instance;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::errors::host_error;
+use super::guest_dir::GuestDir;
+use super::hardware::Hardware;
+use super::network::Nic;
+use crate::driver::{DriverError, Spawn};
+
+/// The form of the file; a driver that knows only older ones leaves the guest alone.
+const VERSION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GuestRecord {
+    version: u32,
+    pub(super) uuid: Uuid,
+    /// `instance-00000001`
+    pub(super) name: String,
+    pub(super) vcpus: u32,
+    pub(super) memory_mb: u64,
+    pub(super) has_disk: bool,
+    pub(super) has_config_drive: bool,
+    pub(super) hardware: Hardware,
+    pub(super) nics: Vec<Nic>,
+    /// The host's port that leads to port 22 of the first interface.
+    pub(super) ssh_port: Option<u16>,
+}
+
+/// What the flavor says, in the units that QEMU takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    vcpus: u32,
+    memory_mb: u64,
+    pub(super) disk_bytes: u64,
+}
+
+impl Size {
+    pub(super) fn of(instance: &Instance) -> Result<Self, DriverError> {
+        let (vcpus, memory_mb, root_gb) = match &instance.flavor {
+            Some(flavor) if flavor.ephemeral_gb > 0 || flavor.swap > 0 => {
+                return Err(DriverError::NotSupported("a flavor with an ephemeral or a swap disk"));
+            }
+            Some(flavor) => (flavor.vcpus, flavor.memory_mb, flavor.root_gb),
+            None => (
+                instance.vcpus.unwrap_or_default(),
+                instance.memory_mb.unwrap_or_default(),
+                instance.root_gb.unwrap_or_default(),
+            ),
+        };
+        let unusable = || {
+            DriverError::Hypervisor(format!(
+                "a guest with {vcpus} vcpus, {memory_mb} MiB and {root_gb} GiB cannot be made"
+            ))
+        };
+        let disk_gb = u64::try_from(root_gb).map_err(|_| unusable())?;
+        let size = Self {
+            vcpus: u32::try_from(vcpus).map_err(|_| unusable())?,
+            memory_mb: u64::try_from(memory_mb).map_err(|_| unusable())?,
+            disk_bytes: disk_gb.checked_mul(1 << 30).ok_or_else(unusable)?,
+        };
+        if size.vcpus == 0 || size.memory_mb == 0 {
+            return Err(unusable());
+        }
+        Ok(size)
+    }
+}
+
+impl GuestRecord {
+    /// What a guest will be, before its disks and its port are there.
+    pub(super) fn plan(spawn: &Spawn<'_>, size: Size) -> Result<Self, DriverError> {
+        let nics: Result<_, _> = spawn.network_info.0.iter().map(Nic::of).collect();
+        Ok(Self {
+            version: VERSION,
+            uuid: spawn.instance.uuid,
+            name: spawn.instance.name(),
+            vcpus: size.vcpus,
+            memory_mb: size.memory_mb,
+            has_disk: false,
+            has_config_drive: spawn.has_config_drive,
+            hardware: Hardware::of(spawn)?,
+            nics: nics?,
+            ssh_port: None,
+        })
+    }
+
+    pub(super) fn read(dir: &GuestDir) -> Result<Self, DriverError> {
+        let path = dir.record();
+        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => DriverError::InstanceNotFound(dir.uuid),
+            _ => host_error("read", &path, &error),
+        })?;
+        let unreadable =
+            |reason: String| DriverError::Hypervisor(format!("{} cannot be used: {reason}", path.display()));
+        let record: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if record.version > VERSION {
+            return Err(unreadable(format!("version {} is of a later Kilonova", record.version)));
+        }
+        Ok(record)
+    }
+
+    /// Writes it so that a kill or a power cut leaves the old one or the new one.
+    pub(super) fn write(&self, dir: &GuestDir) -> Result<(), DriverError> {
+        let path = dir.record();
+        let temporary = path.with_extension("json.part");
+        let write = || {
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &path)?;
+            std::fs::File::open(dir.path())?.sync_all()
+        };
+        write().map_err(|error| host_error("write", &path, &error))
+    }
+}

@@ -1,0 +1,313 @@
+//! What every driver must do. `driver_suite!` makes a test of each case for one driver.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kilonova_objects::network_model::{FixedIp, Ip, Network, NetworkInfo, Subnet, Vif};
+use kilonova_objects::{Flavor, Instance, PowerState};
+use kilonova_virt::{DiskImage, Driver, DriverError, GuestInfo, Injected, RebootKind, Spawn};
+use uuid::Uuid;
+
+/// A driver under test, with what it needs around it.
+pub trait Harness: Sized {
+    /// The driver.
+    fn driver(&self) -> Arc<dyn Driver>;
+    /// The same hypervisor with a new driver, as after a restart of the agent. Nobody may hold the old one.
+    fn restarted(self) -> Self;
+    /// A small disk.
+    fn image(&self) -> Option<DiskImage>;
+}
+
+/// A server to be, with what the compute manager would hand over.
+pub struct Server {
+    pub instance: Instance,
+    pub network_info: NetworkInfo,
+    pub image: Option<DiskImage>,
+    pub image_properties: BTreeMap<String, String>,
+    pub injected: Injected,
+}
+
+impl Server {
+    pub fn new(image: Option<DiskImage>) -> Self {
+        let flavor = Flavor { memory_mb: 64, vcpus: 1, root_gb: 1, ..Flavor::default() };
+        let instance = Instance {
+            id: 42,
+            uuid: Uuid::new_v4(),
+            hostname: Some("vm".to_owned()),
+            display_name: Some("VM".to_owned()),
+            flavor: Some(flavor),
+            ..Instance::default()
+        };
+        Self {
+            instance,
+            network_info: NetworkInfo(vec![vif(1)]),
+            image,
+            image_properties: BTreeMap::new(),
+            injected: Injected::default(),
+        }
+    }
+
+    pub fn uuid(&self) -> Uuid {
+        self.instance.uuid
+    }
+
+    pub async fn spawn(&self, driver: &dyn Driver) -> Result<BTreeMap<String, String>, DriverError> {
+        let spawn = Spawn {
+            instance: &self.instance,
+            image: self.image.clone(),
+            image_properties: self.image_properties.clone(),
+            network_info: &self.network_info,
+            injected: self.injected.clone(),
+            has_config_drive: true,
+        };
+        driver.spawn(spawn).await
+    }
+
+    pub async fn power_on(&self, driver: &dyn Driver) -> Result<(), DriverError> {
+        driver.power_on(&self.instance, &self.network_info).await
+    }
+
+    pub async fn reboot(&self, driver: &dyn Driver, kind: RebootKind) -> Result<(), DriverError> {
+        driver.reboot(&self.instance, &self.network_info, kind).await
+    }
+
+    pub async fn info(&self, driver: &dyn Driver) -> GuestInfo {
+        driver.guest_info(self.uuid()).await.unwrap()
+    }
+}
+
+/// An interface on a subnet of its own.
+pub fn vif(number: u8) -> Vif {
+    let ip = |host: u8, kind: &str| Ip {
+        address: Some(format!("10.{number}.0.{host}")),
+        ip_type: kind.to_owned(),
+        version: Some(4),
+        meta: Default::default(),
+    };
+    let subnet = Subnet {
+        cidr: format!("10.{number}.0.0/24"),
+        dns: vec![ip(53, "dns")],
+        gateway: Some(ip(1, "gateway")),
+        ips: vec![FixedIp {
+            address: format!("10.{number}.0.17"),
+            ip_type: "fixed".to_owned(),
+            version: 4,
+            meta: Default::default(),
+            floating_ips: Vec::new(),
+        }],
+        routes: Vec::new(),
+        version: 4,
+        meta: Default::default(),
+    };
+    Vif {
+        id: Uuid::new_v4(),
+        address: format!("fa:16:3e:00:00:{number:02x}"),
+        network: Network {
+            id: Uuid::new_v4(),
+            bridge: None,
+            label: "private".to_owned(),
+            subnets: vec![subnet],
+            meta: Default::default(),
+        },
+        vif_type: Some("user".to_owned()),
+        details: Default::default(),
+        devname: None,
+        ovs_interfaceid: None,
+        qbh_params: None,
+        qbg_params: None,
+        active: false,
+        vnic_type: Some("normal".to_owned()),
+        profile: Default::default(),
+        preserve_on_delete: false,
+        delegate_create: false,
+        meta: Default::default(),
+    }
+}
+
+/// Waits until `condition` gives something.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..600 {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("still waiting for {what}");
+}
+
+/// From spawn to destroy; everything twice, since whoever asks may have been killed after the first time.
+pub async fn a_guest_lives_from_spawn_to_destroy(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let server = Server::new(harness.image());
+    let first = server.spawn(driver).await.unwrap();
+    let spawned = server.info(driver).await;
+    assert_eq!(spawned.power_state, PowerState::Running);
+    assert_eq!(server.spawn(driver).await.unwrap(), first);
+    assert_eq!(driver.guest_metadata(server.uuid()).await.unwrap(), first);
+    assert_eq!(driver.list_guests().await.unwrap(), [spawned]);
+
+    let console = eventually("a console log", async || {
+        let log = driver.console_log(server.uuid(), 1 << 20).await.unwrap();
+        (log.0.len() > 10).then_some(log.0)
+    });
+    console.await;
+    let end = driver.console_log(server.uuid(), 10).await.unwrap();
+    assert_eq!(end.0.len(), 10);
+
+    for _ in 0..2 {
+        driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+        let info = server.info(driver).await;
+        assert_eq!(info.power_state, PowerState::Shutdown);
+        assert_eq!(info.pid, None);
+        assert_eq!(driver.list_guests().await.unwrap(), [info]);
+    }
+    for _ in 0..2 {
+        server.power_on(driver).await.unwrap();
+        assert_eq!(server.info(driver).await.power_state, PowerState::Running);
+    }
+    assert_eq!(driver.guest_metadata(server.uuid()).await.unwrap(), first);
+    for kind in [RebootKind::Hard, RebootKind::Soft] {
+        server.reboot(driver, kind).await.unwrap();
+        assert_eq!(server.info(driver).await.power_state, PowerState::Running);
+    }
+    for _ in 0..2 {
+        driver.destroy(server.uuid()).await.unwrap();
+        assert_eq!(driver.list_guests().await.unwrap(), []);
+    }
+}
+
+/// A reboot of a guest that is off starts it.
+pub async fn a_reboot_starts_a_guest_that_is_off(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let server = Server::new(harness.image());
+    server.spawn(driver).await.unwrap();
+    for kind in [RebootKind::Hard, RebootKind::Soft] {
+        driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+        server.reboot(driver, kind).await.unwrap();
+        assert_eq!(server.info(driver).await.power_state, PowerState::Running);
+    }
+    driver.destroy(server.uuid()).await.unwrap();
+}
+
+/// A spawn that is asked again finds the guest, on or off, and never makes a second one.
+pub async fn a_spawn_of_a_guest_that_is_there_starts_it_at_most(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let server = Server::new(harness.image());
+    let together = [server.spawn(driver), server.spawn(driver)];
+    for result in futures::future::join_all(together).await {
+        result.unwrap();
+    }
+    let before = server.info(driver).await;
+    server.spawn(driver).await.unwrap();
+    assert_eq!(server.info(driver).await, before);
+    driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+    server.spawn(driver).await.unwrap();
+    assert_eq!(server.info(driver).await.power_state, PowerState::Running);
+    driver.destroy(server.uuid()).await.unwrap();
+}
+
+/// Only `destroy` is content with nothing.
+pub async fn what_is_not_there_is_not_found(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let server = Server::new(harness.image());
+    let uuid = server.uuid();
+    let errors = [
+        driver.guest_info(uuid).await.map(drop),
+        driver.console_log(uuid, 1).await.map(drop),
+        driver.power_off(uuid, Duration::ZERO).await,
+        server.power_on(driver).await,
+        server.reboot(driver, RebootKind::Soft).await,
+        server.reboot(driver, RebootKind::Hard).await,
+    ];
+    for error in errors {
+        assert!(matches!(error, Err(DriverError::InstanceNotFound(found)) if found == uuid), "{error:?}");
+    }
+    driver.destroy(uuid).await.unwrap();
+    assert_eq!(driver.recover().await.unwrap(), []);
+}
+
+/// Guests outlive the agent: the same processes, running or off.
+pub async fn guests_are_found_again_after_a_restart(harness: impl Harness) {
+    let running = Server::new(harness.image());
+    let off = Server::new(harness.image());
+    let mut before = Vec::new();
+    {
+        let driver = harness.driver();
+        running.spawn(&*driver).await.unwrap();
+        off.spawn(&*driver).await.unwrap();
+        driver.power_off(off.uuid(), Duration::ZERO).await.unwrap();
+        for server in [&running, &off] {
+            before.push(server.info(&*driver).await);
+        }
+    }
+    let harness = harness.restarted();
+    let driver = &*harness.driver();
+    let mut recovered = driver.recover().await.unwrap();
+    for infos in [&mut before, &mut recovered] {
+        infos.sort_by_key(|info| info.uuid);
+    }
+    assert_eq!(recovered, before);
+    off.power_on(driver).await.unwrap();
+    assert_eq!(off.info(driver).await.power_state, PowerState::Running);
+    for server in [&running, &off] {
+        driver.destroy(server.uuid()).await.unwrap();
+    }
+    assert_eq!(driver.list_guests().await.unwrap(), []);
+}
+
+/// Several servers from one image at the same time.
+pub async fn guests_of_one_image_are_spawned_together(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let servers: Vec<Server> = (0..4).map(|_| Server::new(harness.image())).collect();
+    let spawns = servers.iter().map(|server| server.spawn(driver));
+    for result in futures::future::join_all(spawns).await {
+        result.unwrap();
+    }
+    let guests = driver.list_guests().await.unwrap();
+    assert_eq!(guests.len(), servers.len());
+    for server in &servers {
+        assert_eq!(server.info(driver).await.power_state, PowerState::Running);
+    }
+    let destroys = servers.iter().map(|server| driver.destroy(server.uuid()));
+    for result in futures::future::join_all(destroys).await {
+        result.unwrap();
+    }
+    assert_eq!(driver.list_guests().await.unwrap(), []);
+}
+
+/// What the scheduler will believe.
+pub async fn a_host_has_something_to_give(harness: impl Harness) {
+    let host = harness.driver().host_resources().await.unwrap();
+    assert!(host.vcpus > 0 && host.memory_mb > 0 && host.local_gb > 0);
+    assert!(host.disk_available_least <= host.local_gb);
+    assert!(!host.supported_instances.is_empty());
+    assert!(host.traits.contains(&"COMPUTE_NODE".to_owned()));
+    let cpu_info: serde_json::Value = serde_json::from_str(&host.cpu_info).unwrap();
+    assert_eq!(cpu_info["arch"], "x86_64");
+}
+
+/// A test of each case, on the harness that `$harness` makes.
+#[macro_export]
+macro_rules! driver_suite {
+    ($harness:expr; $( $case:ident ),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                suite::$case($harness).await;
+            }
+        )*
+    };
+    ($harness:expr) => {
+        $crate::driver_suite!(
+            $harness;
+            a_guest_lives_from_spawn_to_destroy,
+            a_reboot_starts_a_guest_that_is_off,
+            a_spawn_of_a_guest_that_is_there_starts_it_at_most,
+            what_is_not_there_is_not_found,
+            guests_are_found_again_after_a_restart,
+            guests_of_one_image_are_spawned_together,
+            a_host_has_something_to_give,
+        );
+    };
+}
