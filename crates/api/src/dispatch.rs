@@ -29,7 +29,7 @@ use crate::versions::{LEGACY, MIN_VERSION};
 use crate::views::links::{Links, base_url};
 use crate::views::versions;
 
-/// The compute API, to be nested under a path such as `/compute` or served as it is.
+/// The compute API, served as it is or mounted with `nest_service("/compute", …)` (`nest` would not take `/compute/`).
 pub fn router(state: Arc<ApiState>) -> Router {
     let app = Arc::new(App { state, table: Table::new(ROUTES) });
     Router::new().fallback(serve).with_state(app)

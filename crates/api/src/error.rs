@@ -214,10 +214,9 @@ impl From<ComputeError> for ApiError {
             | E::OnsetFileContentLimitExceeded { .. }
             | E::ExternalNetworkAttachForbidden { .. }
             | E::BootFromVolumeRequiredForZeroDiskFlavor => Self::Forbidden(error.to_string()),
-            E::Invalid(_) | E::ConsoleUnsupported => match error {
-                E::ConsoleUnsupported => Self::NotImplemented(error.to_string()),
-                other => Self::BadRequest(other.to_string()),
-            },
+            E::Invalid(_) => Self::BadRequest(error.to_string()),
+            E::ConsoleUnsupported => Self::NotImplemented(error.to_string()),
+            E::Internal(_) => Self::internal(error),
         }
     }
 }

@@ -44,19 +44,7 @@ mod event_row {
 
     crate::sql::columns!(
         InstanceActionEvent,
-        [
-            id,
-            event,
-            action_id,
-            start_time,
-            finish_time,
-            result,
-            traceback,
-            host,
-            details,
-            created_at,
-            updated_at,
-        ]
+        [id, event, action_id, start_time, finish_time, result, traceback, host, details, created_at, updated_at,]
     );
 }
 
@@ -77,11 +65,7 @@ pub async fn list(db: &Db, instance_uuid: Uuid) -> Result<Vec<InstanceAction>, D
 }
 
 /// The action that a request started.
-pub async fn get(
-    db: &Db,
-    instance_uuid: Uuid,
-    request_id: &str,
-) -> Result<InstanceAction, DbError> {
+pub async fn get(db: &Db, instance_uuid: Uuid, request_id: &str) -> Result<InstanceAction, DbError> {
     find(db.read(), instance_uuid, request_id).await
 }
 
@@ -191,11 +175,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-async fn find(
-    conn: &impl ConnectionTrait,
-    instance_uuid: Uuid,
-    request_id: &str,
-) -> Result<InstanceAction, DbError> {
+async fn find(conn: &impl ConnectionTrait, instance_uuid: Uuid, request_id: &str) -> Result<InstanceAction, DbError> {
     let mut statement = actions_of(instance_uuid);
     statement.and_where(Expr::col("request_id").eq(request_id)).limit(1);
     let row = conn.query_one(&statement).await?;
@@ -213,25 +193,15 @@ fn newest_first(statement: &mut SelectStatement) {
     statement.order_by("created_at", Order::Desc).order_by("id", Order::Desc);
 }
 
-async fn newest_event(
-    tx: &impl ConnectionTrait,
-    action_id: i64,
-    event: &str,
-) -> Result<InstanceActionEvent, DbError> {
+async fn newest_event(tx: &impl ConnectionTrait, action_id: i64, event: &str) -> Result<InstanceActionEvent, DbError> {
     let mut statement = select(event_row::TABLE, event_row::COLUMNS);
-    statement
-        .and_where(Expr::col("action_id").eq(action_id))
-        .and_where(Expr::col("event").eq(event))
-        .limit(1);
+    statement.and_where(Expr::col("action_id").eq(action_id)).and_where(Expr::col("event").eq(event)).limit(1);
     newest_first(&mut statement);
     let row = tx.query_one(&statement).await?;
     read_event(&row.ok_or_else(|| DbError::not_found("action event", event))?)
 }
 
-async fn write_event(
-    tx: &impl ConnectionTrait,
-    event: &InstanceActionEvent,
-) -> Result<(), DbError> {
+async fn write_event(tx: &impl ConnectionTrait, event: &InstanceActionEvent) -> Result<(), DbError> {
     let columns = event_row::COLUMNS.iter().copied().zip(event_row::values(event));
     let mut statement = Query::update();
     statement
@@ -243,11 +213,7 @@ async fn write_event(
 }
 
 /// The action's end is that of its last step; one failed step marks it for good.
-async fn end_action(
-    tx: &impl ConnectionTrait,
-    action_id: i64,
-    failed: bool,
-) -> Result<(), DbError> {
+async fn end_action(tx: &impl ConnectionTrait, action_id: i64, failed: bool) -> Result<(), DbError> {
     let now = utcnow();
     let mut statement = Query::update();
     statement

@@ -16,22 +16,11 @@ use crate::{Db, DbError};
 const TABLE: &str = "block_device_mapping";
 const COLUMNS: &[&str] = &["id", "uuid", "instance_uuid", "created_at", "updated_at", "record"];
 /// Fields that are columns, or that are not stored.
-const NOT_IN_RECORD: &[&str] = &[
-    "id",
-    "uuid",
-    "instance_uuid",
-    "instance",
-    "created_at",
-    "updated_at",
-    "deleted_at",
-    "deleted",
-];
+const NOT_IN_RECORD: &[&str] =
+    &["id", "uuid", "instance_uuid", "instance", "created_at", "updated_at", "deleted_at", "deleted"];
 
 /// The mappings of several instances, each list in the order of creation; an instance without any has no entry.
-pub async fn list(
-    db: &Db,
-    instance_uuids: &[Uuid],
-) -> Result<BTreeMap<Uuid, Vec<BlockDeviceMapping>>, DbError> {
+pub async fn list(db: &Db, instance_uuids: &[Uuid]) -> Result<BTreeMap<Uuid, Vec<BlockDeviceMapping>>, DbError> {
     let mut found: BTreeMap<Uuid, Vec<BlockDeviceMapping>> = BTreeMap::new();
     for uuids in chunks(instance_uuids) {
         let mut statement = select(TABLE, COLUMNS);
@@ -47,9 +36,9 @@ pub async fn list(
 pub async fn save(db: &Db, mapping: &BlockDeviceMapping) -> Result<BlockDeviceMapping, DbError> {
     let tx = db.begin().await?;
     let id = if mapping.id == 0 {
-        let instance_uuid = mapping.instance_uuid.ok_or_else(|| {
-            DbError::corrupt("block device mapping", 0, "it belongs to no instance")
-        })?;
+        let instance_uuid = mapping
+            .instance_uuid
+            .ok_or_else(|| DbError::corrupt("block device mapping", 0, "it belongs to no instance"))?;
         sql::insert(&tx, TABLE, &COLUMNS[1..], values(instance_uuid, mapping)).await?
     } else {
         overwrite(&tx, mapping).await?;
@@ -63,30 +52,21 @@ pub async fn save(db: &Db, mapping: &BlockDeviceMapping) -> Result<BlockDeviceMa
 }
 
 /// Writes new mappings, each for its instance.
-pub(crate) async fn insert<'a>(
-    tx: &impl ConnectionTrait,
-    mappings: impl IntoIterator<Item = (Uuid, &'a BlockDeviceMapping)>,
-) -> Result<(), DbError> {
-    let rows = mappings.into_iter().map(|(uuid, mapping)| values(uuid, mapping)).collect();
+pub(crate) async fn insert(tx: &impl ConnectionTrait, mappings: &[(Uuid, &BlockDeviceMapping)]) -> Result<(), DbError> {
+    let rows = mappings.iter().map(|(uuid, mapping)| values(*uuid, mapping)).collect();
     sql::insert_many(tx, TABLE, &COLUMNS[1..], rows).await?;
     Ok(())
 }
 
 /// Removes all mappings of an instance.
-pub(crate) async fn delete_of(
-    tx: &impl ConnectionTrait,
-    instance_uuid: Uuid,
-) -> Result<(), DbError> {
+pub(crate) async fn delete_of(tx: &impl ConnectionTrait, instance_uuid: Uuid) -> Result<(), DbError> {
     let mut statement = Query::delete();
     statement.from_table(TABLE).and_where(Expr::col("instance_uuid").eq(instance_uuid.value()));
     tx.execute(&statement).await?;
     Ok(())
 }
 
-async fn overwrite(
-    tx: &impl ConnectionTrait,
-    mapping: &BlockDeviceMapping,
-) -> Result<(), DbError> {
+async fn overwrite(tx: &impl ConnectionTrait, mapping: &BlockDeviceMapping) -> Result<(), DbError> {
     let mut statement = Query::update();
     statement
         .table(TABLE)
@@ -125,9 +105,7 @@ fn read(row: &QueryResult) -> Result<BlockDeviceMapping, DbError> {
     let record: String = row.try_get_by_index(5)?;
     let mapping = serde_json::from_str(&record)
         .map_err(|error| error.to_string())
-        .and_then(|data| {
-            BlockDeviceMapping::from_data(&data).map_err(|error| error.to_string())
-        })
+        .and_then(|data| BlockDeviceMapping::from_data(&data).map_err(|error| error.to_string()))
         .map_err(|reason| DbError::corrupt("block device mapping", id, reason))?;
     Ok(BlockDeviceMapping {
         id,

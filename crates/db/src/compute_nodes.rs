@@ -12,8 +12,7 @@ use crate::sql::{Cell as _, contains, exists_or, insert, select};
 use crate::{Db, DbError};
 
 const TABLE: &str = "compute_nodes";
-const COLUMNS: &[&str] =
-    &["id", "uuid", "host", "hypervisor_hostname", "created_at", "updated_at", "record"];
+const COLUMNS: &[&str] = &["id", "uuid", "host", "hypervisor_hostname", "created_at", "updated_at", "record"];
 /// Fields that this layer sets.
 const OWN: &[&str] = &["id", "created_at", "updated_at", "deleted_at", "deleted"];
 
@@ -29,11 +28,7 @@ pub async fn create(db: &Db, node: &ComputeNode) -> Result<ComputeNode, DbError>
 }
 
 /// Writes the fields in `changes` (names and values as in `nova_object.data`).
-pub async fn save(
-    db: &Db,
-    uuid: Uuid,
-    changes: &Map<String, Value>,
-) -> Result<ComputeNode, DbError> {
+pub async fn save(db: &Db, uuid: Uuid, changes: &Map<String, Value>) -> Result<ComputeNode, DbError> {
     let tx = db.begin().await?;
     let mut locked = by("uuid", uuid.value());
     locked.lock_exclusive();
@@ -46,13 +41,8 @@ pub async fn save(
         }
         data.insert(name.clone(), value.clone());
     }
-    let after = ComputeNode::from_data(&data)
-        .map_err(|error| DbError::corrupt("compute node", uuid, error))?;
-    let after = ComputeNode {
-        created_at: before.created_at,
-        updated_at: Some(utcnow()),
-        ..after
-    };
+    let after = ComputeNode::from_data(&data).map_err(|error| DbError::corrupt("compute node", uuid, error))?;
+    let after = ComputeNode { created_at: before.created_at, updated_at: Some(utcnow()), ..after };
     let columns = COLUMNS[1..].iter().copied().zip(values(&after));
     let mut statement = Query::update();
     statement
@@ -156,10 +146,5 @@ fn read(row: &QueryResult) -> Result<ComputeNode, DbError> {
         .map_err(|error| error.to_string())
         .and_then(|data| ComputeNode::from_data(&data).map_err(|error| error.to_string()))
         .map_err(|reason| DbError::corrupt("compute node", uuid, reason))?;
-    Ok(ComputeNode {
-        id: i64::read(row, 0)?,
-        created_at: Cell::read(row, 4)?,
-        updated_at: Cell::read(row, 5)?,
-        ..node
-    })
+    Ok(ComputeNode { id: i64::read(row, 0)?, created_at: Cell::read(row, 4)?, updated_at: Cell::read(row, 5)?, ..node })
 }

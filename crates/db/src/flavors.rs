@@ -7,9 +7,7 @@ use kilonova_objects::Flavor;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Order, Query};
 use sea_orm::{ConnectionTrait, Value as SqlValue};
 
-use crate::sql::{
-    SortColumn, after, chunks, columns, exists_or, insert, insert_many, order_by, select, val,
-};
+use crate::sql::{SortColumn, after, chunks, columns, exists_or, insert, insert_many, order_by, select, val};
 use crate::{Db, DbError};
 
 const TABLE: &str = "flavors";
@@ -117,11 +115,7 @@ pub async fn delete(db: &Db, flavorid: &str) -> Result<(), DbError> {
 }
 
 /// Replaces the description.
-pub async fn update_description(
-    db: &Db,
-    flavorid: &str,
-    description: Option<&str>,
-) -> Result<Flavor, DbError> {
+pub async fn update_description(db: &Db, flavorid: &str, description: Option<&str>) -> Result<Flavor, DbError> {
     let tx = db.begin().await?;
     let id = id_of(&tx, flavorid).await?;
     let mut statement = Query::update();
@@ -137,11 +131,7 @@ pub async fn update_description(
 }
 
 /// Adds extra specs; those with the same key get the new value.
-pub async fn set_extra_specs(
-    db: &Db,
-    flavorid: &str,
-    specs: &BTreeMap<String, String>,
-) -> Result<(), DbError> {
+pub async fn set_extra_specs(db: &Db, flavorid: &str, specs: &BTreeMap<String, String>) -> Result<(), DbError> {
     let tx = db.begin().await?;
     let id = id_of(&tx, flavorid).await?;
     for key in specs.keys() {
@@ -223,22 +213,12 @@ fn condition(query: &FlavorQuery) -> Condition {
 }
 
 fn visible_to(project: &str) -> Condition {
-    let with_access = select(PROJECTS, &["flavor_id"])
-        .and_where(Expr::col("project_id").eq(project))
-        .take();
-    Condition::any()
-        .add(Expr::col("is_public").eq(true))
-        .add(Expr::col("id").in_subquery(with_access))
+    let with_access = select(PROJECTS, &["flavor_id"]).and_where(Expr::col("project_id").eq(project)).take();
+    Condition::any().add(Expr::col("is_public").eq(true)).add(Expr::col("id").in_subquery(with_access))
 }
 
-async fn one(
-    conn: &impl ConnectionTrait,
-    flavorid: &str,
-    project: Option<&str>,
-) -> Result<Flavor, DbError> {
-    let wanted = Condition::all()
-        .add(Expr::col("flavorid").eq(flavorid))
-        .add_option(project.map(visible_to));
+async fn one(conn: &impl ConnectionTrait, flavorid: &str, project: Option<&str>) -> Result<Flavor, DbError> {
+    let wanted = Condition::all().add(Expr::col("flavorid").eq(flavorid)).add_option(project.map(visible_to));
     let statement = select(TABLE, COLUMNS).cond_where(wanted).take();
     let found = read(conn, statement).await?.pop();
     found.ok_or_else(|| DbError::not_found("flavor", flavorid))
@@ -312,9 +292,6 @@ async fn remove(
     value: &str,
 ) -> Result<u64, DbError> {
     let mut statement = Query::delete();
-    statement
-        .from_table(table)
-        .and_where(Expr::col("flavor_id").eq(flavor_id))
-        .and_where(Expr::col(column).eq(value));
+    statement.from_table(table).and_where(Expr::col("flavor_id").eq(flavor_id)).and_where(Expr::col(column).eq(value));
     Ok(tx.execute(&statement).await?.rows_affected())
 }

@@ -10,19 +10,11 @@ use crate::{Db, DbError};
 
 const TABLE: &str = "key_pairs";
 
-columns!(
-    KeyPair,
-    [id, name, user_id, fingerprint, public_key, r#type, created_at, updated_at]
-);
+columns!(KeyPair, [id, name, user_id, fingerprint, public_key, r#type, created_at, updated_at]);
 
 /// The key pairs of a user by name, at most `limit`, after the one named `marker`, which is [`DbError::NotFound`] with
 /// resource `marker` if the user has none of that name.
-pub async fn list(
-    db: &Db,
-    user_id: &str,
-    limit: Option<u64>,
-    marker: Option<&str>,
-) -> Result<Vec<KeyPair>, DbError> {
+pub async fn list(db: &Db, user_id: &str, limit: Option<u64>, marker: Option<&str>) -> Result<Vec<KeyPair>, DbError> {
     let mut statement = of_user(user_id);
     statement.order_by("name", Order::Asc);
     if let Some(marker) = marker {
@@ -64,10 +56,7 @@ pub async fn create(db: &Db, keypair: &KeyPair) -> Result<KeyPair, DbError> {
 pub async fn delete(db: &Db, user_id: &str, name: &str) -> Result<(), DbError> {
     let tx = db.begin().await?;
     let mut statement = Query::delete();
-    statement
-        .from_table(TABLE)
-        .and_where(Expr::col("user_id").eq(user_id))
-        .and_where(Expr::col("name").eq(name));
+    statement.from_table(TABLE).and_where(Expr::col("user_id").eq(user_id)).and_where(Expr::col("name").eq(name));
     if tx.execute(&statement).await?.rows_affected() == 0 {
         return Err(DbError::not_found("keypair", name));
     }
@@ -78,10 +67,7 @@ pub async fn delete(db: &Db, user_id: &str, name: &str) -> Result<(), DbError> {
 /// How many a user has.
 pub async fn count(db: &Db, user_id: &str) -> Result<i64, DbError> {
     let mut statement = Query::select();
-    statement
-        .expr(Func::count(Expr::col("name")))
-        .from(TABLE)
-        .and_where(Expr::col("user_id").eq(user_id));
+    statement.expr(Func::count(Expr::col("name"))).from(TABLE).and_where(Expr::col("user_id").eq(user_id));
     Ok(count_rows(db.read(), &statement).await?)
 }
 

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use kilonova_core::time::utcnow;
-use sea_orm::sea_query::{
-    Expr, ExprTrait as _, Func, OnConflict, Order, Query, SelectStatement,
-};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict, Order, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
@@ -119,34 +117,20 @@ pub async fn providers<C: ConnectionTrait>(
 }
 
 /// One provider.
-pub async fn provider<C: ConnectionTrait>(
-    conn: &C,
-    uuid: Uuid,
-) -> Result<ResourceProvider, DbError> {
+pub async fn provider<C: ConnectionTrait>(conn: &C, uuid: Uuid) -> Result<ResourceProvider, DbError> {
     let filter = ProviderFilter { uuid: Some(uuid), name: None };
     let found = providers(conn, &filter).await?.pop();
     found.ok_or_else(|| DbError::not_found(RESOURCE, uuid))
 }
 
 /// Makes a provider without inventory and traits. [`DbError::Exists`] when its uuid or its name is taken.
-pub async fn create_provider<C: ConnectionTrait>(
-    tx: &C,
-    uuid: Uuid,
-    name: &str,
-) -> Result<(), DbError> {
+pub async fn create_provider<C: ConnectionTrait>(tx: &C, uuid: Uuid, name: &str) -> Result<(), DbError> {
     let now = utcnow();
     let mut insert = Query::insert();
     insert
         .into_table("resource_providers")
         .columns(["uuid", "name", "generation", "traits", "created_at", "updated_at"])
-        .values_panic([
-            uuid.to_string().into(),
-            name.into(),
-            0i64.into(),
-            "".into(),
-            now.into(),
-            now.into(),
-        ]);
+        .values_panic([uuid.to_string().into(), name.into(), 0i64.into(), "".into(), now.into(), now.into()]);
     match tx.execute(&insert).await {
         Ok(_) => Ok(()),
         Err(error) if DbError::is_unique_violation(&error) => Err(DbError::exists(RESOURCE, name)),
@@ -157,10 +141,7 @@ pub async fn create_provider<C: ConnectionTrait>(
 /// Takes the turn at `uuids`: raises their generations and gives the rows as they are now, by row id.
 ///
 /// Those that do not exist are left out. Everything that a transaction decides by is read after this.
-pub async fn lock_providers<C: ConnectionTrait>(
-    tx: &C,
-    uuids: &[Uuid],
-) -> Result<Vec<ResourceProvider>, DbError> {
+pub async fn lock_providers<C: ConnectionTrait>(tx: &C, uuids: &[Uuid]) -> Result<Vec<ResourceProvider>, DbError> {
     if uuids.is_empty() {
         return Ok(Vec::new());
     }
@@ -205,10 +186,7 @@ pub async fn delete_provider<C: ConnectionTrait>(tx: &C, id: i64) -> Result<(), 
 }
 
 /// The inventories of `providers` (row ids), or all.
-pub async fn inventories<C: ConnectionTrait>(
-    conn: &C,
-    providers: Option<&[i64]>,
-) -> Result<Vec<Inventory>, DbError> {
+pub async fn inventories<C: ConnectionTrait>(conn: &C, providers: Option<&[i64]>) -> Result<Vec<Inventory>, DbError> {
     let mut select = Query::select();
     select
         .columns([
@@ -227,12 +205,8 @@ pub async fn inventories<C: ConnectionTrait>(
 }
 
 /// Sets what a provider has of one class.
-pub async fn put_inventory<C: ConnectionTrait>(
-    tx: &C,
-    inventory: &Inventory,
-) -> Result<(), DbError> {
-    let amounts =
-        ["total", "reserved", "min_unit", "max_unit", "step_size", "allocation_ratio"];
+pub async fn put_inventory<C: ConnectionTrait>(tx: &C, inventory: &Inventory) -> Result<(), DbError> {
+    let amounts = ["total", "reserved", "min_unit", "max_unit", "step_size", "allocation_ratio"];
     let mut insert = Query::insert();
     insert
         .into_table("inventories")
@@ -248,20 +222,14 @@ pub async fn put_inventory<C: ConnectionTrait>(
             inventory.allocation_ratio.into(),
         ])
         .on_conflict(
-            OnConflict::columns(["resource_provider_id", "resource_class"])
-                .update_columns(amounts)
-                .to_owned(),
+            OnConflict::columns(["resource_provider_id", "resource_class"]).update_columns(amounts).to_owned(),
         );
     tx.execute(&insert).await?;
     Ok(())
 }
 
 /// A provider has nothing of a class any more.
-pub async fn delete_inventory<C: ConnectionTrait>(
-    tx: &C,
-    provider: i64,
-    resource_class: &str,
-) -> Result<(), DbError> {
+pub async fn delete_inventory<C: ConnectionTrait>(tx: &C, provider: i64, resource_class: &str) -> Result<(), DbError> {
     let mut delete = Query::delete();
     delete
         .from_table("inventories")
@@ -274,11 +242,7 @@ pub async fn delete_inventory<C: ConnectionTrait>(
 /// The classes that some provider has.
 pub async fn resource_classes<C: ConnectionTrait>(conn: &C) -> Result<Vec<String>, DbError> {
     let mut select = Query::select();
-    select
-        .distinct()
-        .column("resource_class")
-        .from("inventories")
-        .order_by("resource_class", Order::Asc);
+    select.distinct().column("resource_class").from("inventories").order_by("resource_class", Order::Asc);
     let rows = conn.query_all(&select).await?;
     rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
 }
@@ -317,10 +281,7 @@ pub async fn project_usage<C: ConnectionTrait>(
         .column(("allocations", "resource_class"))
         .expr(Func::sum(Expr::col(("allocations", "used"))))
         .from("allocations")
-        .inner_join(
-            "consumers",
-            Expr::col(("consumers", "uuid")).equals(("allocations", "consumer_uuid")),
-        )
+        .inner_join("consumers", Expr::col(("consumers", "uuid")).equals(("allocations", "consumer_uuid")))
         .and_where(Expr::col(("consumers", "project_id")).eq(project_id))
         .group_by_col(("allocations", "resource_class"));
     if let Some(user_id) = user_id {
@@ -331,10 +292,7 @@ pub async fn project_usage<C: ConnectionTrait>(
 }
 
 /// A consumer; one without allocations is not kept.
-pub async fn consumer<C: ConnectionTrait>(
-    conn: &C,
-    uuid: Uuid,
-) -> Result<Option<Consumer>, DbError> {
+pub async fn consumer<C: ConnectionTrait>(conn: &C, uuid: Uuid) -> Result<Option<Consumer>, DbError> {
     let mut select = Query::select();
     select
         .columns(["uuid", "project_id", "user_id", "generation", "updated_at"])
@@ -344,10 +302,7 @@ pub async fn consumer<C: ConnectionTrait>(
 }
 
 /// Consumers that have something of a provider (row id).
-pub async fn consumers_of_provider<C: ConnectionTrait>(
-    conn: &C,
-    provider: i64,
-) -> Result<Vec<Consumer>, DbError> {
+pub async fn consumers_of_provider<C: ConnectionTrait>(conn: &C, provider: i64) -> Result<Vec<Consumer>, DbError> {
     let having = Query::select()
         .column("consumer_uuid")
         .from("allocations")
@@ -362,20 +317,14 @@ pub async fn consumers_of_provider<C: ConnectionTrait>(
 }
 
 /// What a consumer has.
-pub async fn allocations_of_consumer<C: ConnectionTrait>(
-    conn: &C,
-    consumer: Uuid,
-) -> Result<Vec<Allocation>, DbError> {
+pub async fn allocations_of_consumer<C: ConnectionTrait>(conn: &C, consumer: Uuid) -> Result<Vec<Allocation>, DbError> {
     let mut select = select_allocations();
     select.and_where(Expr::col(("allocations", "consumer_uuid")).eq(consumer.to_string()));
     conn.query_all(&select).await?.iter().map(allocation_row).collect()
 }
 
 /// Who has what of a provider (row id).
-pub async fn allocations_of_provider<C: ConnectionTrait>(
-    conn: &C,
-    provider: i64,
-) -> Result<Vec<Allocation>, DbError> {
+pub async fn allocations_of_provider<C: ConnectionTrait>(conn: &C, provider: i64) -> Result<Vec<Allocation>, DbError> {
     let mut select = select_allocations();
     select.and_where(Expr::col(("allocations", "resource_provider_id")).eq(provider));
     conn.query_all(&select).await?.iter().map(allocation_row).collect()
@@ -396,9 +345,7 @@ pub async fn replace_allocations<C: ConnectionTrait>(
     }
     put_consumer(tx, consumer).await?;
     let mut insert = Query::insert();
-    insert
-        .into_table("allocations")
-        .columns(["consumer_uuid", "resource_provider_id", "resource_class", "used"]);
+    insert.into_table("allocations").columns(["consumer_uuid", "resource_provider_id", "resource_class", "used"]);
     for ((provider, resource_class), used) in amounts {
         insert.values_panic([
             consumer.uuid.to_string().into(),
@@ -412,10 +359,7 @@ pub async fn replace_allocations<C: ConnectionTrait>(
 }
 
 /// Takes everything from a consumer; how many rows that were.
-pub async fn delete_allocations<C: ConnectionTrait>(
-    tx: &C,
-    consumer: Uuid,
-) -> Result<u64, DbError> {
+pub async fn delete_allocations<C: ConnectionTrait>(tx: &C, consumer: Uuid) -> Result<u64, DbError> {
     let deleted = delete_rows_of_consumer(tx, "allocations", "consumer_uuid", consumer).await?;
     delete_rows_of_consumer(tx, "consumers", "uuid", consumer).await?;
     Ok(deleted)
@@ -446,9 +390,7 @@ async fn put_consumer<C: ConnectionTrait>(tx: &C, consumer: &Consumer) -> Result
             consumer.updated_at.into(),
         ])
         .on_conflict(
-            OnConflict::column("uuid")
-                .update_columns(["project_id", "user_id", "generation", "updated_at"])
-                .to_owned(),
+            OnConflict::column("uuid").update_columns(["project_id", "user_id", "generation", "updated_at"]).to_owned(),
         );
     tx.execute(&insert).await?;
     Ok(())
@@ -472,8 +414,7 @@ fn select_allocations() -> SelectStatement {
         .from("allocations")
         .inner_join(
             "resource_providers",
-            Expr::col(("resource_providers", "id"))
-                .equals(("allocations", "resource_provider_id")),
+            Expr::col(("resource_providers", "id")).equals(("allocations", "resource_provider_id")),
         )
         .take()
 }
@@ -496,11 +437,7 @@ fn provider_row(row: &QueryResult) -> Result<ResourceProvider, DbError> {
         uuid: uuid_at(row, 1, RESOURCE)?,
         name: row.try_get_by_index(2)?,
         generation: row.try_get_by_index(3)?,
-        traits: traits
-            .split(TRAIT_SEPARATOR)
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        traits: traits.split(TRAIT_SEPARATOR).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
         updated_at: row.try_get_by_index(5)?,
     })
 }

@@ -22,11 +22,7 @@ pub async fn project(db: &Db, project_id: &str) -> Result<BTreeMap<String, i64>,
 }
 
 /// Limits set for a user in a project.
-pub async fn project_user(
-    db: &Db,
-    project_id: &str,
-    user_id: &str,
-) -> Result<BTreeMap<String, i64>, DbError> {
+pub async fn project_user(db: &Db, project_id: &str, user_id: &str) -> Result<BTreeMap<String, i64>, DbError> {
     read(db, QUOTAS, &of_user(project_id, user_id)).await
 }
 
@@ -36,11 +32,7 @@ pub async fn class(db: &Db, class_name: &str) -> Result<BTreeMap<String, i64>, D
 }
 
 /// Sets the given limits of a project; others stay.
-pub async fn set_project(
-    db: &Db,
-    project_id: &str,
-    limits: &BTreeMap<String, i64>,
-) -> Result<(), DbError> {
+pub async fn set_project(db: &Db, project_id: &str, limits: &BTreeMap<String, i64>) -> Result<(), DbError> {
     set(db, QUOTAS, &of_user(project_id, WHOLE_PROJECT), limits).await
 }
 
@@ -55,11 +47,7 @@ pub async fn set_project_user(
 }
 
 /// Sets the given limits of a quota class; others stay.
-pub async fn set_class(
-    db: &Db,
-    class_name: &str,
-    limits: &BTreeMap<String, i64>,
-) -> Result<(), DbError> {
+pub async fn set_class(db: &Db, class_name: &str, limits: &BTreeMap<String, i64>) -> Result<(), DbError> {
     set(db, CLASSES, &[("class_name", class_name)], limits).await
 }
 
@@ -69,11 +57,7 @@ pub async fn delete_project(db: &Db, project_id: &str) -> Result<(), DbError> {
 }
 
 /// Back to the project's limits for a user.
-pub async fn delete_project_user(
-    db: &Db,
-    project_id: &str,
-    user_id: &str,
-) -> Result<(), DbError> {
+pub async fn delete_project_user(db: &Db, project_id: &str, user_id: &str) -> Result<(), DbError> {
     delete(db, &of_user(project_id, user_id)).await
 }
 
@@ -86,31 +70,19 @@ fn is_of(owner: &Owner<'_>) -> Condition {
     columns.fold(Condition::all(), Condition::add)
 }
 
-async fn read(
-    db: &Db,
-    table: &'static str,
-    owner: &Owner<'_>,
-) -> Result<BTreeMap<String, i64>, DbError> {
+async fn read(db: &Db, table: &'static str, owner: &Owner<'_>) -> Result<BTreeMap<String, i64>, DbError> {
     let mut statement = select(table, &["resource", "hard_limit"]);
     let rows = db.read().query_all(statement.cond_where(is_of(owner))).await?;
-    let limit = |row: &sea_orm::QueryResult| {
-        Ok::<_, sea_orm::DbErr>((row.try_get_by_index(0)?, row.try_get_by_index(1)?))
-    };
+    let limit =
+        |row: &sea_orm::QueryResult| Ok::<_, sea_orm::DbErr>((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
     Ok(rows.iter().map(limit).collect::<Result<_, _>>()?)
 }
 
-async fn set(
-    db: &Db,
-    table: &'static str,
-    owner: &Owner<'_>,
-    limits: &BTreeMap<String, i64>,
-) -> Result<(), DbError> {
+async fn set(db: &Db, table: &'static str, owner: &Owner<'_>, limits: &BTreeMap<String, i64>) -> Result<(), DbError> {
     let tx = db.begin().await?;
     let resources = limits.keys().map(String::as_str);
     let mut old = Query::delete();
-    old.from_table(table)
-        .cond_where(is_of(owner))
-        .and_where(Expr::col("resource").is_in(resources));
+    old.from_table(table).cond_where(is_of(owner)).and_where(Expr::col("resource").is_in(resources));
     tx.execute(&old).await?;
     let mut columns: Vec<&'static str> = owner.iter().map(|(column, _)| *column).collect();
     columns.extend(["resource", "hard_limit"]);

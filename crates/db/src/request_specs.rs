@@ -17,10 +17,7 @@ const COLUMNS: &[&str] = &["instance_uuid", "spec", "created_at", "updated_at"];
 /// The request spec of an instance.
 pub async fn get(db: &Db, instance_uuid: Uuid) -> Result<RequestSpec, DbError> {
     let mut statement = Query::select();
-    statement
-        .column("spec")
-        .from(TABLE)
-        .and_where(Expr::col("instance_uuid").eq(instance_uuid.value()));
+    statement.column("spec").from(TABLE).and_where(Expr::col("instance_uuid").eq(instance_uuid.value()));
     let row = db.read().query_one(&statement).await?;
     let row = row.ok_or_else(|| DbError::not_found("request spec", instance_uuid))?;
     let spec: String = row.try_get_by_index(0)?;
@@ -40,21 +37,18 @@ pub async fn save(db: &Db, spec: &RequestSpec) -> Result<(), DbError> {
         .value("updated_at", val(utcnow()))
         .and_where(Expr::col("instance_uuid").eq(spec.instance_uuid.value()));
     if tx.execute(&statement).await?.rows_affected() == 0 {
-        insert(&tx, [(spec.instance_uuid, spec)]).await?;
+        insert(&tx, &[(spec.instance_uuid, spec)]).await?;
     }
     tx.commit().await?;
     Ok(())
 }
 
 /// Writes new request specs, each for its instance.
-pub(crate) async fn insert<'a>(
-    tx: &impl ConnectionTrait,
-    specs: impl IntoIterator<Item = (Uuid, &'a RequestSpec)>,
-) -> Result<(), DbError> {
-    let row = |(uuid, spec): (Uuid, &RequestSpec)| -> Vec<SqlValue> {
+pub(crate) async fn insert(tx: &impl ConnectionTrait, specs: &[(Uuid, &RequestSpec)]) -> Result<(), DbError> {
+    let row = |(uuid, spec): &(Uuid, &RequestSpec)| -> Vec<SqlValue> {
         vec![uuid.value(), text(spec).into(), utcnow().value(), None::<i64>.into()]
     };
-    insert_many(tx, TABLE, COLUMNS, specs.into_iter().map(row).collect()).await?;
+    insert_many(tx, TABLE, COLUMNS, specs.iter().map(row).collect()).await?;
     Ok(())
 }
 

@@ -81,20 +81,12 @@ pub async fn get(db: &Db, uuid: Uuid) -> Result<Service, DbError> {
 }
 
 /// The service of this binary on this host, if it ever reported.
-pub async fn get_by_host_and_binary(
-    db: &Db,
-    host: &str,
-    binary: &str,
-) -> Result<Option<Service>, DbError> {
+pub async fn get_by_host_and_binary(db: &Db, host: &str, binary: &str) -> Result<Option<Service>, DbError> {
     Ok(list(db, Some(binary), Some(host)).await?.pop())
 }
 
 /// The services of a binary and on a host, by id.
-pub async fn list(
-    db: &Db,
-    binary: Option<&str>,
-    host: Option<&str>,
-) -> Result<Vec<Service>, DbError> {
+pub async fn list(db: &Db, binary: Option<&str>, host: Option<&str>) -> Result<Vec<Service>, DbError> {
     let mut statement = select(TABLE, COLUMNS);
     let wanted = Condition::all()
         .add_option(binary.map(|binary| Expr::col("binary").eq(binary)))

@@ -7,8 +7,7 @@
 use chrono::{DateTime, Utc};
 use kilonova_objects::{PowerState, TaskState, VmState};
 use sea_orm::sea_query::{
-    Alias, Condition, Expr, ExprTrait as _, InsertStatement, LikeExpr, NullOrdering, Order, Query,
-    SelectStatement,
+    Alias, Condition, Expr, ExprTrait as _, InsertStatement, LikeExpr, NullOrdering, Order, Query, SelectStatement,
 };
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Value};
 use uuid::Uuid;
@@ -61,18 +60,12 @@ cell!(String, String, |value| value.clone(), |stored| Ok(stored));
 cell!(bool, bool, |value| *value, |stored| Ok(stored));
 cell!(i64, i64, |value| *value, |stored| Ok(stored));
 cell!(f64, f64, |value| *value, |stored| Ok(stored));
-cell!(Uuid, String, |value| value.to_string(), |stored| {
-    Uuid::try_parse(&stored).map_err(unreadable)
-});
+cell!(Uuid, String, |value| value.to_string(), |stored| { Uuid::try_parse(&stored).map_err(unreadable) });
 cell!(DateTime<Utc>, i64, |value| value.timestamp_micros(), |stored| {
     DateTime::from_timestamp_micros(stored).ok_or_else(|| unreadable("no such instant"))
 });
-cell!(VmState, String, |value| value.as_str().to_owned(), |stored| {
-    stored.parse().map_err(unreadable)
-});
-cell!(TaskState, String, |value| value.as_str().to_owned(), |stored| {
-    stored.parse().map_err(unreadable)
-});
+cell!(VmState, String, |value| value.as_str().to_owned(), |stored| { stored.parse().map_err(unreadable) });
+cell!(TaskState, String, |value| value.as_str().to_owned(), |stored| { stored.parse().map_err(unreadable) });
 cell!(PowerState, i64, |value| value.number(), |stored| {
     PowerState::from_number(stored).ok_or_else(|| unreadable("no such power state"))
 });
@@ -220,10 +213,7 @@ fn insert_statement(
 }
 
 /// How many rows a `SELECT COUNT(*)` found.
-pub(crate) async fn count(
-    conn: &impl ConnectionTrait,
-    statement: &SelectStatement,
-) -> Result<i64, DbErr> {
+pub(crate) async fn count(conn: &impl ConnectionTrait, statement: &SelectStatement) -> Result<i64, DbErr> {
     match conn.query_one(statement).await? {
         Some(row) => row.try_get_by_index(0),
         None => Ok(0),
@@ -232,11 +222,7 @@ pub(crate) async fn count(
 
 /// [`DbError::Exists`] where a unique key was violated.
 pub(crate) fn exists_or(error: DbErr, resource: &'static str, id: impl ToString) -> DbError {
-    if DbError::is_unique_violation(&error) {
-        DbError::exists(resource, id)
-    } else {
-        error.into()
-    }
+    if DbError::is_unique_violation(&error) { DbError::exists(resource, id) } else { error.into() }
 }
 
 /// A column that rows are sorted by. Null is less than every value, in every database.
@@ -285,9 +271,7 @@ fn beyond(column: &SortColumn, value: &Value) -> Option<Expr> {
         (false, true) => Some(name.is_not_null()),
         (true, true) => None,
         (false, false) => Some(name.gt(value.clone())),
-        (true, false) if column.nullable => {
-            Some(name.clone().lt(value.clone()).or(name.is_null()))
-        }
+        (true, false) if column.nullable => Some(name.clone().lt(value.clone()).or(name.is_null())),
         (true, false) => Some(name.lt(value.clone())),
     }
 }

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use kilonova_core::time::utcnow;
-use sea_orm::sea_query::{
-    Condition, Expr, ExprTrait as _, Func, Order, Query, UpdateStatement,
-};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Func, Order, Query, UpdateStatement};
 use sea_orm::{ConnectionTrait, QueryResult, Value as SqlValue};
 use serde_json::Value;
 use uuid::Uuid;
@@ -100,11 +98,7 @@ pub struct Workflow {
 }
 
 /// The workflow of this kind for an instance.
-pub async fn get(
-    db: &Db,
-    kind: WorkflowKind,
-    instance_uuid: Uuid,
-) -> Result<Option<Workflow>, DbError> {
+pub async fn get(db: &Db, kind: WorkflowKind, instance_uuid: Uuid) -> Result<Option<Workflow>, DbError> {
     let mut statement = select(TABLE, COLUMNS);
     statement.cond_where(is_of(instance_uuid, Some(kind)));
     let row = db.read().query_one(&statement).await?;
@@ -191,9 +185,7 @@ pub async fn expired(db: &Db, now: DateTime<Utc>, limit: u64) -> Result<Vec<Work
 pub async fn expire_owner(db: &Db, owner_prefix: &str) -> Result<u64, DbError> {
     let tx = db.begin().await?;
     let mut statement = end_lease();
-    statement
-        .and_where(starts_with("owner", owner_prefix))
-        .and_where(Expr::col("lease_until").gt(val(utcnow())));
+    statement.and_where(starts_with("owner", owner_prefix)).and_where(Expr::col("lease_until").gt(val(utcnow())));
     let expired = tx.execute(&statement).await?.rows_affected();
     tx.commit().await?;
     Ok(expired)
@@ -207,10 +199,7 @@ pub async fn count(db: &Db) -> Result<i64, DbError> {
 }
 
 /// Starts workflows.
-pub(crate) async fn insert(
-    tx: &impl ConnectionTrait,
-    new: Vec<NewWorkflow>,
-) -> Result<(), DbError> {
+pub(crate) async fn insert(tx: &impl ConnectionTrait, new: Vec<NewWorkflow>) -> Result<(), DbError> {
     let now = utcnow();
     let row = |new: NewWorkflow| -> Vec<SqlValue> {
         vec![
@@ -231,10 +220,7 @@ pub(crate) async fn insert(
 }
 
 /// Starts a workflow unless one of its kind is under way for the instance, whose row the caller has locked.
-pub(crate) async fn insert_if_absent(
-    tx: &impl ConnectionTrait,
-    new: NewWorkflow,
-) -> Result<(), DbError> {
+pub(crate) async fn insert_if_absent(tx: &impl ConnectionTrait, new: NewWorkflow) -> Result<(), DbError> {
     let mut statement = select(TABLE, &["id"]);
     statement.cond_where(is_of(new.instance_uuid, Some(new.kind)));
     match tx.query_one(&statement).await? {
@@ -244,11 +230,7 @@ pub(crate) async fn insert_if_absent(
 }
 
 /// The workflow goes on: its lease is as long as it was at first.
-pub(crate) async fn renew(
-    tx: &impl ConnectionTrait,
-    kind: WorkflowKind,
-    instance_uuid: Uuid,
-) -> Result<(), DbError> {
+pub(crate) async fn renew(tx: &impl ConnectionTrait, kind: WorkflowKind, instance_uuid: Uuid) -> Result<(), DbError> {
     let now = utcnow();
     let mut statement = Query::update();
     statement

@@ -87,27 +87,18 @@ impl From<&CandidatesQuery> for Request {
             in_tree: query.in_tree,
             in_aggregate: false,
         };
-        Self {
-            groups: BTreeMap::from([(String::new(), group)]),
-            limit: query.limit,
-            ..Self::default()
-        }
+        Self { groups: BTreeMap::from([(String::new(), group)]), limit: query.limit, ..Self::default() }
     }
 }
 
 /// Those of `providers` that can take the request whole, in their order, up to the limit.
-pub(crate) fn candidates(
-    request: &Request,
-    providers: Vec<StockedProvider>,
-) -> Vec<StockedProvider> {
+pub(crate) fn candidates(request: &Request, providers: Vec<StockedProvider>) -> Vec<StockedProvider> {
     if request.isolate && request.suffixed_with_resources() > 1 {
         return Vec::new();
     }
     let sum = request.resources();
     let together = |provider: &StockedProvider| {
-        sum.iter().all(|(class, amount)| {
-            provider.stock.get(class).is_some_and(|stock| stock.takes_sum(*amount))
-        })
+        sum.iter().all(|(class, amount)| provider.stock.get(class).is_some_and(|stock| stock.takes_sum(*amount)))
     };
     let fits = |provider: &StockedProvider| {
         request.root.allow(provider)

@@ -66,18 +66,13 @@ pub(crate) async fn release(db: &Db, consumer: Uuid) -> Result<bool, PlacementEr
 
 fn check_generation(expected: Expected, is: Option<i64>) -> Result<(), PlacementError> {
     match expected {
-        Expected::Exactly(got) if got != is => {
-            Err(PlacementError::ConsumerGeneration { expected: is, got })
-        }
+        Expected::Exactly(got) if got != is => Err(PlacementError::ConsumerGeneration { expected: is, got }),
         _ => Ok(()),
     }
 }
 
 /// The rows to write, if everything fits.
-fn decide(
-    providers: &[StockedProvider],
-    allocations: &Allocations,
-) -> Result<Usage, PlacementError> {
+fn decide(providers: &[StockedProvider], allocations: &Allocations) -> Result<Usage, PlacementError> {
     let mut amounts = Usage::new();
     for (uuid, resources) in allocations {
         let provider = providers

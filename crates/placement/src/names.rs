@@ -39,8 +39,7 @@ pub(crate) fn is_well_formed(name: &str) -> bool {
 /// A class that is standard or custom.
 pub(crate) fn is_resource_class(name: &str) -> bool {
     STANDARD_CLASSES.contains(&name)
-        || (is_well_formed(name)
-            && name.strip_prefix(CUSTOM_PREFIX).is_some_and(|rest| !rest.is_empty()))
+        || (is_well_formed(name) && name.strip_prefix(CUSTOM_PREFIX).is_some_and(|rest| !rest.is_empty()))
 }
 
 /// Refuses what cannot be a trait. Which standard traits there are is not checked.
@@ -48,7 +47,9 @@ pub(crate) fn check_trait(name: &str) -> Result<(), PlacementError> {
     if is_well_formed(name) {
         return Ok(());
     }
-    Err(PlacementError::Invalid(format!("The trait is invalid. A valid trait must be no longer than 255 characters and only contain upper case letters, digits and underscores. Got: {name}")))
+    Err(PlacementError::Invalid(format!(
+        "The trait is invalid. A valid trait must be no longer than 255 characters and only contain upper case letters, digits and underscores. Got: {name}"
+    )))
 }
 
 #[cfg(test)]

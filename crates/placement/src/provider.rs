@@ -46,9 +46,10 @@ impl<'a> Wanted<'a> {
         self.name == stocked.provider.name
             && self.traits == stocked.provider.traits
             && self.inventory.len() == stocked.stock.len()
-            && self.inventory.iter().all(|(class, inventory)| {
-                stocked.stock.get(*class).is_some_and(|stock| stock.inventory == **inventory)
-            })
+            && self
+                .inventory
+                .iter()
+                .all(|(class, inventory)| stocked.stock.get(*class).is_some_and(|stock| stock.inventory == **inventory))
     }
 }
 
@@ -65,11 +66,8 @@ pub(crate) async fn set(db: &Db, wanted: &Wanted<'_>) -> Result<(), PlacementErr
         rows::create_provider(&tx, wanted.uuid, wanted.name).await.map_err(name_taken)?;
     }
     let locked = rows::lock_providers(&tx, &[wanted.uuid]).await?;
-    let provider =
-        locked.first().ok_or_else(|| PlacementError::NoProvider(wanted.uuid.to_string()))?;
-    rows::update_provider(&tx, provider.id, wanted.name, &wanted.traits)
-        .await
-        .map_err(name_taken)?;
+    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(wanted.uuid.to_string()))?;
+    rows::update_provider(&tx, provider.id, wanted.name, &wanted.traits).await.map_err(name_taken)?;
     let ids = [provider.id];
     let before = rows::inventories(&tx, Some(&ids)).await?;
     let used = rows::usage(&tx, Some(&ids), None).await?;

@@ -32,7 +32,8 @@ impl PlacementService {
         Arc::new(Self { db })
     }
 
-    /// Placement's REST API, to be nested where its endpoint is (`/placement`).
+    /// Placement's REST API, to be nested where its endpoint is: `nest_service("/placement", …)`, which, unlike `nest`,
+    /// also answers the endpoint with a slash behind it.
     ///
     /// `identity` validates the tokens. All of it is for admins and services; a reader may see its own project's
     /// usage.
@@ -44,10 +45,7 @@ impl PlacementService {
         &self.db
     }
 
-    pub(crate) async fn candidates(
-        &self,
-        request: &Request,
-    ) -> Result<Vec<StockedProvider>, PlacementError> {
+    pub(crate) async fn candidates(&self, request: &Request) -> Result<Vec<StockedProvider>, PlacementError> {
         let filter = ProviderFilter { uuid: request.in_tree(), name: None };
         Ok(candidates::candidates(request, stock::load(&self.db, &filter).await?))
     }
@@ -62,10 +60,7 @@ impl PlacementService {
 }
 
 /// Amounts by whatever `key` says.
-pub(crate) fn grouped(
-    allocations: Vec<Allocation>,
-    key: impl Fn(&Allocation) -> Uuid,
-) -> BTreeMap<Uuid, Resources> {
+pub(crate) fn grouped(allocations: Vec<Allocation>, key: impl Fn(&Allocation) -> Uuid) -> BTreeMap<Uuid, Resources> {
     let mut groups = BTreeMap::<Uuid, Resources>::new();
     for row in allocations {
         groups.entry(key(&row)).or_default().insert(row.resource_class, row.used);
@@ -83,11 +78,7 @@ fn candidate(stocked: StockedProvider, resources: &Resources) -> Candidate {
         capacity: by_class(|stock| stock.inventory.capacity()),
         used: by_class(|stock| stock.used),
         traits: provider.traits,
-        provider: ResourceProvider {
-            uuid: provider.uuid,
-            name: provider.name,
-            generation: provider.generation,
-        },
+        provider: ResourceProvider { uuid: provider.uuid, name: provider.name, generation: provider.generation },
     }
 }
 
@@ -115,11 +106,7 @@ impl Placement for PlacementService {
         Ok(provider::change_traits(&self.db, provider, add, remove).await?)
     }
 
-    async fn delete_provider(
-        &self,
-        _context: &RequestContext,
-        provider: Uuid,
-    ) -> Result<(), ClientError> {
+    async fn delete_provider(&self, _context: &RequestContext, provider: Uuid) -> Result<(), ClientError> {
         Ok(provider::delete(&self.db, provider).await?)
     }
 
@@ -145,20 +132,12 @@ impl Placement for PlacementService {
         Ok(self.claim(&wanted).await?)
     }
 
-    async fn allocations(
-        &self,
-        _context: &RequestContext,
-        consumer: Uuid,
-    ) -> Result<Allocations, ClientError> {
+    async fn allocations(&self, _context: &RequestContext, consumer: Uuid) -> Result<Allocations, ClientError> {
         let rows = rows::allocations_of_consumer(self.db.read(), consumer).await;
         Ok(grouped(rows.map_err(PlacementError::from)?, |row| row.provider))
     }
 
-    async fn delete_allocations(
-        &self,
-        _context: &RequestContext,
-        consumer: Uuid,
-    ) -> Result<(), ClientError> {
+    async fn delete_allocations(&self, _context: &RequestContext, consumer: Uuid) -> Result<(), ClientError> {
         self.release(consumer).await?;
         Ok(())
     }

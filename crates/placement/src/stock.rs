@@ -35,11 +35,7 @@ impl Stock {
     pub(crate) fn check_units(&self, amount: i64) -> Result<(), Refusal> {
         let inventory = &self.inventory;
         let in_range = (inventory.min_unit..=inventory.max_unit).contains(&amount);
-        if in_range && amount % inventory.step_size.max(1) == 0 {
-            Ok(())
-        } else {
-            Err(Refusal::Constraint)
-        }
+        if in_range && amount % inventory.step_size.max(1) == 0 { Ok(()) } else { Err(Refusal::Constraint) }
     }
 
     fn check_capacity(&self, amount: i64) -> Result<(), Refusal> {
@@ -69,21 +65,13 @@ impl StockedProvider {
     }
 
     /// Whether every amount fits.
-    pub(crate) fn takes<'a>(
-        &self,
-        resources: impl IntoIterator<Item = (&'a String, &'a i64)>,
-    ) -> bool {
-        resources
-            .into_iter()
-            .all(|(class, amount)| self.stock.get(class).is_some_and(|s| s.check(*amount).is_ok()))
+    pub(crate) fn takes<'a>(&self, resources: impl IntoIterator<Item = (&'a String, &'a i64)>) -> bool {
+        resources.into_iter().all(|(class, amount)| self.stock.get(class).is_some_and(|s| s.check(*amount).is_ok()))
     }
 }
 
 /// The providers that `filter` means, by row id; three statements.
-pub(crate) async fn load(
-    db: &Db,
-    filter: &ProviderFilter<'_>,
-) -> Result<Vec<StockedProvider>, DbError> {
+pub(crate) async fn load(db: &Db, filter: &ProviderFilter<'_>) -> Result<Vec<StockedProvider>, DbError> {
     let providers = rows::providers(db.read(), filter).await?;
     if providers.is_empty() {
         return Ok(Vec::new());
@@ -109,10 +97,8 @@ pub(crate) fn assemble(
     inventories: Vec<rows::Inventory>,
     used: &Usage,
 ) -> Vec<StockedProvider> {
-    let mut stocked: Vec<StockedProvider> = providers
-        .into_iter()
-        .map(|provider| StockedProvider { provider, stock: BTreeMap::new() })
-        .collect();
+    let mut stocked: Vec<StockedProvider> =
+        providers.into_iter().map(|provider| StockedProvider { provider, stock: BTreeMap::new() }).collect();
     let places: HashMap<i64, usize> =
         stocked.iter().enumerate().map(|(place, stocked)| (stocked.provider.id, place)).collect();
     for row in inventories {

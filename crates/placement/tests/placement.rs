@@ -48,10 +48,7 @@ async fn a_claim_takes_the_last_unit_and_the_next_is_a_conflict_that_changes_not
     assert!(text.ends_with("The requested amount would exceed the capacity."), "{text}");
     assert_eq!(generation(&cloud, 1).await, before);
     let all = cloud.placement.provider_allocations(&context(), uuid(1)).await.unwrap();
-    assert_eq!(
-        all,
-        BTreeMap::from([(uuid(10), resources(&[("VCPU", 3)])), (uuid(11), resources(&[("VCPU", 1)]))])
-    );
+    assert_eq!(all, BTreeMap::from([(uuid(10), resources(&[("VCPU", 3)])), (uuid(11), resources(&[("VCPU", 1)]))]));
 }
 
 #[tokio::test]
@@ -149,8 +146,7 @@ async fn a_class_in_use_cannot_go_but_may_shrink_below_its_use() {
     cloud.host(1, &[("VCPU", 4), ("VGPU", 1)], &[]).await;
     claim(&cloud, 10, 1, 4).await.unwrap();
     let only_gpu = BTreeMap::from([("VGPU".to_owned(), inventory(1))]);
-    let refused =
-        cloud.placement.set_provider(&context(), uuid(1), "host1", &only_gpu, &[]).await;
+    let refused = cloud.placement.set_provider(&context(), uuid(1), "host1", &only_gpu, &[]).await;
     assert!(matches!(refused, Err(ClientError::Conflict(_))), "{refused:?}");
     cloud.host(1, &[("VCPU", 2)], &[]).await;
     let query = CandidatesQuery { in_tree: Some(uuid(1)), ..CandidatesQuery::default() };
@@ -184,10 +180,7 @@ async fn inventory_that_makes_no_sense_is_refused_and_a_total_of_zero_is_none() 
     assert!(matches!(set("VCPU", |i| i.total = -1).await, Err(ClientError::BadRequest(_))));
     assert!(matches!(set("VCPU", |i| i.reserved = 5).await, Err(ClientError::BadRequest(_))));
     assert!(matches!(set("VCPU", |i| i.step_size = 0).await, Err(ClientError::BadRequest(_))));
-    assert!(matches!(
-        set("VCPU", |i| i.allocation_ratio = f64::NAN).await,
-        Err(ClientError::BadRequest(_))
-    ));
+    assert!(matches!(set("VCPU", |i| i.allocation_ratio = f64::NAN).await, Err(ClientError::BadRequest(_))));
     assert!(candidates(&cloud, &CandidatesQuery::default()).await.is_empty());
     set("VCPU", |i| i.total = 0).await.unwrap();
     let query = CandidatesQuery { resources: resources(&[("VCPU", 1)]), ..Default::default() };
@@ -213,10 +206,7 @@ async fn candidates_obey_amounts_traits_tree_and_limit() {
     cloud.host(1, &[("VCPU", 4)], &["CUSTOM_FAST"]).await;
     cloud.host(2, &[("VCPU", 8)], &["CUSTOM_FAST", "CUSTOM_OLD"]).await;
     cloud.host(3, &[("VCPU", 8), ("VGPU", 1)], &[]).await;
-    let query = |vcpus| CandidatesQuery {
-        resources: resources(&[("VCPU", vcpus)]),
-        ..CandidatesQuery::default()
-    };
+    let query = |vcpus| CandidatesQuery { resources: resources(&[("VCPU", vcpus)]), ..CandidatesQuery::default() };
     assert_eq!(candidates(&cloud, &query(4)).await, [uuid(1), uuid(2), uuid(3)]);
     assert_eq!(candidates(&cloud, &query(5)).await, [uuid(2), uuid(3)]);
     let fast = CandidatesQuery { required: names(&["CUSTOM_FAST"]), ..query(1) };
@@ -243,11 +233,7 @@ async fn traits_are_added_and_removed_and_a_repeat_changes_nothing() {
     let before = generation(&cloud, 1).await;
     change(&["COMPUTE_STATUS_DISABLED"], &["A", "B"]).await.unwrap();
     assert_eq!(generation(&cloud, 1).await, before);
-    let found = cloud
-        .placement
-        .allocation_candidates(&context(), &CandidatesQuery::default())
-        .await
-        .unwrap();
+    let found = cloud.placement.allocation_candidates(&context(), &CandidatesQuery::default()).await.unwrap();
     assert_eq!(found[0].traits, ["COMPUTE_STATUS_DISABLED"]);
     assert!(matches!(change(&["not a trait"], &[]).await, Err(ClientError::BadRequest(_))));
     let unknown = cloud.placement.change_traits(&context(), uuid(9), &names(&["A"]), &[]).await;

@@ -31,8 +31,8 @@ rpc_method! {
         admin_password: Option<String>,
         injected_files: Vec<Value>,
         requested_networks: Option<NetworkRequestList>,
-        block_device_mapping: Vec<BlockDeviceMappingList>,
-        tags: Vec<TagList>,
+        block_device_mapping: BlockDeviceMappingList,
+        tags: TagList,
     } -> ()
 }
 

@@ -1,8 +1,11 @@
 //! What the REST APIs of the image and network services have in common: request ids, JSON bodies, links, roles.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
-use axum::extract::{NestedPath, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::extract::{FromRequestParts, NestedPath, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use kilonova_core::RequestContext;
@@ -46,12 +49,18 @@ pub(crate) async fn read_json(body: Body, limit: usize) -> Result<Value, BodyErr
 }
 
 /// Where this service is, as the caller reached it: `http://host:8774/image`, without a slash at the end.
-pub(crate) fn base_url(headers: &HeaderMap, nested: Option<&NestedPath>) -> String {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = text(HeaderName::from_static("x-forwarded-proto")).unwrap_or("http");
-    let host = text(header::HOST).unwrap_or("localhost");
-    let prefix = nested.map(NestedPath::as_str).unwrap_or_default().trim_end_matches('/');
-    format!("{scheme}://{host}{prefix}")
+pub(crate) struct BaseUrl(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for BaseUrl {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let scheme = text(HeaderName::from_static("x-forwarded-proto")).unwrap_or("http");
+        let host = text(header::HOST).unwrap_or("localhost");
+        let prefix = parts.extensions.get::<NestedPath>().map(NestedPath::as_str).unwrap_or_default();
+        Ok(Self(format!("{scheme}://{host}{}", prefix.trim_end_matches('/'))))
+    }
 }
 
 /// Whether the caller may change things of its own project.

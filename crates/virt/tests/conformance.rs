@@ -5,6 +5,7 @@
 mod suite;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kilonova_virt::{DiskImage, Driver, DriverError, FakeDriver, FakeOperation};
 use suite::{Harness, Server};
@@ -52,4 +53,18 @@ async fn a_refused_image_leaves_nothing_behind() {
     assert!(matches!(error, DriverError::ImageUnacceptable { .. }));
     assert_eq!(harness.driver.list_guests().await.unwrap(), []);
     assert_eq!(std::fs::read_dir(harness.dir.path()).unwrap().count(), 0);
+}
+
+/// Printed for the record; the bound is far off, since other work may be going on.
+#[tokio::test]
+async fn a_thousand_spawns_kept_in_files_take_no_time() {
+    let harness = Fake::new();
+    let start = Instant::now();
+    for _ in 0..1000 {
+        Server::new(None).spawn(&*harness.driver).await.unwrap();
+    }
+    let each = start.elapsed() / 1000;
+    println!("spawn of the fake driver with a file: {each:?}");
+    assert!(each < Duration::from_millis(20), "{each:?}");
+    assert_eq!(harness.driver.list_guests().await.unwrap().len(), 1000);
 }

@@ -6,10 +6,12 @@
 mod suite;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -38,6 +40,7 @@ impl Qemu {
         let dir = tempfile::tempdir().unwrap();
         let mut config = QemuConfig::new(dir.path().join("instances"));
         config.soft_reboot_grace = Duration::from_millis(500);
+        config.ssh_forward_ports = own_ports();
         change(&mut config);
         let driver = Some(Arc::new(QemuDriver::new(config.clone()).unwrap()));
         Self { dir, config, driver }
@@ -101,6 +104,14 @@ impl Drop for Qemu {
             }
         }
     }
+}
+
+/// Ports that no other test uses, in this process or another: it would take those of a guest that is off.
+fn own_ports() -> RangeInclusive<u16> {
+    static TESTS: AtomicU32 = AtomicU32::new(0);
+    let slot = (std::process::id() + 31 * TESTS.fetch_add(1, Ordering::Relaxed)) % 900;
+    let first = 23_000 + 10 * u16::try_from(slot).unwrap();
+    first..=first + 9
 }
 
 fn require(program: &str, package: &str) {
@@ -186,16 +197,21 @@ async fn a_refused_image_leaves_nothing_behind() {
     let data_file = format!("data_file={base},data_file_raw=on");
     let mut misnamed = harness.qcow2("misnamed", &[], "1M");
     misnamed.disk_format = "raw".to_owned();
-    let mut torn = harness.qcow2("torn", &[], "1M");
-    let bytes = std::fs::read(&torn.path).unwrap();
-    torn = harness.disk("torn", &torn.disk_format, &bytes[..90_000.min(bytes.len() / 2)]);
+    let bytes: Vec<u8> = (0..1 << 20).map(|byte: u32| byte.to_le_bytes()[0] | 1).collect();
+    let whole = harness.disk("whole.raw", "raw", &bytes).path;
+    let torn = harness.dir.path().join("torn");
+    let mut convert = Command::new("qemu-img");
+    convert.args(["convert", "-f", "raw", "-O", "qcow2"]);
+    assert!(convert.arg(whole).arg(&torn).status().unwrap().success());
+    let bytes = std::fs::read(torn).unwrap();
+    let torn = harness.disk("torn", "qcow2", &bytes[..bytes.len() / 2]);
     let cases = [
         (harness.qcow2("backed", &["-F", "raw", "-b", base], "1M"), "backing file"),
         (harness.qcow2("split", &["-o", &data_file], "1M"), "data file"),
         (misnamed, "does not match"),
         (harness.disk("not-a-qcow2", "qcow2", &[0; 4096]), "does not match"),
         (harness.disk("no-disk", "vmdk", b"KDMV"), "convert it"),
-        (torn, "qemu-img"),
+        (torn, "cut off"),
     ];
     for (image, word) in cases {
         let server = Server::new(Some(image.clone()));
@@ -228,7 +244,7 @@ async fn a_refused_image_leaves_nothing_behind() {
     assert!(large.spawn(harness.qemu()).await.is_err());
     harness.qemu().destroy(roomy.uuid()).await.unwrap();
     assert_eq!(harness.left(), ["_base".to_owned()].into());
-    assert_eq!(pids_of(&harness.instances_dir()), []);
+    assert!(pids_of(&harness.instances_dir()).is_empty());
 }
 
 #[tokio::test]
@@ -426,12 +442,15 @@ async fn a_guest_that_was_killed_from_outside_is_off_and_starts_again() {
     server.spawn(driver).await.unwrap();
     let console = async || driver.console_log(server.uuid(), 1 << 20).await.unwrap().0.len();
     eventually("the firmware", async || (console().await > 10).then_some(())).await;
-    kill(server.info(driver).await.pid.unwrap());
+    let pid = server.info(driver).await.pid.unwrap();
+    kill(pid);
     eventually("the end of QEMU", async || {
         let state = server.info(driver).await.power_state;
         (state == PowerState::Shutdown).then_some(())
     })
     .await;
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    eventually("the zombie to be reaped", async || (!process.exists()).then_some(())).await;
     let written = console().await;
     assert!(written > 10);
     server.power_on(driver).await.unwrap();
@@ -487,7 +506,7 @@ async fn a_spawn_that_was_broken_off_is_finished_by_the_next() {
         assert_eq!(info.power_state, PowerState::Running, "after {millis} ms");
         assert_eq!(pids_of(&harness.instances_dir()), [info.pid.unwrap()]);
         harness.qemu().destroy(server.uuid()).await.unwrap();
-        assert_eq!(pids_of(&harness.instances_dir()), []);
+        assert!(pids_of(&harness.instances_dir()).is_empty());
     }
     assert_eq!(harness.left(), ["_base".to_owned()].into());
 }

@@ -103,7 +103,7 @@ pub enum ComputeError {
     #[error("Only volume-backed servers are allowed for flavors with zero disk.")]
     BootFromVolumeRequiredForZeroDiskFlavor,
     /// No network was named and there are several.
-    #[error("More than one possible network found. Specify network ID(s) to select which one(s) to connect to.")]
+    #[error("Multiple possible networks found, use a Network ID to be more specific.")]
     NetworkAmbiguous,
     /// The port belongs to another server.
     #[error("Port {port} is still in use.")]
@@ -117,6 +117,9 @@ pub enum ComputeError {
     /// The driver shows no console.
     #[error("The requested functionality is not supported.")]
     ConsoleUnsupported,
+    /// Something that is nobody's fault outside.
+    #[error("{0}")]
+    Internal(String),
     /// The database failed, or did not find.
     #[error(transparent)]
     Db(DbError),

@@ -4,6 +4,7 @@
 //! One operation per file.
 
 pub(crate) mod checks;
+pub(crate) mod create;
 mod error;
 pub(crate) mod get;
 pub(crate) mod metadata;

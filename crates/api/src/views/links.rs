@@ -83,7 +83,10 @@ fn quote(text: &str) -> String {
 
 /// Where the API is as the caller sees it, without a version: `http://host/compute`.
 pub(crate) fn base_url(original: &Uri, parts: &Parts, config: &ApiConfig) -> String {
-    let mount = original.path().strip_suffix(parts.uri.path()).unwrap_or_default().trim_end_matches('/');
+    let (whole, inner) = (original.path(), parts.uri.path());
+    // The mounted path without a slash, `/compute`, is `/` inside.
+    let mount = whole.strip_suffix(inner).or_else(|| (inner == "/").then_some(whole));
+    let mount = mount.unwrap_or_default().trim_end_matches('/');
     match &config.compute_link_prefix {
         Some(prefix) => format!("{}{mount}", prefix.trim_end_matches('/')),
         None => {

@@ -286,7 +286,10 @@ impl Manager {
         match saved.map_err(ManagerError::from) {
             Err(overtaken) if overtaken.is_deletion() || overtaken.is_conflict() => Ok(()),
             Err(failed) => Err(failed),
-            Ok(()) if is_retried => Ok(self.conductor.cast(context, rescheduled(instance.into_inner(), build)).await?),
+            Ok(()) if is_retried => {
+                let message = rescheduled(instance.into_inner(), build, &error);
+                Ok(self.conductor.cast(context, message).await?)
+            }
             Ok(()) => Ok(()),
         }
     }
@@ -301,11 +304,15 @@ fn is_host_failure(error: &ManagerError) -> bool {
     }
 }
 
-fn rescheduled(instance: Instance, build: BuildAndRunInstance) -> BuildInstances {
+fn rescheduled(instance: Instance, build: BuildAndRunInstance, error: &ManagerError) -> BuildInstances {
+    let mut filter_properties = build.filter_properties;
+    if let Some(retry) = filter_properties.get_mut("retry").and_then(Value::as_object_mut) {
+        retry.insert("exc_reason".to_owned(), json!([error.to_string()]));
+    }
     BuildInstances {
         instances: vec![instance],
         image: build.image,
-        filter_properties: build.filter_properties,
+        filter_properties,
         admin_password: build.admin_password,
         injected_files: build.injected_files,
         requested_networks: build.requested_networks,

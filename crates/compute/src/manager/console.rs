@@ -1,6 +1,6 @@
 //! `get_console_output`.
 
-use kilonova_objects::{Instance, PowerState};
+use kilonova_objects::Instance;
 
 use super::{Manager, ManagerError};
 
@@ -20,11 +20,6 @@ impl Manager {
             Some(lines) if lines >= 0 => tail(&text, lines as usize).to_owned(),
             _ => text.into_owned(),
         })
-    }
-
-    /// Whether the guest runs now.
-    pub(super) async fn is_running(&self, instance: &Instance) -> Result<bool, ManagerError> {
-        Ok(self.driver.guest_info(instance.uuid).await?.power_state == PowerState::Running)
     }
 }
 

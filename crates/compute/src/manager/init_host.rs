@@ -4,11 +4,12 @@ use kilonova_core::RequestContext;
 use kilonova_objects::{Instance, PowerState, TaskState, Tracked, VmState};
 use kilonova_rpcapi::objects::Expected;
 use kilonova_virt::{GuestInfo, RebootKind};
+use uuid::Uuid;
 
 use super::{Manager, ManagerError};
 
 /// Instances that are read in one go: bounds the memory that a host with many takes.
-pub(super) const PAGE: usize = 100;
+const PAGE: usize = 100;
 
 /// What is done about an instance that the agent finds at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ enum Repair {
     Start,
     /// The action is done again, the hard way.
     HardReboot,
+    /// The host was rebooted and the guest should run: `resume_guests_state_on_host_boot`.
+    Resume,
 }
 
 impl Manager {
@@ -30,32 +33,35 @@ impl Manager {
     pub async fn init_host(&self, context: &RequestContext) -> Result<(), ManagerError> {
         let guests = self.driver.recover().await?;
         tracing::info!(guests = guests.len(), driver = self.driver.name(), "guests adopted");
-        self.for_each_instance(context, async |instance| self.init_instance(context, instance).await).await?;
+        let mut marker = None;
+        loop {
+            let page = self.page_of_instances(context, &mut marker).await?;
+            if page.is_empty() {
+                break;
+            }
+            for instance in page {
+                self.init_instance(context, instance).await;
+            }
+        }
         self.remove_orphans(context, &guests).await;
         Ok(())
     }
 
-    /// Every instance of this host, some at a time.
-    pub(super) async fn for_each_instance(
+    /// Some instances of this host: the ones after `marker`, which moves on. Empty: those were all.
+    pub(super) async fn page_of_instances(
         &self,
         context: &RequestContext,
-        visit: impl AsyncFn(Instance),
-    ) -> Result<(), ManagerError> {
-        let mut marker = None;
-        loop {
-            let page = self.conductor.instances_by_host(context, &self.config.host, marker, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            marker = Some(last.uuid);
-            for instance in page {
-                visit(instance).await;
-            }
-        }
+        marker: &mut Option<Uuid>,
+    ) -> Result<Vec<Instance>, ManagerError> {
+        let page = self.conductor.instances_by_host(context, &self.config.host, *marker, PAGE).await?;
+        *marker = page.last().map(|last| last.uuid);
+        Ok(page)
     }
 
     async fn init_instance(&self, context: &RequestContext, instance: Instance) {
         let uuid = instance.uuid;
         let power_state = self.power_state(&Tracked::new(instance.clone())).await;
-        let repair = repair(&instance, power_state);
+        let repair = repair(&instance, power_state, self.config.resume_guests_state_on_host_boot);
         if repair != Repair::None {
             tracing::info!(instance = %uuid, ?repair, task_state = ?instance.task_state, "repairing what a restart cut short");
         }
@@ -64,7 +70,7 @@ impl Manager {
             Repair::ClearTask => self.clear_task(context, instance, power_state).await,
             Repair::Stop => self.stop_instance(context, instance, true).await,
             Repair::Start => self.start_instance(context, instance).await,
-            Repair::HardReboot => self.reboot_hard(context, instance).await,
+            Repair::HardReboot | Repair::Resume => self.reboot_hard(context, instance).await,
         };
         if let Err(error) = done {
             tracing::error!(instance = %uuid, error = %super::details(&error), "an instance could not be repaired");
@@ -118,12 +124,15 @@ impl Manager {
 
 /// What a restart left of an instance, by Nova's rules for `_init_instance`. Builds and deletes are workflows: the
 /// conductor asks for them again.
-fn repair(instance: &Instance, power_state: PowerState) -> Repair {
+fn repair(instance: &Instance, power_state: PowerState, resumes_guests: bool) -> Repair {
     use TaskState as T;
     if matches!(instance.vm_state, VmState::Building | VmState::Deleted | VmState::SoftDeleted) {
         return Repair::None;
     }
     match instance.task_state {
+        None if resumes_guests && instance.vm_state == VmState::Active && power_state != PowerState::Running => {
+            Repair::Resume
+        }
         None | Some(T::Deleting | T::SoftDeleting) => Repair::None,
         Some(T::PoweringOff) => Repair::Stop,
         Some(T::PoweringOn) => Repair::Start,
@@ -145,21 +154,28 @@ mod tests {
     #[test]
     fn power_actions_are_done_again() {
         let stopping = instance(VmState::Active, Some(TaskState::PoweringOff));
-        assert_eq!(repair(&stopping, PowerState::Running), Repair::Stop);
+        assert_eq!(repair(&stopping, PowerState::Running, false), Repair::Stop);
         let starting = instance(VmState::Stopped, Some(TaskState::PoweringOn));
-        assert_eq!(repair(&starting, PowerState::Shutdown), Repair::Start);
+        assert_eq!(repair(&starting, PowerState::Shutdown, false), Repair::Start);
     }
 
     #[test]
     fn a_reboot_is_finished_only_where_the_guest_is_down() {
         let rebooting = instance(VmState::Active, Some(TaskState::RebootStarted));
-        assert_eq!(repair(&rebooting, PowerState::Running), Repair::ClearTask);
-        assert_eq!(repair(&rebooting, PowerState::Shutdown), Repair::HardReboot);
+        assert_eq!(repair(&rebooting, PowerState::Running, false), Repair::ClearTask);
+        assert_eq!(repair(&rebooting, PowerState::Shutdown, false), Repair::HardReboot);
+    }
+
+    #[test]
+    fn guests_that_went_down_with_the_host_come_back_where_that_is_wanted() {
+        let active = instance(VmState::Active, None);
+        assert_eq!(repair(&active, PowerState::Shutdown, true), Repair::Resume);
+        assert_eq!(repair(&active, PowerState::Shutdown, false), Repair::None);
     }
 
     #[test]
     fn builds_and_deletes_are_left_to_their_workflows() {
-        assert_eq!(repair(&instance(VmState::Building, Some(TaskState::Spawning)), PowerState::NoState), Repair::None);
-        assert_eq!(repair(&instance(VmState::Active, Some(TaskState::Deleting)), PowerState::Running), Repair::None);
+        assert_eq!(repair(&instance(VmState::Building, Some(TaskState::Spawning)), PowerState::NoState, false), Repair::None);
+        assert_eq!(repair(&instance(VmState::Active, Some(TaskState::Deleting)), PowerState::Running, false), Repair::None);
     }
 }

@@ -15,13 +15,19 @@ impl Manager {
         let guests = self.driver.list_guests().await?;
         let guests: HashMap<Uuid, PowerState> =
             guests.into_iter().map(|guest| (guest.uuid, guest.power_state)).collect();
-        self.for_each_instance(context, async |instance| {
-            let power_state = guests.get(&instance.uuid).copied().unwrap_or_default();
-            if let Some(vm_state) = truth(&instance, power_state) {
-                self.correct(context, instance, power_state, vm_state).await;
+        let mut marker = None;
+        loop {
+            let page = self.page_of_instances(context, &mut marker).await?;
+            if page.is_empty() {
+                return Ok(());
             }
-        })
-        .await
+            for instance in page {
+                let power_state = guests.get(&instance.uuid).copied().unwrap_or_default();
+                if let Some(vm_state) = truth(&instance, power_state) {
+                    self.correct(context, instance, power_state, vm_state).await;
+                }
+            }
+        }
     }
 
     async fn correct(&self, context: &RequestContext, instance: Instance, power_state: PowerState, vm_state: VmState) {

@@ -63,7 +63,7 @@ impl Conductor {
             let found = workflows::get(&self.db, WorkflowKind::Build, instance.uuid).await?;
             let Some(workflow) = found else { continue };
             if self.take(&workflow).await? {
-                self.try_next_host(context, &workflow, host_list).await?;
+                self.try_next_host(context, &workflow, host_list, &last_error(&message.filter_properties)).await?;
             }
         }
         Ok(())
@@ -86,7 +86,7 @@ impl Conductor {
         }
         match payload.selections.first() {
             Some(selection) if workflow.step == STEP_BUILD && self.is_compute_up(&selection.service_host).await? => {
-                self.ask_host(&context, workflow, payload).await
+                self.ask_host_to_build(&context, workflow, payload).await
             }
             _ => {
                 let spec = request_specs::get(&self.db, instance.uuid).await?;
@@ -117,7 +117,7 @@ impl Conductor {
                 for (workflow, selections) in workflows.iter().zip(hosts) {
                     let mut payload = BuildPayload::from_value(&workflow.payload)?;
                     payload.selections = selections;
-                    self.ask_host(context, workflow, payload).await?;
+                    self.ask_host_to_build(context, workflow, payload).await?;
                 }
                 Ok(())
             }
@@ -136,6 +136,7 @@ impl Conductor {
         context: &RequestContext,
         workflow: &Workflow,
         host_list: Vec<Selection>,
+        last_error: &str,
     ) -> Result<(), TaskError> {
         let uuid = workflow.instance_uuid;
         let mut payload = BuildPayload::from_value(&workflow.payload)?;
@@ -143,12 +144,12 @@ impl Conductor {
         while let Some(selection) = remaining.next() {
             if self.claim(context, uuid, &payload, &selection).await? {
                 payload.selections = std::iter::once(selection).chain(remaining).collect();
-                return self.ask_host(context, workflow, payload).await;
+                return self.ask_host_to_build(context, workflow, payload).await;
             }
         }
         let reason = "Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures \
                       for instance";
-        self.fail(context, uuid, &format!("{reason} {uuid}.")).await
+        self.fail(context, uuid, &format!("{reason} {uuid}.{last_error}")).await
     }
 
     /// Claims an alternate; false if it has no room any more.
@@ -172,7 +173,7 @@ impl Conductor {
     }
 
     /// Writes the chosen host down, then asks it to build.
-    async fn ask_host(
+    async fn ask_host_to_build(
         &self,
         context: &RequestContext,
         workflow: &Workflow,
@@ -272,6 +273,12 @@ impl Conductor {
             tracing::debug!(instance = %uuid, %error, "the end of an event was not recorded");
         }
     }
+}
+
+/// Why the last host gave back, as a sentence to add: Nova's clients know the first one, a person needs this one.
+fn last_error(filter_properties: &Value) -> String {
+    let reason = filter_properties.pointer("/retry/exc_reason/0").and_then(Value::as_str);
+    reason.map(|reason| format!(" The last host said: {reason}")).unwrap_or_default()
 }
 
 /// The allocations that a selection's text asks for.

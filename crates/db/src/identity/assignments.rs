@@ -11,19 +11,19 @@ mod row {
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "identity_role_assignments")]
-    pub struct Model {
+    pub(crate) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub user_id: String,
+        pub(crate) user_id: String,
         #[sea_orm(primary_key, auto_increment = false)]
-        pub target_type: String,
+        pub(crate) target_type: String,
         #[sea_orm(primary_key, auto_increment = false)]
-        pub target_id: String,
+        pub(crate) target_id: String,
         #[sea_orm(primary_key, auto_increment = false)]
-        pub role_id: String,
+        pub(crate) role_id: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
+    pub(crate) enum Relation {}
 
     impl ActiveModelBehavior for ActiveModel {}
 }

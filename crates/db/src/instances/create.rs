@@ -51,27 +51,17 @@ fn over(limits: QuotaLimits, used: Usage, wanted: Usage) -> Vec<&'static str> {
         ("cores", limits.cores, used.cores, wanted.cores),
         ("ram", limits.ram, used.ram, wanted.ram),
     ];
-    let is_over = |(_, limit, used, wanted): &(_, i64, i64, i64)| {
-        *limit >= 0 && used.saturating_add(*wanted) > *limit
-    };
+    let is_over = |(_, limit, used, wanted): &(_, i64, i64, i64)| *limit >= 0 && used.saturating_add(*wanted) > *limit;
     resources.into_iter().filter(is_over).map(|(name, ..)| name).collect()
 }
 
-async fn used(
-    conn: &impl ConnectionTrait,
-    project_id: &str,
-    user_id: Option<&str>,
-) -> Result<Usage, DbError> {
+async fn used(conn: &impl ConnectionTrait, project_id: &str, user_id: Option<&str>) -> Result<Usage, DbError> {
     let statement = usage_statement(conn.get_database_backend(), project_id, user_id);
     let row = conn.query_one(&statement).await?;
     Ok(row.as_ref().map(read_usage).transpose()?.unwrap_or_default())
 }
 
-fn usage_statement(
-    backend: DbBackend,
-    project_id: &str,
-    user_id: Option<&str>,
-) -> SelectStatement {
+fn usage_statement(backend: DbBackend, project_id: &str, user_id: Option<&str>) -> SelectStatement {
     let mut statement = Query::select();
     statement
         .expr(Func::count(Expr::col("hidden")))
@@ -101,29 +91,27 @@ async fn insert(tx: &impl ConnectionTrait, create: Create) -> Result<Vec<Instanc
     }
     insert_rows(tx, &mut new).await?;
     let uuids: Vec<Uuid> = new.iter().map(|new| new.instance.uuid).collect();
-    let all_metadata = new.iter().map(|new| (new.instance.uuid, &new.instance.metadata));
-    metadata::insert(tx, all_metadata).await?;
-    let disks = new.iter().flat_map(|new| {
-        new.block_devices.iter().map(|disk| (new.instance.uuid, disk))
-    });
-    block_devices::insert(tx, disks).await?;
-    request_specs::insert(tx, new.iter().map(|new| (new.instance.uuid, &new.request_spec))).await?;
-    let actor = actions::Actor {
-        action: "create",
-        request_id: &request_id,
-        user_id: &user_id,
-        project_id: &project_id,
-    };
+    let all_metadata: Vec<_> = new.iter().map(|new| (new.instance.uuid, &new.instance.metadata)).collect();
+    metadata::insert(tx, &all_metadata).await?;
+    let mut disks = Vec::new();
+    for new in &new {
+        disks.extend(new.block_devices.iter().map(|disk| (new.instance.uuid, disk)));
+    }
+    block_devices::insert(tx, &disks).await?;
+    let specs: Vec<_> = new.iter().map(|new| (new.instance.uuid, &new.request_spec)).collect();
+    request_specs::insert(tx, &specs).await?;
+    let actor =
+        actions::Actor { action: "create", request_id: &request_id, user_id: &user_id, project_id: &project_id };
     actions::insert(tx, &uuids, actor).await?;
-    let builds = new.iter_mut().map(|new| NewWorkflow {
+    let build = |new: NewInstance| NewWorkflow {
         kind: WorkflowKind::Build,
         instance_uuid: new.instance.uuid,
         step: FIRST_BUILD_STEP.to_owned(),
-        payload: new.workflow_payload.take(),
+        payload: new.workflow_payload,
         lease_owner: lease_owner.clone(),
         lease,
-    });
-    workflows::insert(tx, builds.collect()).await?;
+    };
+    workflows::insert(tx, new.into_iter().map(build).collect()).await?;
     super::stored(tx, &uuids).await
 }
 

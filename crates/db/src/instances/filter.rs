@@ -13,9 +13,9 @@ use crate::sql::{Cell, contains, uuid_in, val};
 /// the last word on them.
 pub(super) fn condition(query: &InstanceQuery) -> Condition {
     let all = Condition::all().add(Expr::col("hidden").eq(false));
-    let all = columns(query).into_iter().fold(all, |all, (name, value)| {
-        all.add_option(value.map(|value| Expr::col(name).eq(value)))
-    });
+    let all = columns(query)
+        .into_iter()
+        .fold(all, |all, (name, value)| all.add_option(value.map(|value| Expr::col(name).eq(value))));
     all.add_option(deleted(query.deleted))
         .add_option(query.uuids.as_ref().map(|uuids| uuid_in("uuid", uuids)))
         .add_option(query.states.as_ref().map(|states| any_state(states)))
@@ -105,10 +105,7 @@ fn metadata(query: &InstanceQuery) -> Condition {
         let pair = Query::select()
             .expr(Expr::val(1))
             .from("instance_metadata")
-            .and_where(
-                Expr::col(("instance_metadata", "instance_uuid"))
-                    .equals(("instances", "uuid")),
-            )
+            .and_where(Expr::col(("instance_metadata", "instance_uuid")).equals(("instances", "uuid")))
             .and_where(Expr::col("key").eq(key.as_str()))
             .and_where(Expr::col("value").eq(value.as_str()))
             .take();
@@ -118,11 +115,8 @@ fn metadata(query: &InstanceQuery) -> Condition {
 
 /// A regular expression without operators is a text that must be there; so is a tag in the row's JSON.
 fn narrowed(query: &InstanceQuery) -> Condition {
-    let texts = [
-        ("display_name", &query.name),
-        ("hostname", &query.hostname),
-        ("display_description", &query.description),
-    ];
+    let texts =
+        [("display_name", &query.name), ("hostname", &query.hostname), ("display_description", &query.description)];
     let texts = texts.into_iter().filter_map(|(column, pattern)| {
         let pattern = pattern.as_deref()?;
         (regex::escape(pattern) == pattern).then(|| contains(column, pattern))
@@ -188,9 +182,8 @@ impl<'a> Matcher<'a> {
     }
 
     fn tags_match(&self, instance: &Instance) -> bool {
-        let has = |tag: &String| {
-            instance.tags.as_ref().is_some_and(|tags| tags.objects.iter().any(|own| own.tag == *tag))
-        };
+        let has =
+            |tag: &String| instance.tags.as_ref().is_some_and(|tags| tags.objects.iter().any(|own| own.tag == *tag));
         let query = self.query;
         query.tags.iter().all(has)
             && (query.tags_any.is_empty() || query.tags_any.iter().any(has))
@@ -199,9 +192,10 @@ impl<'a> Matcher<'a> {
     }
 
     fn system_metadata_matches(&self, instance: &Instance) -> bool {
-        self.query.system_metadata.iter().all(|(key, value)| {
-            instance.system_metadata.get(key).is_some_and(|own| own.as_ref() == Some(value))
-        })
+        self.query
+            .system_metadata
+            .iter()
+            .all(|(key, value)| instance.system_metadata.get(key).is_some_and(|own| own.as_ref() == Some(value)))
     }
 }
 

@@ -49,10 +49,7 @@ pub async fn delete_metadata(db: &Db, uuid: Uuid, key: &str) -> Result<(), DbErr
 }
 
 /// What the instance has, which nobody else changes until the transaction ends.
-async fn locked(
-    tx: &impl ConnectionTrait,
-    uuid: Uuid,
-) -> Result<BTreeMap<String, String>, DbError> {
+async fn locked(tx: &impl ConnectionTrait, uuid: Uuid) -> Result<BTreeMap<String, String>, DbError> {
     let mut instance = [row(tx, uuid, Deleted::No, Lock::Yes).await?];
     super::query::expand(tx, &mut instance, Expand { metadata: true, faults: false }).await?;
     let [instance] = instance;
@@ -68,13 +65,13 @@ pub(super) async fn set(
     let mut old = Query::delete();
     old.from_table(TABLE).and_where(Expr::col("instance_uuid").eq(uuid.value()));
     tx.execute(&old).await?;
-    insert(tx, [(uuid, metadata)]).await
+    insert(tx, &[(uuid, metadata)]).await
 }
 
 /// Writes metadata of instances that have none.
-pub(super) async fn insert<'a>(
+pub(super) async fn insert(
     tx: &impl ConnectionTrait,
-    metadata: impl IntoIterator<Item = (Uuid, &'a BTreeMap<String, String>)>,
+    metadata: &[(Uuid, &BTreeMap<String, String>)],
 ) -> Result<(), DbError> {
     let mut rows = Vec::new();
     for (uuid, items) in metadata {
@@ -86,10 +83,7 @@ pub(super) async fn insert<'a>(
 
 async fn touch(tx: &impl ConnectionTrait, uuid: Uuid) -> Result<(), DbError> {
     let mut statement = Query::update();
-    statement
-        .table(INSTANCES)
-        .value("updated_at", val(utcnow()))
-        .and_where(Expr::col("uuid").eq(uuid.value()));
+    statement.table(INSTANCES).value("updated_at", val(utcnow())).and_where(Expr::col("uuid").eq(uuid.value()));
     tx.execute(&statement).await?;
     Ok(())
 }

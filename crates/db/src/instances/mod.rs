@@ -13,9 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use kilonova_objects::{
-    BlockDeviceMapping, Instance, PowerState, RequestSpec, TaskState, VmState,
-};
+use kilonova_objects::{BlockDeviceMapping, Instance, PowerState, RequestSpec, TaskState, VmState};
 use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::Query;
 use serde_json::{Map, Value};
@@ -298,10 +296,7 @@ pub struct StartAction {
 }
 
 /// The instances with these uuids, whole, in their order.
-async fn stored(
-    conn: &impl ConnectionTrait,
-    uuids: &[Uuid],
-) -> Result<Vec<Instance>, DbError> {
+async fn stored(conn: &impl ConnectionTrait, uuids: &[Uuid]) -> Result<Vec<Instance>, DbError> {
     let mut found = Vec::with_capacity(uuids.len());
     let mut decoder = row::Decoder::new(true, true);
     for uuids in chunks(uuids) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kilonova_objects::{Instance, InstanceFault, VmState};
-use sea_orm::sea_query::{Condition, ExprTrait as _, Expr, Query, SelectStatement};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
@@ -110,10 +110,7 @@ pub(super) async fn expand(
     Ok(())
 }
 
-async fn add_metadata(
-    conn: &impl ConnectionTrait,
-    instances: &mut [Instance],
-) -> Result<(), DbError> {
+async fn add_metadata(conn: &impl ConnectionTrait, instances: &mut [Instance]) -> Result<(), DbError> {
     let uuids: Vec<Uuid> = instances.iter().map(|instance| instance.uuid).collect();
     let places: HashMap<Uuid, usize> = uuids.iter().copied().zip(0..).collect();
     for uuids in chunks(&uuids) {
@@ -133,13 +130,8 @@ async fn add_metadata(
 }
 
 /// Nova shows a fault only with instances that are in error or deleted.
-async fn add_faults(
-    conn: &impl ConnectionTrait,
-    instances: &mut [Instance],
-) -> Result<(), DbError> {
-    let failed = |instance: &&Instance| {
-        matches!(instance.vm_state, VmState::Error | VmState::Deleted)
-    };
+async fn add_faults(conn: &impl ConnectionTrait, instances: &mut [Instance]) -> Result<(), DbError> {
+    let failed = |instance: &&Instance| matches!(instance.vm_state, VmState::Error | VmState::Deleted);
     let uuids: Vec<Uuid> = instances.iter().filter(failed).map(|found| found.uuid).collect();
     let mut newest: HashMap<Uuid, InstanceFault> = faults::newest(conn, &uuids).await?;
     for instance in instances {
@@ -162,11 +154,7 @@ fn sort_columns(query: &InstanceQuery) -> Result<Vec<SortColumn>, DbError> {
     Ok(sort)
 }
 
-async fn marker(
-    db: &Db,
-    query: &InstanceQuery,
-    sort: &[SortColumn],
-) -> Result<Option<Condition>, DbError> {
+async fn marker(db: &Db, query: &InstanceQuery, sort: &[SortColumn]) -> Result<Option<Condition>, DbError> {
     let Some(uuid) = query.marker else { return Ok(None) };
     let marker = row(db.read(), uuid, Deleted::Yes, Lock::No).await.map_err(|error| match error {
         DbError::NotFound { id, .. } => DbError::not_found("marker", id),
@@ -175,12 +163,7 @@ async fn marker(
     Ok(Some(after(sort, &sort_values(&marker, sort))))
 }
 
-fn page(
-    query: &InstanceQuery,
-    sort: &[SortColumn],
-    after: Option<Condition>,
-    limit: Option<u64>,
-) -> SelectStatement {
+fn page(query: &InstanceQuery, sort: &[SortColumn], after: Option<Condition>, limit: Option<u64>) -> SelectStatement {
     let mut statement = Query::select();
     let all = condition(query);
     let all = if let Some(after) = after { all.add(after) } else { all };

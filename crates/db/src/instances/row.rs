@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use kilonova_objects::wire::{FieldSet, VersionedObject, Wire};
-use kilonova_objects::{
-    Flavor, Instance, InstanceInfoCache, KeyPairList, SecurityGroupList, Tag, TagList,
-};
+use kilonova_objects::{Flavor, Instance, InstanceInfoCache, KeyPairList, SecurityGroupList, Tag, TagList};
 use sea_orm::{DbErr, QueryResult, Value as SqlValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -123,9 +121,8 @@ pub(super) fn sort_values(instance: &Instance, sort: &[SortColumn]) -> Vec<SqlVa
 pub(super) fn write(instance: &Instance) -> Result<Vec<(&'static str, SqlValue)>, DbError> {
     let mut row: Vec<_> = COLUMNS.iter().copied().zip(values(instance)).skip(1).collect();
     let flavorid = instance.flavor.as_ref().map(|flavor| flavor.flavorid.clone());
-    let network_info = instance.info_cache.as_ref().map(|cache| {
-        cache.network_info.clone().unwrap_or_else(|| "[]".to_owned())
-    });
+    let network_info =
+        instance.info_cache.as_ref().map(|cache| cache.network_info.clone().unwrap_or_else(|| "[]".to_owned()));
     row.extend([
         ("flavorid", flavorid.into()),
         ("flavor", instance.flavor.as_ref().map(object_text).into()),
@@ -253,9 +250,7 @@ impl Record {
     fn of(instance: &Instance) -> Self {
         let mut record = Self::default();
         record_fields!(instance.clone(), record);
-        record.tags = instance.tags.as_ref().map(|tags| {
-            tags.objects.iter().map(|tag| tag.tag.clone()).collect()
-        });
+        record.tags = instance.tags.as_ref().map(|tags| tags.objects.iter().map(|tag| tag.tag.clone()).collect());
         macro_rules! put {
             ($($field:ident),*) => {$(
                 if let Some(object) = &instance.$field {
@@ -314,12 +309,7 @@ impl Decoder {
             (false, true) => LOADED.with_fault,
             (true, true) => LOADED.whole,
         };
-        Self {
-            flavors: HashMap::new(),
-            security_groups: HashMap::new(),
-            keypairs: HashMap::new(),
-            set,
-        }
+        Self { flavors: HashMap::new(), security_groups: HashMap::new(), keypairs: HashMap::new(), set }
     }
 
     /// An instance from a row of [`read_list`], without metadata and fault.
@@ -338,8 +328,8 @@ impl Decoder {
             ..InstanceInfoCache::default()
         });
         let record: String = row.try_get_by_index(at + 4)?;
-        let record: Record = serde_json::from_str(&record)
-            .map_err(|error| DbError::corrupt("instance", uuid, error))?;
+        let record: Record =
+            serde_json::from_str(&record).map_err(|error| DbError::corrupt("instance", uuid, error))?;
         record.put_into(&mut instance)?;
         Ok(instance)
     }

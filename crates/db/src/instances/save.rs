@@ -21,11 +21,7 @@ use crate::{Db, DbError};
 pub async fn save(db: &Db, save: Save<'_>) -> Result<Instance, SaveError> {
     let tx = db.begin().await?;
     let before = row(&tx, save.uuid, Deleted::No, Lock::Yes).await?;
-    check_states(
-        &before,
-        save.expected_vm_state.as_deref(),
-        save.expected_task_state.as_deref(),
-    )?;
+    check_states(&before, save.expected_vm_state.as_deref(), save.expected_task_state.as_deref())?;
     let mut after = before.clone();
     apply(&mut after, save.changes)?;
     after.updated_at = Some(utcnow());
@@ -62,11 +58,7 @@ pub(super) fn check_states(
 }
 
 /// Writes the columns that differ.
-pub(super) async fn update(
-    tx: &impl ConnectionTrait,
-    before: &Instance,
-    after: &Instance,
-) -> Result<(), DbError> {
+pub(super) async fn update(tx: &impl ConnectionTrait, before: &Instance, after: &Instance) -> Result<(), DbError> {
     let columns = write(before)?.into_iter().zip(write(after)?);
     let changed = columns.filter(|(old, new)| old != new).map(|(_, new)| new);
     let changed: Vec<_> = changed.map(|(name, value)| (name, Expr::val(value))).collect();
@@ -80,10 +72,7 @@ pub(super) async fn update(
 }
 
 /// With what lies in other tables.
-pub(super) async fn whole(
-    tx: &impl ConnectionTrait,
-    mut instance: Instance,
-) -> Result<Instance, DbError> {
+pub(super) async fn whole(tx: &impl ConnectionTrait, mut instance: Instance) -> Result<Instance, DbError> {
     instance.metadata.clear();
     let mut whole = [instance];
     expand(tx, &mut whole, Expand::default()).await?;
@@ -91,11 +80,7 @@ pub(super) async fn whole(
     Ok(whole)
 }
 
-async fn follow_build(
-    tx: &impl ConnectionTrait,
-    before: &Instance,
-    after: &Instance,
-) -> Result<(), DbError> {
+async fn follow_build(tx: &impl ConnectionTrait, before: &Instance, after: &Instance) -> Result<(), DbError> {
     if after.vm_state == VmState::Building {
         workflows::renew(tx, WorkflowKind::Build, after.uuid).await
     } else if before.vm_state == VmState::Building {

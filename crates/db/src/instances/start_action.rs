@@ -12,16 +12,8 @@ use crate::{Db, DbError, actions, workflows};
 pub async fn start_action(db: &Db, start: StartAction) -> Result<Instance, SaveError> {
     let tx = db.begin().await?;
     let before = row(&tx, start.uuid, Deleted::No, Lock::Yes).await?;
-    check_states(
-        &before,
-        start.expected_vm_states.as_deref(),
-        start.expected_task_states.as_deref(),
-    )?;
-    let after = Instance {
-        task_state: Some(start.task_state),
-        updated_at: Some(utcnow()),
-        ..before.clone()
-    };
+    check_states(&before, start.expected_vm_states.as_deref(), start.expected_task_states.as_deref())?;
+    let after = Instance { task_state: Some(start.task_state), updated_at: Some(utcnow()), ..before.clone() };
     update(&tx, &before, &after).await?;
     let actor = actions::Actor {
         action: start.action,

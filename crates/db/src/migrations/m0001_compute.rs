@@ -95,11 +95,7 @@ fn table(name: &'static str, columns: Vec<ColumnDef>) -> TableCreateStatement {
     table
 }
 
-fn with_key(
-    name: &'static str,
-    columns: Vec<ColumnDef>,
-    key: &[&'static str],
-) -> TableCreateStatement {
+fn with_key(name: &'static str, columns: Vec<ColumnDef>, key: &[&'static str]) -> TableCreateStatement {
     let mut primary = Index::create();
     for column in key {
         primary.col(*column);
@@ -261,24 +257,12 @@ fn instance_metadata() -> TableCreateStatement {
 fn block_device_mapping() -> TableCreateStatement {
     table(
         "block_device_mapping",
-        vec![
-            id(),
-            uuid("uuid"),
-            uuid("instance_uuid"),
-            int("created_at"),
-            int_null("updated_at"),
-            text("record"),
-        ],
+        vec![id(), uuid("uuid"), uuid("instance_uuid"), int("created_at"), int_null("updated_at"), text("record")],
     )
 }
 
 fn request_specs() -> TableCreateStatement {
-    let columns = vec![
-        uuid("instance_uuid"),
-        text("spec"),
-        int("created_at"),
-        int_null("updated_at"),
-    ];
+    let columns = vec![uuid("instance_uuid"), text("spec"), int("created_at"), int_null("updated_at")];
     with_key("request_specs", columns, &["instance_uuid"])
 }
 
@@ -373,12 +357,7 @@ fn compute_nodes() -> TableCreateStatement {
 
 /// A limit for a whole project has the empty user.
 fn quotas() -> TableCreateStatement {
-    let columns = vec![
-        name("project_id"),
-        name("user_id"),
-        name("resource"),
-        int("hard_limit"),
-    ];
+    let columns = vec![name("project_id"), name("user_id"), name("resource"), int("hard_limit")];
     with_key("quotas", columns, &["project_id", "user_id", "resource"])
 }
 

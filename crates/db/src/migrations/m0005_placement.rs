@@ -95,17 +95,9 @@ fn allocations() -> TableCreateStatement {
         .col(number("resource_provider_id"))
         .col(name("resource_class"))
         .col(number("used"))
-        .primary_key(
-            Index::create().col("consumer_uuid").col("resource_provider_id").col("resource_class"),
-        )
-        .foreign_key(
-            ForeignKey::create()
-                .from("allocations", "resource_provider_id")
-                .to("resource_providers", "id"),
-        )
-        .foreign_key(
-            ForeignKey::create().from("allocations", "consumer_uuid").to("consumers", "uuid"),
-        )
+        .primary_key(Index::create().col("consumer_uuid").col("resource_provider_id").col("resource_class"))
+        .foreign_key(ForeignKey::create().from("allocations", "resource_provider_id").to("resource_providers", "id"))
+        .foreign_key(ForeignKey::create().from("allocations", "consumer_uuid").to("consumers", "uuid"))
         .take()
 }
 

@@ -162,6 +162,16 @@ pub async fn delete(connection: &impl ConnectionTrait, ids: &[Uuid]) -> Result<(
     Ok(())
 }
 
+/// Whether a port of a network has this MAC address.
+pub async fn is_mac_taken(
+    connection: &impl ConnectionTrait,
+    network_id: Uuid,
+    mac_address: &str,
+) -> Result<bool, DbError> {
+    let query = Entity::find().filter(Column::NetworkId.eq(network_id)).filter(Column::MacAddress.eq(mac_address));
+    Ok(query.one(connection).await?.is_some())
+}
+
 /// Every device of a kind of owner (`compute:`) that has ports, each once.
 pub async fn list_devices(connection: &impl ConnectionTrait, owner_prefix: &str) -> Result<Vec<String>, DbError> {
     let query = Entity::find().select_only().column(Column::DeviceId).distinct();

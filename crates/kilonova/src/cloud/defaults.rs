@@ -30,7 +30,7 @@ const FAKE_IMAGE_BYTES: usize = 1024 * 1024;
 pub(super) async fn ensure(db: &Db, images: &BuiltinImage, options: &CloudOptions) -> anyhow::Result<()> {
     ensure_flavors(db).await?;
     if let Some(path) = &options.guest_image {
-        images.register_file(GUEST_IMAGE, path, "qcow2", &BTreeMap::new()).await?;
+        images.register_file(GUEST_IMAGE, path, "qcow2", BTreeMap::new()).await?;
     } else if options.driver.starts_with("fake") {
         ensure_fake_image(images, &options.state_dir).await?;
     }
@@ -65,6 +65,6 @@ async fn ensure_fake_image(images: &BuiltinImage, state_dir: &Path) -> anyhow::R
     if !path.exists() {
         std::fs::write(&path, vec![0_u8; FAKE_IMAGE_BYTES])?;
     }
-    images.register_file(GUEST_IMAGE, &path, "raw", &BTreeMap::new()).await?;
+    images.register_file(GUEST_IMAGE, &path, "raw", BTreeMap::new()).await?;
     Ok(())
 }

@@ -22,7 +22,7 @@ use kilonova_compute::{ComputeConfig, ComputeService, Manager};
 use kilonova_conductor::{Conductor, ConductorConfig, ConductorService};
 use kilonova_core::Config;
 use kilonova_db::Db;
-use kilonova_messaging::{ClientOptions, MemoryTransport, Transport};
+use kilonova_messaging::{ClientOptions, Faults, MemoryTransport, Transport};
 use kilonova_placement::PlacementService;
 use kilonova_rpcapi::{ComputeApi, ConductorApi, SchedulerApi};
 use kilonova_scheduler::SchedulerManager;
@@ -60,6 +60,8 @@ pub struct CloudOptions {
     pub host: String,
     /// How many compute agents run here; more than one only with the fake driver.
     pub hosts: usize,
+    /// What the transport does to messages; for tests.
+    pub faults: Option<Faults>,
 }
 
 /// A running cloud.
@@ -98,8 +100,8 @@ impl Cloud {
         let builtin = Builtin::open(&db, state_dir.path(), &public_url).await?;
         defaults::ensure(&db, &builtin.image, &options).await?;
 
-        let transport = MemoryTransport::new();
-        let bus: Arc<dyn Transport> = transport.clone();
+        let transport = options.faults.clone().map_or_else(MemoryTransport::new, MemoryTransport::with_faults);
+        let bus = Bus { transport: transport.clone(), rpc: client_options(&options.config)? };
         let clients = builtin.clients();
         let nudge = Arc::new(Notify::new());
         let conductor = start_conductor(&options, &db, &clients, &bus, &nudge).await?;
@@ -109,8 +111,8 @@ impl Cloud {
         let api = ApiState::new(
             db.clone(),
             clients,
-            ConductorApi::new(bus.clone(), ClientOptions::default()),
-            ComputeApi::new(bus, ClientOptions::default()),
+            bus.conductor(),
+            bus.compute(),
             ApiConfig::from_config(&options.config)?,
             nudge,
         );
@@ -186,6 +188,32 @@ impl Builtin {
     }
 }
 
+/// How the services of this process reach each other.
+struct Bus {
+    transport: Arc<dyn Transport>,
+    rpc: ClientOptions,
+}
+
+impl Bus {
+    fn conductor(&self) -> ConductorApi {
+        ConductorApi::new(self.transport.clone(), self.rpc)
+    }
+
+    fn compute(&self) -> ComputeApi {
+        ComputeApi::new(self.transport.clone(), self.rpc)
+    }
+
+    fn scheduler(&self) -> SchedulerApi {
+        SchedulerApi::new(self.transport.clone(), self.rpc)
+    }
+}
+
+/// `[DEFAULT] rpc_response_timeout`: seconds that a caller waits for an answer.
+fn client_options(config: &Config) -> anyhow::Result<ClientOptions> {
+    let timeout = Duration::from_secs(config.parse("DEFAULT", "rpc_response_timeout", 60)?);
+    Ok(ClientOptions { timeout, ..ClientOptions::default() })
+}
+
 async fn open_database(state_dir: &Path) -> anyhow::Result<Db> {
     let path = state_dir.join("kilonova.sqlite");
     let url = format!("sqlite://{}", path.display());
@@ -196,45 +224,45 @@ async fn start_conductor(
     options: &CloudOptions,
     db: &Db,
     clients: &Clients,
-    bus: &Arc<dyn Transport>,
+    bus: &Bus,
     nudge: &Arc<Notify>,
 ) -> anyhow::Result<ConductorService> {
     let conductor = Conductor::new(
         ConductorConfig::from_config(&options.config, &options.host, true)?,
         db.clone(),
         clients.clone(),
-        SchedulerApi::new(bus.clone(), ClientOptions::default()),
-        ComputeApi::new(bus.clone(), ClientOptions::default()),
+        bus.scheduler(),
+        bus.compute(),
         nudge.clone(),
     );
-    Ok(ConductorService::start(Arc::new(conductor), bus.clone()).await?)
+    Ok(ConductorService::start(Arc::new(conductor), bus.transport.clone()).await?)
 }
 
 async fn start_scheduler(
     options: &CloudOptions,
     clients: &Clients,
-    bus: &Arc<dyn Transport>,
+    bus: &Bus,
 ) -> anyhow::Result<SchedulerService> {
     let zone = options.config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned());
-    let hosts = ConductorHosts::new(ConductorApi::new(bus.clone(), ClientOptions::default()), &zone);
+    let hosts = ConductorHosts::new(bus.conductor(), &zone);
     let manager = SchedulerManager::new(clients.placement.clone(), Arc::new(hosts), &options.config)?;
-    Ok(SchedulerService::start(Arc::new(manager), bus.clone(), &options.host).await?)
+    Ok(SchedulerService::start(Arc::new(manager), bus.transport.clone(), &options.host).await?)
 }
 
 async fn start_computes(
     options: &CloudOptions,
     state_dir: &Path,
     clients: &Clients,
-    bus: &Arc<dyn Transport>,
+    bus: &Bus,
 ) -> anyhow::Result<Vec<ComputeService>> {
     let mut computes = Vec::with_capacity(options.hosts);
     for number in 1..=options.hosts {
         let host = if number == 1 { options.host.clone() } else { format!("{}-{number}", options.host) };
         let driver = kilonova_virt::drivers::load(&options.driver, &options.config, state_dir, &host)?;
         let config = ComputeConfig { host: host.clone(), ..ComputeConfig::from_config(&options.config, &host)? };
-        let conductor = ConductorApi::new(bus.clone(), ClientOptions::default());
+        let conductor = bus.conductor();
         let manager = Arc::new(Manager::new(config, conductor, clients.clone(), driver));
-        let compute = ComputeService::start(manager, bus.clone()).await;
+        let compute = ComputeService::start(manager, bus.transport.clone()).await;
         computes.push(compute.with_context(|| format!("the compute agent of {host} cannot start"))?);
     }
     Ok(computes)

@@ -90,6 +90,7 @@ impl Up {
             listen: self.listen,
             guest_image: self.guest_image.clone(),
             hosts: usize::from(self.fake_hosts),
+            faults: None,
         })
     }
 }

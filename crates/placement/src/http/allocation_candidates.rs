@@ -19,14 +19,10 @@ pub(super) async fn list(State(service): Service, caller: Caller, params: Params
     let request = parse(&caller, &params)?;
     let found = service.candidates(&request).await?;
     let resources = request.resources();
-    let requests: Vec<Value> = found
-        .iter()
-        .map(|provider| allocation_request(&caller, &request, &resources, provider))
-        .collect();
-    let summaries: Map<String, Value> = found
-        .iter()
-        .map(|found| (found.provider.uuid.to_string(), summary(&caller, &resources, found)))
-        .collect();
+    let requests: Vec<Value> =
+        found.iter().map(|provider| allocation_request(&caller, &request, &resources, provider)).collect();
+    let summaries: Map<String, Value> =
+        found.iter().map(|found| (found.provider.uuid.to_string(), summary(&caller, &resources, found))).collect();
     let body = json!({"allocation_requests": requests, "provider_summaries": summaries});
     Ok(reply::json(&caller, body, None))
 }
@@ -50,8 +46,7 @@ fn parse(caller: &Caller, params: &Params) -> Result<Request, ApiError> {
             }
             "same_subtree" if caller.since(36) => same_subtree.extend(values),
             _ => {
-                let (kind, suffix) =
-                    group_parameter(caller, name).ok_or_else(|| query::unexpected(name))?;
+                let (kind, suffix) = group_parameter(caller, name).ok_or_else(|| query::unexpected(name))?;
                 let group = request.groups.entry(suffix.to_owned()).or_default();
                 set(caller, group, kind, name, values)?;
             }
@@ -84,13 +79,7 @@ fn is_suffix(caller: &Caller, suffix: &str) -> bool {
     !suffix.starts_with('0') && suffix.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn set(
-    caller: &Caller,
-    group: &mut Group,
-    kind: &str,
-    name: &str,
-    values: &[String],
-) -> Result<(), ApiError> {
+fn set(caller: &Caller, group: &mut Group, kind: &str, name: &str, values: &[String]) -> Result<(), ApiError> {
     if kind == "member_of" {
         group.in_aggregate = query::member_of(caller, name, values)?;
         return Ok(());
@@ -132,17 +121,11 @@ fn isolate(group_policy: Option<&str>, request: &Request) -> Result<bool, ApiErr
 
 /// Every group has amounts, but for those that only say where, with `same_subtree`. One provider is one subtree, so
 /// that the groups share one is always true.
-fn check_groups(
-    caller: &Caller,
-    request: &Request,
-    same_subtree: &[&String],
-) -> Result<(), ApiError> {
+fn check_groups(caller: &Caller, request: &Request, same_subtree: &[&String]) -> Result<(), ApiError> {
     let mut named = BTreeSet::new();
     for suffix in same_subtree.iter().flat_map(|list| list.split(',')) {
         if suffix.is_empty() || !request.groups.contains_key(suffix) {
-            return Err(ApiError::bad_query(format!(
-                "Real suffixes should be specified in same_subtree: {suffix}"
-            )));
+            return Err(ApiError::bad_query(format!("Real suffixes should be specified in same_subtree: {suffix}")));
         }
         named.insert(suffix);
     }
@@ -155,19 +138,12 @@ fn check_groups(
         }
     }
     if request.resources().is_empty() {
-        return Err(ApiError::bad_request(
-            "There must be at least one resources or resources[$S] parameter.",
-        ));
+        return Err(ApiError::bad_request("There must be at least one resources or resources[$S] parameter."));
     }
     Ok(())
 }
 
-fn allocation_request(
-    caller: &Caller,
-    request: &Request,
-    resources: &Resources,
-    found: &StockedProvider,
-) -> Value {
+fn allocation_request(caller: &Caller, request: &Request, resources: &Resources, found: &StockedProvider) -> Value {
     let uuid = found.provider.uuid.to_string();
     if !caller.since(12) {
         return json!({"allocations": [{"resource_provider": {"uuid": uuid}, "resources": resources}]});
@@ -183,9 +159,7 @@ fn allocation_request(
 fn summary(caller: &Caller, asked: &Resources, found: &StockedProvider) -> Value {
     let shown = found.stock.iter().filter(|(class, _)| caller.since(27) || asked.contains_key(*class));
     let resources: Map<String, Value> = shown
-        .map(|(class, stock)| {
-            (class.clone(), json!({"capacity": stock.inventory.capacity(), "used": stock.used}))
-        })
+        .map(|(class, stock)| (class.clone(), json!({"capacity": stock.inventory.capacity(), "used": stock.used})))
         .collect();
     let mut view = json!({"resources": resources});
     if caller.since(17) {

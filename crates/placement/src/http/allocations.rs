@@ -20,11 +20,7 @@ use crate::{PlacementService, names};
 const INCOMPLETE_CONSUMER: &str = "00000000-0000-0000-0000-000000000000";
 
 /// `GET /allocations/{consumer}`: an empty object for one that has nothing.
-pub(super) async fn show(
-    State(service): Service,
-    caller: Caller,
-    Path(consumer): Path<String>,
-) -> Reply {
+pub(super) async fn show(State(service): Service, caller: Caller, Path(consumer): Path<String>) -> Reply {
     caller.require_admin()?;
     let Ok(uuid) = consumer.parse::<Uuid>() else {
         return Ok(reply::json(&caller, json!({"allocations": {}}), None));
@@ -32,9 +28,9 @@ pub(super) async fn show(
     let consumer = rows::consumer(service.db().read(), uuid).await?;
     let mut allocations = Map::new();
     for row in rows::allocations_of_consumer(service.db().read(), uuid).await? {
-        let entry = allocations.entry(row.provider.to_string()).or_insert_with(|| {
-            json!({"generation": row.provider_generation, "resources": {}})
-        });
+        let entry = allocations
+            .entry(row.provider.to_string())
+            .or_insert_with(|| json!({"generation": row.provider_generation, "resources": {}}));
         entry["resources"][row.resource_class] = row.used.into();
     }
     let mut body = json!({"allocations": allocations});
@@ -57,20 +53,15 @@ pub(super) async fn put(
     body: Bytes,
 ) -> Reply {
     caller.require_admin()?;
-    let consumer: Uuid = consumer
-        .parse()
-        .map_err(|_| ApiError::bad_request(format!("Malformed consumer_uuid: {consumer}")))?;
+    let consumer: Uuid =
+        consumer.parse().map_err(|_| ApiError::bad_request(format!("Malformed consumer_uuid: {consumer}")))?;
     let wanted = parse(&caller, &read_json(&headers, &body)?)?;
     claim(&service, consumer, &wanted).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `DELETE /allocations/{consumer}`
-pub(super) async fn delete(
-    State(service): Service,
-    caller: Caller,
-    Path(consumer): Path<String>,
-) -> Reply {
+pub(super) async fn delete(State(service): Service, caller: Caller, Path(consumer): Path<String>) -> Reply {
     caller.require_admin()?;
     let released = match consumer.parse() {
         Ok(uuid) => service.release(uuid).await?,
@@ -82,11 +73,7 @@ pub(super) async fn delete(
     Err(ApiError::not_found(format!("No allocations for consumer '{consumer}'")))
 }
 
-async fn claim(
-    service: &Arc<PlacementService>,
-    consumer: Uuid,
-    wanted: &Wanted,
-) -> Result<(), ApiError> {
+async fn claim(service: &Arc<PlacementService>, consumer: Uuid, wanted: &Wanted) -> Result<(), ApiError> {
     let claim = Claim {
         consumer,
         project_id: &wanted.project_id,
@@ -112,8 +99,7 @@ fn read_json(headers: &HeaderMap, body: &Bytes) -> Result<Value, ApiError> {
     if media.split(';').next().map(str::trim) != Some("application/json") {
         return Err(ApiError::unsupported_media_type(media));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("Malformed JSON: {error}")))
+    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("Malformed JSON: {error}")))
 }
 
 fn invalid(why: impl std::fmt::Display) -> ApiError {
@@ -122,17 +108,10 @@ fn invalid(why: impl std::fmt::Display) -> ApiError {
 
 fn parse(caller: &Caller, body: &Value) -> Result<Wanted, ApiError> {
     let body = object(body)?;
-    let known = [
-        ("allocations", 0),
-        ("project_id", 8),
-        ("user_id", 8),
-        ("consumer_generation", 28),
-        ("mappings", 34),
-    ];
+    let known = [("allocations", 0), ("project_id", 8), ("user_id", 8), ("consumer_generation", 28), ("mappings", 34)];
     only(body, |name| known.iter().any(|(known, since)| *known == name && caller.since(*since)))?;
     let allocations = member(body, "allocations")?;
-    let allocations =
-        if caller.since(12) { by_provider(allocations)? } else { from_list(allocations)? };
+    let allocations = if caller.since(12) { by_provider(allocations)? } else { from_list(allocations)? };
     if allocations.is_empty() && !caller.since(28) {
         return Err(invalid("allocations is too short"));
     }
@@ -155,8 +134,7 @@ fn generation(body: &Map<String, Value>) -> Result<Expected, ApiError> {
         Value::Null => Ok(Expected::Exactly(None)),
         value => {
             let number = value.as_i64();
-            let number =
-                number.ok_or_else(|| invalid(format!("{value} is not of type 'integer', 'null'")))?;
+            let number = number.ok_or_else(|| invalid(format!("{value} is not of type 'integer', 'null'")))?;
             Ok(Expected::Exactly(Some(number)))
         }
     }
@@ -229,8 +207,6 @@ fn text(object: &Map<String, Value>, name: &str) -> Result<String, ApiError> {
 fn only(object: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Result<(), ApiError> {
     match object.keys().find(|name| !known(name)) {
         None => Ok(()),
-        Some(name) => Err(invalid(format!(
-            "Additional properties are not allowed ('{name}' was unexpected)"
-        ))),
+        Some(name) => Err(invalid(format!("Additional properties are not allowed ('{name}' was unexpected)"))),
     }
 }

@@ -114,9 +114,7 @@ impl From<PlacementError> for ApiError {
             E::InventoryInUse { .. } => (StatusCode::CONFLICT, "placement.inventory.inuse"),
             E::ProviderInUse(_) => (StatusCode::CONFLICT, "placement.resource_provider.inuse"),
             E::NameTaken(_) => (StatusCode::CONFLICT, "placement.duplicate_name"),
-            E::NoInventory { .. } | E::OverCapacity { .. } | E::Constraint { .. } => {
-                (StatusCode::CONFLICT, UNDEFINED)
-            }
+            E::NoInventory { .. } | E::OverCapacity { .. } | E::Constraint { .. } => (StatusCode::CONFLICT, UNDEFINED),
             E::Database(source) => return Self::internal(&format!("{source:?}")),
         };
         Self::new(status, code, error.to_string())

@@ -57,24 +57,13 @@ pub(crate) fn router(service: Arc<PlacementService>, identity: Arc<dyn Identity>
         .route("/resource_classes/{name}", get(resource_classes::show))
         .route("/traits", get(traits::list))
         .route("/traits/{name}", get(traits::show))
-        .route(
-            "/allocations/{consumer}",
-            get(allocations::show).put(allocations::put).delete(allocations::delete),
-        )
+        .route("/allocations/{consumer}", get(allocations::show).put(allocations::put).delete(allocations::delete))
         .route("/allocation_candidates", get(allocation_candidates::list))
         .route("/usages", get(usages::list))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .fallback(unknown_path)
+        .fallback(async || ApiError::not_found("The resource could not be found."))
         .with_state(service)
         .layer(middleware::from_fn_with_state(identity, every_request))
-}
-
-/// A nested router sees its own root with a slash behind it as no route.
-async fn unknown_path(request: Request) -> Response {
-    if matches!(request.uri().path(), "" | "/") {
-        return version::document().await.into_response();
-    }
-    ApiError::not_found("The resource could not be found.").into_response()
 }
 
 /// Who calls, and how the answer shall look.
@@ -140,26 +129,24 @@ async fn every_request(
     let prefix = nested.map_or_else(|_| String::new(), |nested| prefix_of(&nested));
     let is_get = request.method() == axum::http::Method::GET;
     let mut version = None;
-    let response =
-        match admit(identity.as_ref(), request.uri().path(), request.headers()).await {
-            Ok((context, asked)) => {
-                version = Some(asked);
-                if let Some(mut context) = context {
-                    context.request_id = Some(request_id.clone());
-                    request.extensions_mut().insert(Caller { context, version: asked, prefix });
-                }
-                next.run(request).await
+    let response = match admit(identity.as_ref(), request.uri().path(), request.headers()).await {
+        Ok((context, asked)) => {
+            version = Some(asked);
+            if let Some(mut context) = context {
+                context.request_id = Some(request_id.clone());
+                request.extensions_mut().insert(Caller { context, version: asked, prefix });
             }
-            Err(refused) => refused,
-        };
+            next.run(request).await
+        }
+        Err(refused) => refused,
+    };
     finish(response, &request_id, version, is_get)
 }
 
 /// What is wrong, if something is: said by us, or by the framework (a body over the limit, a path that is not UTF-8).
 fn error_of(response: &Response) -> Option<ApiError> {
     let status = response.status();
-    let is_ours = response.headers().get(header::CONTENT_TYPE)
-        == Some(&HeaderValue::from_static("application/json"));
+    let is_ours = response.headers().get(header::CONTENT_TYPE) == Some(&HeaderValue::from_static("application/json"));
     let said = response.extensions().get::<ApiError>().cloned();
     said.or_else(|| (status.as_u16() >= 400 && !is_ours).then(|| ApiError::of_status(status)))
 }
@@ -182,10 +169,7 @@ async fn admit(
     Ok((context, version))
 }
 
-async fn authenticate(
-    identity: &dyn Identity,
-    headers: &HeaderMap,
-) -> Result<RequestContext, Response> {
+async fn authenticate(identity: &dyn Identity, headers: &HeaderMap) -> Result<RequestContext, Response> {
     let token = headers.get("x-auth-token").and_then(|token| token.to_str().ok());
     let Some(token) = token else {
         return Err(unauthorized());
@@ -211,12 +195,7 @@ fn unauthorized() -> Response {
     (StatusCode::UNAUTHORIZED, challenge, axum::Json(body)).into_response()
 }
 
-fn finish(
-    mut response: Response,
-    request_id: &str,
-    version: Option<Microversion>,
-    is_get: bool,
-) -> Response {
+fn finish(mut response: Response, request_id: &str, version: Option<Microversion>, is_get: bool) -> Response {
     if let Some(error) = error_of(&response) {
         // What the router put there (`allow`) stays.
         let headers = response.headers().clone();

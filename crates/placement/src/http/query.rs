@@ -76,9 +76,8 @@ pub(super) fn single<'a>(name: &str, values: &'a [String]) -> Result<Option<&'a 
 }
 
 pub(super) fn uuid(name: &str, value: &str) -> Result<Uuid, ApiError> {
-    let invalid = |_| {
-        ApiError::bad_query(format!("Invalid query string parameters: {name}: '{value}' is not a 'uuid'"))
-    };
+    let invalid =
+        |_| ApiError::bad_query(format!("Invalid query string parameters: {name}: '{value}' is not a 'uuid'"));
     value.parse().map_err(invalid)
 }
 
@@ -110,12 +109,7 @@ pub(super) fn resources(text: &str) -> Result<Resources, ApiError> {
 }
 
 /// `HW_CPU_X86_VMX,!CUSTOM_MAGIC`; forbidden ones from 1.22.
-pub(super) fn traits(
-    caller: &Caller,
-    name: &str,
-    text: &str,
-    rules: &mut TraitRules,
-) -> Result<(), ApiError> {
+pub(super) fn traits(caller: &Caller, name: &str, text: &str, rules: &mut TraitRules) -> Result<(), ApiError> {
     for entry in text.split(',') {
         let (set, required) = match entry.strip_prefix('!') {
             Some(forbidden) if caller.since(22) => (&mut rules.forbidden, forbidden),

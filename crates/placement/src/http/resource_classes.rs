@@ -24,11 +24,7 @@ pub(super) async fn list(State(service): Service, caller: Caller, params: Params
 }
 
 /// `GET /resource_classes/{name}`
-pub(super) async fn show(
-    State(service): Service,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Reply {
+pub(super) async fn show(State(service): Service, caller: Caller, Path(name): Path<String>) -> Reply {
     caller.route_since(2)?;
     caller.require_admin()?;
     let custom = kilonova_db::placement::resource_classes(service.db().read()).await?;

@@ -38,22 +38,14 @@ pub(super) async fn list(State(service): Service, caller: Caller, params: Params
 }
 
 /// `GET /resource_providers/{uuid}`
-pub(super) async fn show(
-    State(service): Service,
-    caller: Caller,
-    Path(uuid): Path<String>,
-) -> Reply {
+pub(super) async fn show(State(service): Service, caller: Caller, Path(uuid): Path<String>) -> Reply {
     caller.require_admin()?;
     let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?.provider;
     Ok(reply::json(&caller, view(&caller, &found), Some(found.updated_at)))
 }
 
 /// `GET /resource_providers/{uuid}/inventories`
-pub(super) async fn inventories(
-    State(service): Service,
-    caller: Caller,
-    Path(uuid): Path<String>,
-) -> Reply {
+pub(super) async fn inventories(State(service): Service, caller: Caller, Path(uuid): Path<String>) -> Reply {
     caller.require_admin()?;
     let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?;
     let views = by_class(&found, |stock| Value::Object(inventory_view(&stock.inventory)));
@@ -69,9 +61,7 @@ pub(super) async fn inventory(
     caller.require_admin()?;
     let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?;
     let Some(stock) = found.stock.get(&class) else {
-        return Err(super::ApiError::not_found(format!(
-            "No inventory of class {class} for {uuid}"
-        )));
+        return Err(super::ApiError::not_found(format!("No inventory of class {class} for {uuid}")));
     };
     let mut view = inventory_view(&stock.inventory);
     view.insert("resource_provider_generation".to_owned(), found.provider.generation.into());
@@ -79,11 +69,7 @@ pub(super) async fn inventory(
 }
 
 /// `GET /resource_providers/{uuid}/usages`
-pub(super) async fn usages(
-    State(service): Service,
-    caller: Caller,
-    Path(uuid): Path<String>,
-) -> Reply {
+pub(super) async fn usages(State(service): Service, caller: Caller, Path(uuid): Path<String>) -> Reply {
     caller.require_admin()?;
     let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?;
     let views = by_class(&found, |stock| stock.used.into());
@@ -91,11 +77,7 @@ pub(super) async fn usages(
 }
 
 /// `GET /resource_providers/{uuid}/traits`
-pub(super) async fn traits(
-    State(service): Service,
-    caller: Caller,
-    Path(uuid): Path<String>,
-) -> Reply {
+pub(super) async fn traits(State(service): Service, caller: Caller, Path(uuid): Path<String>) -> Reply {
     caller.route_since(6)?;
     caller.require_admin()?;
     let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?.provider;
@@ -103,11 +85,7 @@ pub(super) async fn traits(
 }
 
 /// `GET /resource_providers/{uuid}/aggregates`: a provider is in none.
-pub(super) async fn aggregates(
-    State(service): Service,
-    caller: Caller,
-    Path(uuid): Path<String>,
-) -> Reply {
+pub(super) async fn aggregates(State(service): Service, caller: Caller, Path(uuid): Path<String>) -> Reply {
     caller.route_since(1)?;
     caller.require_admin()?;
     let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?.provider;
@@ -118,11 +96,7 @@ pub(super) async fn aggregates(
 }
 
 /// `GET /resource_providers/{uuid}/allocations`
-pub(super) async fn allocations(
-    State(service): Service,
-    caller: Caller,
-    Path(uuid): Path<String>,
-) -> Reply {
+pub(super) async fn allocations(State(service): Service, caller: Caller, Path(uuid): Path<String>) -> Reply {
     caller.require_admin()?;
     let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?.provider;
     let allocations = rows::allocations_of_provider(service.db().read(), found.id).await?;
@@ -175,12 +149,7 @@ fn by_class(provider: &StockedProvider, view: impl Fn(&stock::Stock) -> Value) -
     provider.stock.iter().map(|(class, stock)| (class.clone(), view(stock))).collect()
 }
 
-fn with_generation(
-    caller: &Caller,
-    name: &str,
-    value: Value,
-    provider: &ResourceProvider,
-) -> axum::response::Response {
+fn with_generation(caller: &Caller, name: &str, value: Value, provider: &ResourceProvider) -> axum::response::Response {
     let mut body = json!({"resource_provider_generation": provider.generation});
     body[name] = value;
     let changed_at: DateTime<Utc> = provider.updated_at;

@@ -42,11 +42,7 @@ pub(super) async fn list(State(service): Service, caller: Caller, params: Params
 }
 
 /// `GET /traits/{name}`
-pub(super) async fn show(
-    State(service): Service,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Reply {
+pub(super) async fn show(State(service): Service, caller: Caller, Path(name): Path<String>) -> Reply {
     caller.route_since(6)?;
     caller.require_admin()?;
     if known(&service).await?.contains(&name) {
@@ -64,8 +60,6 @@ fn flag(text: &str) -> Result<bool, ApiError> {
     match text.to_ascii_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(ApiError::bad_query(
-            "The query parameter \"associated\" only accepts \"true\" or \"false\"",
-        )),
+        _ => Err(ApiError::bad_query("The query parameter \"associated\" only accepts \"true\" or \"false\"")),
     }
 }

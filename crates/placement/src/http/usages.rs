@@ -12,9 +12,10 @@ use super::{Caller, Reply, Service, reply};
 pub(super) async fn list(State(service): Service, caller: Caller, params: Params) -> Reply {
     caller.route_since(9)?;
     params.allow(&caller, &[("project_id", 9), ("user_id", 9)])?;
-    let project_id = params.one("project_id")?.filter(|id| !id.is_empty()).ok_or_else(|| {
-        ApiError::bad_request("Invalid query string parameters: 'project_id' is a required property")
-    })?;
+    let project_id = params
+        .one("project_id")?
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| ApiError::bad_request("Invalid query string parameters: 'project_id' is a required property"))?;
     caller.require_reader_of(project_id)?;
     let user_id = params.one("user_id")?;
     let usages = rows::project_usage(service.db().read(), project_id, user_id).await?;

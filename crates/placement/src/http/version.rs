@@ -81,10 +81,7 @@ mod tests {
     use super::*;
 
     fn asked(value: &'static str) -> Result<Microversion, ApiError> {
-        negotiate(&HeaderMap::from_iter([(
-            header::HeaderName::from_static(HEADER),
-            HeaderValue::from_static(value),
-        )]))
+        negotiate(&HeaderMap::from_iter([(header::HeaderName::from_static(HEADER), HeaderValue::from_static(value))]))
     }
 
     #[test]

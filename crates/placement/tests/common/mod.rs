@@ -38,10 +38,7 @@ impl Cloud {
             stock.iter().map(|(class, total)| ((*class).to_owned(), inventory(*total))).collect();
         let traits: Vec<String> = traits.iter().map(|name| (*name).to_owned()).collect();
         let context = RequestContext::admin();
-        self.placement
-            .set_provider(&context, uuid(number), &format!("host{number}"), &stock, &traits)
-            .await
-            .unwrap();
+        self.placement.set_provider(&context, uuid(number), &format!("host{number}"), &stock, &traits).await.unwrap();
     }
 }
 
@@ -50,14 +47,7 @@ pub fn uuid(number: u128) -> Uuid {
 }
 
 pub fn inventory(total: i64) -> Inventory {
-    Inventory {
-        total,
-        reserved: 0,
-        min_unit: 1,
-        max_unit: total.max(1),
-        step_size: 1,
-        allocation_ratio: 1.0,
-    }
+    Inventory { total, reserved: 0, min_unit: 1, max_unit: total.max(1), step_size: 1, allocation_ratio: 1.0 }
 }
 
 pub fn resources(amounts: &[(&str, i64)]) -> Resources {

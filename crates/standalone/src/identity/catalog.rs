@@ -101,8 +101,9 @@ mod tests {
     #[test]
     fn every_service_has_its_three_endpoints_at_devstacks_paths() {
         let catalog = Catalog::new("http://cloud:8774", "RegionOne");
+        let entries = catalog.entries();
         let mut urls = Vec::new();
-        for service in catalog.entries().iter() {
+        for service in entries.iter() {
             let endpoints = service["endpoints"].as_array().unwrap();
             let interfaces: Vec<&str> = endpoints.iter().map(|one| one["interface"].as_str().unwrap()).collect();
             assert_eq!(interfaces, INTERFACES);

@@ -73,11 +73,6 @@ impl Caller {
         self.read_or(is_own || self.has_role("service"), "identity:validate_token")
     }
 
-    /// For whom it does not matter whether the token they ask about is valid.
-    pub(crate) fn may_validate_any(&self) -> bool {
-        self.is_admin() || self.is_system_reader() || self.has_role("service")
-    }
-
     /// For admins and the user that `subject` belongs to.
     pub(crate) fn revoke(&self, subject: &Token) -> Result<(), IdentityError> {
         let is_own = subject.info.user_id == self.token.info.user_id;

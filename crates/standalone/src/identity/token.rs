@@ -7,7 +7,7 @@
 //!   id: 0 and the 16 bytes of a UUID, or its length (1 to 32) and its bytes
 //! ```
 //!
-//! Integers are big endian. Two UUIDs and a parent make a token of 228 characters, and Keystone's limit is 255.
+//! Integers are big endian. Two UUIDs and a parent make a token of 204 characters, and Keystone's limit is 255.
 
 use uuid::Uuid;
 
@@ -216,7 +216,7 @@ mod tests {
         let id = Uuid::from_u128(u128::MAX).simple().to_string();
         let payload = claims(&id, Scope::Project(id.clone())).encode().unwrap();
         let fernet = fernet::Fernet::new(&fernet::Fernet::generate_key()).unwrap();
-        assert_eq!(fernet.encrypt(&payload).len(), 228);
+        assert_eq!(fernet.encrypt(&payload).len(), 204);
     }
 
     #[test]

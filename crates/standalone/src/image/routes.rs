@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{NestedPath, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -24,7 +24,7 @@ use super::filters::ListQuery;
 use super::policy::{ensure_may_set, ensure_mutable};
 use super::{attributes, download, members, patch, schema, upload, versions, view};
 use crate::auth::authenticate;
-use crate::web::{base_url, can_write, encode_query, read_json, stamp_request_id};
+use crate::web::{BaseUrl, can_write, encode_query, read_json, stamp_request_id};
 
 /// Bytes of a JSON body.
 pub(super) const JSON_LIMIT: usize = 1024 * 1024;
@@ -47,7 +47,6 @@ pub(super) fn router(service: Arc<BuiltinImage>, identity: Arc<dyn Identity>) ->
         .route("/v2/schemas/member", get(schema::member))
         .route("/v2/schemas/members", get(schema::members))
         .route("/v2/info/import", get(import_info))
-        .fallback(not_found)
         .with_state(service)
         .layer(from_fn(stamp_request_id))
         .layer(from_fn_with_state(identity, authenticate));
@@ -56,12 +55,9 @@ pub(super) fn router(service: Arc<BuiltinImage>, identity: Arc<dyn Identity>) ->
         .route("/versions", get(versions::list))
         .route("/versions/", get(versions::list))
         .merge(v2)
+        .fallback(versions::fallback)
         .layer(from_fn(render_errors))
         .layer(from_fn(stamp_request_id))
-}
-
-async fn not_found() -> ImageError {
-    ImageError::NotFound("The resource could not be found.".to_owned())
 }
 
 /// No import methods: images are uploaded.
@@ -72,8 +68,7 @@ async fn import_info() -> Json<Value> {
 async fn create(
     State(service): Service,
     Extension(context): Caller,
-    nested: Option<NestedPath>,
-    headers: HeaderMap,
+    base: BaseUrl,
     body: Body,
 ) -> Result<Response, ImageError> {
     if !can_write(&context) {
@@ -90,7 +85,7 @@ async fn create(
         created => created?,
     }
     let mut response = (StatusCode::CREATED, Json(view::image(&row))).into_response();
-    let location = format!("{}/v2/images/{}", base_url(&headers, nested.as_ref()), row.id);
+    let location = format!("{}/v2/images/{}", base.0, row.id);
     response.headers_mut().extend(location.parse().ok().map(|location: HeaderValue| (header::LOCATION, location)));
     Ok(response)
 }

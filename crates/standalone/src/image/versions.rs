@@ -1,27 +1,36 @@
 //! Version discovery.
 
 use axum::Json;
-use axum::extract::NestedPath;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use crate::web::base_url;
+use super::error::ImageError;
+use crate::web::BaseUrl;
 
 /// Without 2.6 and what came after: those promise the import methods and many stores.
 const VERSIONS: [&str; 6] = ["v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0"];
 
 /// `GET /`: several choices.
-pub(super) async fn choices(nested: Option<NestedPath>, headers: HeaderMap) -> (StatusCode, Json<Value>) {
-    (StatusCode::MULTIPLE_CHOICES, list(nested, headers).await)
+pub(super) async fn choices(base: BaseUrl) -> (StatusCode, Json<Value>) {
+    (StatusCode::MULTIPLE_CHOICES, list(base).await)
 }
 
 /// `GET /versions`.
-pub(super) async fn list(nested: Option<NestedPath>, headers: HeaderMap) -> Json<Value> {
-    let href = format!("{}/v2/", base_url(&headers, nested.as_ref()));
+pub(super) async fn list(base: BaseUrl) -> Json<Value> {
+    let href = format!("{}/v2/", base.0);
     let version = |(position, id): (usize, &&str)| {
         let status = if position == 0 { "CURRENT" } else { "SUPPORTED" };
         json!({"id": id, "status": status, "links": [{"rel": "self", "href": href}]})
     };
     let versions: Vec<Value> = VERSIONS.iter().enumerate().map(version).collect();
     Json(json!({"versions": versions}))
+}
+
+/// What no route matches: the service's own address with a slash at the end, or nothing.
+pub(super) async fn fallback(uri: Uri, base: BaseUrl) -> Response {
+    if uri.path().trim_matches('/').is_empty() {
+        return choices(base).await.into_response();
+    }
+    ImageError::NotFound("The resource could not be found.".to_owned()).into_response()
 }

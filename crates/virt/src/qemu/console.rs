@@ -9,7 +9,7 @@ use crate::driver::DriverError;
 
 /// The last `max_bytes`.
 pub(super) fn tail(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DriverError> {
-    let read = || {
+    let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(max_bytes)))?;
@@ -19,7 +19,7 @@ pub(super) fn tail(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DriverError> 
         Ok(bytes)
     };
     match read() {
-        Err(error) if ErrorKind::NotFound == std::io::Error::kind(&error) => Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         other => other.map_err(|error| host_error("read", path, &error)),
     }
 }
@@ -27,7 +27,7 @@ pub(super) fn tail(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DriverError> 
 /// Cuts a log that is longer than `max_bytes` to the last quarter of that. QEMU appends, so it goes on at the new end;
 /// what the guest writes during the cut itself is lost.
 pub(super) fn trim(path: &Path, max_bytes: u64) -> Result<(), DriverError> {
-    let cut = || {
+    let cut = || -> std::io::Result<()> {
         let length = match std::fs::metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             other => other?.len(),

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::locks::Operation;
 use crate::driver::DriverError;
 
 /// What to do about a full disk, for every message that means one.
@@ -33,6 +34,21 @@ pub(super) fn last_words(output: &[u8]) -> String {
     let text = text.trim();
     let skipped = text.chars().count().saturating_sub(MAX_CHARS);
     text.chars().skip(skipped).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// As [`blocking`], for work on a guest's directory: a caller that is dropped leaves the work running, and the guest's
+/// turn ends only with it.
+pub(super) async fn blocking_in<T: Send + 'static>(
+    operation: &Operation,
+    work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
+) -> Result<T, DriverError> {
+    let turn = operation.clone();
+    blocking(move || {
+        let result = work();
+        drop(turn);
+        result
+    })
+    .await
 }
 
 /// Runs what would block on a thread where it may.

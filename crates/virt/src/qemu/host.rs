@@ -64,7 +64,7 @@ async fn version(driver: &QemuDriver) -> i64 {
     let asked = driver.version.get_or_try_init(|| async {
         let output = driver.emulator().run(["--version"], &driver.config.instances_dir, bounds).await?;
         parse_version(&String::from_utf8_lossy(&output))
-            .ok_or_else(|| ToolError::Refused("it tells no version".to_owned()))
+            .ok_or_else(|| ToolError::Refused { code: None, words: "qemu --version tells no version".to_owned() })
     });
     match asked.await {
         Ok(version) => *version,

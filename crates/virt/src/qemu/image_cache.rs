@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::config::QemuConfig;
 use super::errors::{blocking, host_error};
-use super::image_inspect::{Inspected, check_fits, inspect, qemu_img, unacceptable};
+use super::image_inspect::{Inspected, check, check_fits, inspect, qemu_img, unacceptable};
 use super::tools::{Bounds, ToolError};
 use crate::driver::{DiskImage, DriverError};
 
@@ -67,6 +67,7 @@ impl ImageCache {
         let inspected = inspect(config, image).await?;
         check_fits(inspected.virtual_size, flavor_bytes)?;
         let _turn = self.conversions.acquire().await;
+        check(config, image, inspected.format).await?;
         self.convert(config, image, inspected, &path).await?;
         let virtual_size = size_of(&path)?.unwrap_or(inspected.virtual_size);
         Ok(Base { name, virtual_size })
@@ -95,7 +96,7 @@ impl ImageCache {
         qemu_img(config).run(args, &self.dir, Bounds::time(config.limits.convert_timeout)).await.map_err(|error| {
             match error {
                 ToolError::Host(error) => error,
-                ToolError::Refused(words) => unacceptable(image, words),
+                ToolError::Refused { words, .. } => unacceptable(image, words),
             }
         })?;
         let (path, dir) = (path.to_owned(), self.dir.clone());

@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
 
+/// The turn of one operation. Work on a thread holds a clone: it goes on when the operation is dropped, and the next one
+/// must wait for it.
+pub(super) type Operation = Arc<OwnedMutexGuard<()>>;
+
 #[derive(Debug, Default)]
 pub(super) struct Locks(Mutex<HashMap<Uuid, Arc<GuestLocks>>>);
 
@@ -19,8 +23,8 @@ struct GuestLocks {
 
 impl Locks {
     /// For whatever changes the guest.
-    pub(super) async fn operation(&self, uuid: Uuid) -> OwnedMutexGuard<()> {
-        self.of(uuid).operation.clone().lock_owned().await
+    pub(super) async fn operation(&self, uuid: Uuid) -> Operation {
+        Arc::new(self.of(uuid).operation.clone().lock_owned().await)
     }
 
     /// For one exchange with the guest's monitor.

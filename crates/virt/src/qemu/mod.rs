@@ -1,6 +1,6 @@
 //! Guests as QEMU processes, spoken to by QMP.
 //!
-//! A guest is a directory (see [`guest_dir`]) and, while it runs, a process that depends on nothing of the agent's. The
+//! A guest is a directory (see `guest_dir`) and, while it runs, a process that depends on nothing of the agent's. The
 //! network is QEMU's user mode, so no privilege is needed. What the agent knows of a guest it reads from the directory
 //! and the process each time; only ports and locks are in memory.
 

@@ -65,9 +65,9 @@ impl SshPorts {
 mod tests {
     use super::*;
 
-    /// Two ports next to each other that nobody has, and one that somebody keeps.
-    fn range() -> RangeInclusive<u16> {
-        (20_000..60_000)
+    /// Two ports next to each other that nobody has; the tests, which may run together, look from different places on.
+    fn range(from: u16) -> RangeInclusive<u16> {
+        (from..60_000)
             .step_by(2)
             .map(|first| first..=first + 1)
             .find(|range| {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_guest_keeps_its_port_and_a_released_one_is_given_again() {
-        let range = range();
+        let range = range(33_000);
         let (first, second) = (*range.start(), *range.end());
         let ports = SshPorts::new(Ipv4Addr::LOCALHOST, range);
         let [a, b, c] = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_port_that_another_process_has_is_passed_over() {
-        let range = range();
+        let range = range(43_000);
         let second = *range.end();
         let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, *range.start())).unwrap();
         let ports = SshPorts::new(Ipv4Addr::LOCALHOST, range.clone());

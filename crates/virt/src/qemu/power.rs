@@ -14,8 +14,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::errors::blocking;
+use super::errors::blocking_in;
 use super::guest_dir::{Content, GuestDir};
+use super::locks::Operation;
 use super::process::Process;
 use super::qmp::{Qmp, QmpError};
 use super::record::GuestRecord;
@@ -54,8 +55,8 @@ pub(super) async fn power_off(driver: &QemuDriver, uuid: Uuid, grace: Duration) 
 
 pub(super) async fn power_on(driver: &QemuDriver, uuid: Uuid) -> Result<(), DriverError> {
     let dir = driver.dir(uuid);
-    let _operation = driver.locks.operation(uuid).await;
-    ensure_running(driver, &dir).await.map(drop)
+    let operation = driver.locks.operation(uuid).await;
+    ensure_running(driver, &dir, &operation).await.map(drop)
 }
 
 pub(super) async fn reboot(driver: &QemuDriver, uuid: Uuid, kind: RebootKind) -> Result<(), DriverError> {
@@ -70,16 +71,20 @@ pub(super) async fn reboot(driver: &QemuDriver, uuid: Uuid, kind: RebootKind) ->
             Duration::ZERO
         }
     };
-    let _operation = driver.locks.operation(uuid).await;
+    let operation = driver.locks.operation(uuid).await;
     GuestRecord::read(&dir)?;
     if let Some(process) = Process::find(&dir) {
         stop(driver, &dir, &process, grace).await?;
     }
-    ensure_running(driver, &dir).await.map(drop)
+    ensure_running(driver, &dir, &operation).await.map(drop)
 }
 
 /// Starts a guest that is off, and one that a killed agent left stopped before its first instruction.
-pub(super) async fn ensure_running(driver: &QemuDriver, dir: &GuestDir) -> Result<GuestRecord, DriverError> {
+pub(super) async fn ensure_running(
+    driver: &QemuDriver,
+    dir: &GuestDir,
+    operation: &Operation,
+) -> Result<GuestRecord, DriverError> {
     let mut record = GuestRecord::read(dir)?;
     if let Some(process) = Process::find(dir) {
         continue_prelaunch(driver, dir, &process).await?;
@@ -93,7 +98,7 @@ pub(super) async fn ensure_running(driver: &QemuDriver, dir: &GuestDir) -> Resul
             "the guest's ssh port was taken while it was off; it has another one"
         );
         let (written, to) = (record.clone(), dir.clone());
-        blocking(move || written.write(&to)).await?;
+        blocking_in(operation, move || written.write(&to)).await?;
     }
     Ok(record)
 }

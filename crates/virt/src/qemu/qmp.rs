@@ -106,7 +106,7 @@ mod tests {
     use uuid::Uuid;
 
     /// A monitor that writes `lines`, one for each line that it reads, the first at once.
-    fn monitor(dir: &GuestDir, lines: &'static [&'static str]) {
+    fn monitor(dir: &GuestDir, lines: Vec<&'static str>) {
         dir.create().unwrap();
         let listener = UnixListener::bind(dir.qmp_socket()).unwrap();
         tokio::spawn(async move {
@@ -122,10 +122,10 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_millis(500);
     const GREETING: &str = "{\"QMP\": {\"version\": {}}}\r\n";
 
-    async fn asked(lines: &'static [&'static str]) -> Result<Value, QmpError> {
+    async fn asked<const N: usize>(lines: [&'static str; N]) -> Result<Value, QmpError> {
         let root = tempfile::tempdir().unwrap();
         let dir = GuestDir::new(root.path(), Uuid::new_v4());
-        monitor(&dir, lines);
+        monitor(&dir, lines.to_vec());
         let mut qmp = Qmp::connect(&dir, TIMEOUT).await?;
         qmp.execute("query-status").await
     }
@@ -133,23 +133,23 @@ mod tests {
     #[tokio::test]
     async fn an_event_before_the_answer_is_skipped() {
         let answer = "{\"event\": \"RESUME\"}\r\n{\"return\": {\"status\": \"running\"}}\r\n";
-        let lines: &'static [&'static str] = &[GREETING, "{\"return\": {}}\r\n", answer];
+        let lines = [GREETING, "{\"return\": {}}\r\n", answer];
         assert_eq!(asked(lines).await.unwrap(), json!({"status": "running"}));
     }
 
     #[tokio::test]
     async fn a_refusal_carries_qemus_reason() {
         let refusal = "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}}\r\n";
-        let error = asked(&[GREETING, "{\"return\": {}}\r\n", refusal]).await;
+        let error = asked([GREETING, "{\"return\": {}}\r\n", refusal]).await;
         let message = error.unwrap_err().to_string();
         assert_eq!(message, "QEMU refused query-status: not now");
     }
 
     #[tokio::test]
     async fn silence_garbage_and_a_hangup_are_told_apart() {
-        assert!(matches!(asked(&[""]).await, Err(QmpError::Timeout(_))));
-        assert!(matches!(asked(&["HTTP/1.1 200 OK\r\n"]).await, Err(QmpError::Protocol(_))));
-        assert!(matches!(asked(&[]).await, Err(QmpError::Io(_))));
+        assert!(matches!(asked([""]).await, Err(QmpError::Timeout(_))));
+        assert!(matches!(asked(["HTTP/1.1 200 OK\r\n"]).await, Err(QmpError::Protocol(_))));
+        assert!(matches!(asked([]).await, Err(QmpError::Io(_))));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::errors::{blocking, host_error};
 use super::guest_dir::{Content, GuestDir, remove_if_deleting};
+use super::locks::Operation;
 use super::process::{Process, pidfiles_in_use};
 use super::{QemuDriver, image_cache, power, spawn};
 use crate::driver::{DriverError, GuestInfo};
@@ -22,13 +23,13 @@ pub(super) async fn recover(driver: &QemuDriver) -> Result<Vec<GuestInfo>, Drive
     .await?;
     for uuid in uuids {
         let dir = driver.dir(uuid);
-        let _operation = driver.locks.operation(uuid).await;
-        repair(driver, &dir).await?;
+        let operation = driver.locks.operation(uuid).await;
+        repair(driver, &dir, &operation).await?;
     }
     driver.infos().await
 }
 
-async fn repair(driver: &QemuDriver, dir: &GuestDir) -> Result<(), DriverError> {
+async fn repair(driver: &QemuDriver, dir: &GuestDir, operation: &Operation) -> Result<(), DriverError> {
     match dir.content()? {
         Content::Guest => {
             if let Some(process) = Process::find(dir) {
@@ -39,7 +40,7 @@ async fn repair(driver: &QemuDriver, dir: &GuestDir) -> Result<(), DriverError> 
         }
         Content::Unfinished | Content::Missing => {
             tracing::info!(uuid = %dir.uuid, "removing what an unfinished operation left");
-            spawn::erase(driver, dir).await
+            spawn::erase(driver, dir, operation).await
         }
         Content::Foreign => {
             tracing::warn!(path = %dir.path().display(), "leaving a directory alone that Kilonova did not make");

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::errors::{blocking, host_error};
+use super::errors::{blocking_in, host_error};
 use super::guest_dir::{Content, GuestDir};
+use super::locks::Operation;
 use super::process::Process;
 use super::record::{GuestRecord, Size};
 use super::{QemuDriver, config_drive, disk, launch, power};
@@ -23,23 +24,23 @@ pub(super) const SSH_FORWARD: &str = "kilonova:ssh";
 
 pub(super) async fn spawn(driver: &QemuDriver, spawn: Spawn<'_>) -> Result<BTreeMap<String, String>, DriverError> {
     let dir = driver.dir(spawn.instance.uuid);
-    let _operation = driver.locks.operation(dir.uuid).await;
+    let operation = driver.locks.operation(dir.uuid).await;
     match dir.content()? {
         Content::Guest => {
-            let record = power::ensure_running(driver, &dir).await?;
+            let record = power::ensure_running(driver, &dir, &operation).await?;
             return Ok(metadata(driver, &record));
         }
-        Content::Unfinished => erase(driver, &dir).await?,
+        Content::Unfinished => erase(driver, &dir, &operation).await?,
         Content::Foreign => return Err(foreign(&dir)),
         Content::Missing => {}
     }
     let size = Size::of(spawn.instance)?;
     let record = GuestRecord::plan(&spawn, size)?;
     dir.create()?;
-    match build(driver, &dir, &spawn, size, record).await {
+    match build(driver, &dir, &operation, &spawn, size, record).await {
         Ok(record) => Ok(metadata(driver, &record)),
         Err(error) => {
-            if let Err(undo) = erase(driver, &dir).await {
+            if let Err(undo) = erase(driver, &dir, &operation).await {
                 tracing::error!(uuid = %dir.uuid, %undo, "a failed spawn could not be undone; the next start does it");
             }
             Err(error)
@@ -50,6 +51,7 @@ pub(super) async fn spawn(driver: &QemuDriver, spawn: Spawn<'_>) -> Result<BTree
 async fn build(
     driver: &QemuDriver,
     dir: &GuestDir,
+    operation: &Operation,
     spawn: &Spawn<'_>,
     size: Size,
     mut record: GuestRecord,
@@ -59,14 +61,17 @@ async fn build(
     let drive = async {
         if spawn.has_config_drive {
             let entries = config_drive::entries(spawn, &config.dhcp_domain)?;
-            config_drive::create(config, dir, entries).await?;
+            config_drive::create(config, dir, operation, entries).await?;
         }
         Ok(())
     };
-    (record.has_disk, _) = tokio::try_join!(root, drive)?;
+    // To the end of both, even if one fails: nothing may still be writing when the directory is removed.
+    let (root, drive): (_, Result<(), DriverError>) = tokio::join!(root, drive);
+    record.has_disk = root?;
+    drive?;
     launch::start(driver, dir, &mut record).await?;
     let (written, to) = (record.clone(), dir.clone());
-    blocking(move || {
+    blocking_in(operation, move || {
         written.write(&to)?;
         std::fs::remove_file(to.marker()).map_err(|error| host_error("remove", &to.marker(), &error))
     })
@@ -79,19 +84,19 @@ pub(super) async fn destroy(driver: &QemuDriver, uuid: Uuid) -> Result<(), Drive
     let dir = driver.dir(uuid);
     // Before its turn: an operation that waits for the guest to shut down then has nothing to wait for.
     kill_all(&dir).await?;
-    let _operation = driver.locks.operation(uuid).await;
+    let operation = driver.locks.operation(uuid).await;
     if dir.content()? == Content::Foreign {
         tracing::warn!(path = %dir.path().display(), "not removing a directory that Kilonova did not make");
         return Ok(());
     }
-    erase(driver, &dir).await
+    erase(driver, &dir, &operation).await
 }
 
 /// Kills what runs and removes what there is.
-pub(super) async fn erase(driver: &QemuDriver, dir: &GuestDir) -> Result<(), DriverError> {
+pub(super) async fn erase(driver: &QemuDriver, dir: &GuestDir, operation: &Operation) -> Result<(), DriverError> {
     kill_all(dir).await?;
     let removed = dir.clone();
-    blocking(move || removed.remove()).await?;
+    blocking_in(operation, move || removed.remove()).await?;
     driver.ports.release(dir.uuid);
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 use super::errors::{disk_full, last_words};
@@ -38,8 +39,8 @@ impl Bounds {
 pub(super) enum ToolError {
     /// The host's fault.
     Host(DriverError),
-    /// The program refused; what it said.
-    Refused(String),
+    /// The program refused: its exit code, and what it said.
+    Refused { code: Option<i32>, words: String },
 }
 
 impl<'a> Tool<'a> {
@@ -70,23 +71,41 @@ impl<'a> Tool<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let child = command.spawn().map_err(|error| ToolError::Host(self.start_error(&error)))?;
+        let mut child = command.spawn().map_err(|error| ToolError::Host(self.start_error(&error)))?;
         bound(child.id(), bounds);
-        let output = tokio::time::timeout(bounds.timeout, child.wait_with_output())
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let run = async { tokio::try_join!(child.wait(), last_of(stdout), last_of(stderr)) };
+        let (status, stdout, stderr) = tokio::time::timeout(bounds.timeout, run)
             .await
-            .map_err(|_| {
-                ToolError::Refused(format!("{} did not end within {} seconds", self.program, bounds.timeout.as_secs()))
+            .map_err(|_| ToolError::Refused {
+                code: None,
+                words: format!("{} did not end within {} seconds", self.program, bounds.timeout.as_secs()),
             })?
             .map_err(|error| ToolError::Host(self.start_error(&error)))?;
-        if output.status.success() {
-            return Ok(output.stdout);
+        if status.success() {
+            return Ok(stdout);
         }
-        let words = last_words(&output.stderr);
+        let words = last_words(&stderr);
         if words.contains("No space left on device") {
             return Err(ToolError::Host(disk_full(writes_to)));
         }
-        Err(ToolError::Refused(format!("{} failed ({}): {words}", self.program, output.status)))
+        Err(ToolError::Refused { code: status.code(), words: format!("{} failed ({status}): {words}", self.program) })
     }
+}
+
+/// The end of what a program says: an image that it complains about must not fill our memory.
+async fn last_of(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    const KEPT_BYTES: usize = 64 * 1024;
+    let mut kept = Vec::new();
+    let Some(mut pipe) = pipe else {
+        return Ok(kept);
+    };
+    while pipe.read_buf(&mut kept).await? != 0 {
+        if kept.len() > 2 * KEPT_BYTES {
+            kept.drain(..kept.len() - KEPT_BYTES);
+        }
+    }
+    Ok(kept)
 }
 
 impl ToolError {
@@ -94,7 +113,7 @@ impl ToolError {
     pub(super) fn into_driver_error(self) -> DriverError {
         match self {
             Self::Host(error) => error,
-            Self::Refused(words) => DriverError::Hypervisor(words),
+            Self::Refused { words, .. } => DriverError::Hypervisor(words),
         }
     }
 }
@@ -113,5 +132,37 @@ fn bound(pid: Option<u32>, bounds: Bounds) {
         if let Err(error) = prlimit(Some(pid), resource, limit) {
             tracing::debug!(%error, ?resource, "a helper could not be bounded");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sh(script: &str, bounds: Bounds) -> Result<Vec<u8>, ToolError> {
+        let tool = Tool { program: "sh", package: "dash" };
+        tool.run(["-c", script], Path::new("/somewhere"), bounds).await
+    }
+
+    fn patient() -> Bounds {
+        Bounds::time(Duration::from_secs(60))
+    }
+
+    #[tokio::test]
+    async fn of_a_flood_the_end_is_kept() {
+        let script = "yes 0123456789 | head -c 10000000; echo end";
+        let output = sh(script, patient()).await.unwrap();
+        assert!(output.ends_with(b"end\n"));
+        assert!(output.len() < 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_run_over_its_time_or_its_processor_time_ends() {
+        let hurried = Bounds::time(Duration::from_millis(50));
+        let error = sh("exec sleep 60", hurried).await.unwrap_err();
+        assert!(matches!(error, ToolError::Refused { code: None, .. }));
+        let bounds = Bounds { cpu_s: Some(1), ..patient() };
+        let error = sh("while :; do :; done", bounds).await.unwrap_err();
+        assert!(matches!(error, ToolError::Refused { code: None, .. }));
     }
 }

@@ -15,8 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::config::QemuConfig;
-use super::errors::{blocking, host_error};
+use super::errors::{blocking_in, host_error};
 use super::guest_dir::GuestDir;
+use super::locks::Operation;
 use super::tools::{Bounds, Tool, ToolError};
 use crate::driver::{DriverError, Spawn};
 
@@ -27,13 +28,20 @@ const VERSIONS: [&str; 3] = ["2018-08-27", "2020-10-14", "latest"];
 type Entry = (String, Vec<u8>);
 
 /// Makes `disk.config`.
-pub(super) async fn create(config: &QemuConfig, dir: &GuestDir, entries: Vec<Entry>) -> Result<(), DriverError> {
+pub(super) async fn create(
+    config: &QemuConfig,
+    dir: &GuestDir,
+    operation: &Operation,
+    entries: Vec<Entry>,
+) -> Result<(), DriverError> {
     let tree = dir.path().join("config_drive");
     let (written, iso) = (tree.clone(), dir.config_drive());
-    blocking(move || write_tree(&written, &entries)).await?;
+    blocking_in(operation, move || write_tree(&written, &entries)).await?;
     let made = make_iso(config, dir, &tree, &iso).await;
-    let removed =
-        blocking(move || std::fs::remove_dir_all(&tree).map_err(|error| host_error("remove", &tree, &error))).await;
+    let removed = blocking_in(operation, move || {
+        std::fs::remove_dir_all(&tree).map_err(|error| host_error("remove", &tree, &error))
+    })
+    .await;
     made.and(removed)
 }
 

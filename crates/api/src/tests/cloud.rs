@@ -1,0 +1,343 @@
+//! A compute API with everything around it, in one process: an SQLite file, fakes for identity, image and network, and
+//! a conductor and a compute agent that only write down what they are asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
+use kilonova_clients::identity::Identity;
+use kilonova_clients::image::Image;
+use kilonova_clients::network::Network;
+use kilonova_clients::placement::{
+    Allocations, Candidate, CandidatesQuery, Inventory, Placement, Resources,
+};
+use kilonova_clients::{ClientError, Clients};
+use kilonova_core::{Config, RequestContext};
+use kilonova_db::Db;
+use kilonova_messaging::{
+    ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Target, Version,
+};
+use kilonova_objects::{Flavor, Service};
+use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance};
+use kilonova_rpcapi::conductor::ScheduleAndBuildInstances;
+use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, register};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use crate::{ApiConfig, ApiState, router};
+
+/// Tokens. All but the last two belong to [`PROJECT`].
+pub(super) const ADMIN: &str = "admin";
+pub(super) const MEMBER: &str = "member";
+pub(super) const READER: &str = "reader";
+/// A token without any role.
+pub(super) const NOBODY: &str = "nobody";
+/// A member of [`OTHER_PROJECT`].
+pub(super) const OTHER: &str = "other";
+pub(super) const PROJECT: &str = "project-a";
+pub(super) const OTHER_PROJECT: &str = "project-b";
+/// The only compute host.
+pub(super) const HOST: &str = "compute1";
+
+/// What was asked over RPC: the method, and its arguments on the wire.
+type Calls = Arc<Mutex<Vec<(&'static str, Value)>>>;
+
+pub(super) struct Cloud {
+    pub router: Router,
+    pub db: Db,
+    pub identity: Arc<FakeIdentity>,
+    pub images: Arc<FakeImage>,
+    pub networks: Arc<FakeNetwork>,
+    /// A network of [`PROJECT`].
+    pub network: Network,
+    pub image: Image,
+    calls: Calls,
+    _servers: Vec<RpcServer>,
+    _dir: TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// Null where there is none.
+    pub body: Value,
+}
+
+impl Reply {
+    /// The message of a fault body.
+    pub fn message(&self) -> &str {
+        let fault = self.body.as_object().and_then(|body| body.values().next());
+        fault.and_then(|fault| fault["message"].as_str()).unwrap_or_default()
+    }
+
+    /// Shows the whole answer where the status is another one.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self
+    }
+
+    /// The same for a fault: status, name and message.
+    #[track_caller]
+    pub fn expect_fault(&self, status: u16, name: &str, message: &str) {
+        let expected = json!({name: {"code": status, "message": message}});
+        assert_eq!((self.status.as_u16(), &self.body), (status, &expected));
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+impl Cloud {
+    pub async fn new() -> Self {
+        Self::with_config("").await
+    }
+
+    /// With the text of a `nova.conf`.
+    pub async fn with_config(config: &str) -> Self {
+        Self::build(config, None).await
+    }
+
+    /// With another identity service.
+    pub async fn with_identity(identity: Arc<dyn Identity>) -> Self {
+        Self::build("", Some(identity)).await
+    }
+
+    async fn build(config: &str, other_identity: Option<Arc<dyn Identity>>) -> Self {
+        let dir = TempDir::new().unwrap();
+        let db = Db::open(&format!("sqlite://{}/nova.sqlite", dir.path().display())).await.unwrap();
+        let identity = Arc::new(
+            FakeIdentity::new()
+                .with_token(ADMIN, PROJECT, &["admin", "manager", "member", "reader"])
+                .with_token(MEMBER, PROJECT, &["member", "reader"])
+                .with_token(READER, PROJECT, &["reader"])
+                .with_token(NOBODY, PROJECT, &[])
+                .with_token(OTHER, OTHER_PROJECT, &["member", "reader"]),
+        );
+        let (images, networks) = (Arc::new(FakeImage::new()), Arc::new(FakeNetwork::new()));
+        let image = images.add("cirros", dir.path().join("cirros"));
+        let network = networks.add_network("private", PROJECT, false);
+        let transport = MemoryTransport::new();
+        let calls = Calls::default();
+        let servers = vec![
+            serve(transport.clone(), "conductor", conductor(&calls)).await,
+            serve(transport.clone(), "compute", compute(&calls)).await,
+        ];
+        let options = ClientOptions { timeout: Duration::from_secs(5), ..ClientOptions::default() };
+        let clients = Clients {
+            identity: other_identity.unwrap_or_else(|| identity.clone()),
+            image: images.clone(),
+            network: networks.clone(),
+            placement: Arc::new(NoPlacement),
+        };
+        let state = ApiState::new(
+            db.clone(),
+            clients,
+            ConductorApi::new(transport.clone(), options),
+            ComputeApi::new(transport, options),
+            ApiConfig::from_config(&Config::from_text(config).unwrap()).unwrap(),
+            Arc::new(Notify::new()),
+        );
+        let cloud = Self {
+            router: router(Arc::new(state)),
+            db,
+            identity,
+            images,
+            networks,
+            network,
+            image,
+            calls,
+            _servers: servers,
+            _dir: dir,
+        };
+        cloud.populate().await;
+        cloud
+    }
+
+    /// A compute host and the flavors `m1.tiny` (id 1) and `m1.small` (id 2).
+    async fn populate(&self) {
+        let service = Service {
+            host: Some(HOST.to_owned()),
+            binary: Some("nova-compute".to_owned()),
+            topic: Some("compute".to_owned()),
+            version: 74,
+            last_seen_up: Some(kilonova_core::time::utcnow()),
+            ..Service::default()
+        };
+        kilonova_db::services::create(&self.db, &service).await.unwrap();
+        for (flavorid, name, memory_mb, vcpus, root_gb) in [("1", "m1.tiny", 512, 1, 1), ("2", "m1.small", 2048, 2, 20)] {
+            let flavor = Flavor {
+                flavorid: flavorid.to_owned(),
+                name: Some(name.to_owned()),
+                memory_mb,
+                vcpus,
+                root_gb,
+                rxtx_factor: Some(1.0),
+                vcpu_weight: Some(0),
+                is_public: true,
+                extra_specs: BTreeMap::from([("hw:cpu_policy".to_owned(), "shared".to_owned())]),
+                ..Flavor::default()
+            };
+            kilonova_db::flavors::create(&self.db, &flavor, &[]).await.unwrap();
+        }
+    }
+
+    /// A request with everything.
+    pub async fn send(&self, method: &str, token: Option<&str>, version: &str, path: &str, body: Option<&str>) -> Reply {
+        let mut request = Request::builder().method(method).uri(path).header("host", "cloud:8774");
+        if let Some(token) = token {
+            request = request.header("x-auth-token", token);
+        }
+        if !version.is_empty() {
+            request = request.header("openstack-api-version", format!("compute {version}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let body = body.map_or_else(Body::empty, |text| Body::from(text.to_owned()));
+        self.raw(request.body(body).unwrap()).await
+    }
+
+    pub async fn raw(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// `GET /v2.1<path>`
+    pub async fn get(&self, token: &str, version: &str, path: &str) -> Reply {
+        self.send("GET", Some(token), version, &format!("/v2.1{path}"), None).await
+    }
+
+    pub async fn post(&self, token: &str, version: &str, path: &str, body: Value) -> Reply {
+        self.send("POST", Some(token), version, &format!("/v2.1{path}"), Some(&body.to_string())).await
+    }
+
+    pub async fn put(&self, token: &str, version: &str, path: &str, body: Value) -> Reply {
+        self.send("PUT", Some(token), version, &format!("/v2.1{path}"), Some(&body.to_string())).await
+    }
+
+    pub async fn delete(&self, token: &str, version: &str, path: &str) -> Reply {
+        self.send("DELETE", Some(token), version, &format!("/v2.1{path}"), None).await
+    }
+
+    /// The arguments of the calls of a method so far.
+    pub fn calls<M: RpcMethod>(&self) -> Vec<Value> {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().filter(|(name, _)| *name == M::NAME).map(|(_, args)| args.clone()).collect()
+    }
+
+    /// Waits until a method was called so often: a cast is on its way when the answer is there.
+    pub async fn wait_for<M: RpcMethod>(&self, count: usize) -> Vec<Value> {
+        for _ in 0..500 {
+            let calls = self.calls::<M>();
+            if calls.len() >= count {
+                return calls;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} was not called {count} times in 5 s", M::NAME);
+    }
+}
+
+async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endpoint>) -> RpcServer {
+    let target = Target::new(topic).server(HOST);
+    RpcServer::start(transport, target, Dispatcher::new(endpoints), ServerOptions::default()).await.unwrap()
+}
+
+fn conductor(calls: &Calls) -> Vec<Endpoint> {
+    let endpoint = Endpoint::new(Some("compute_task"), Version::new(1, 26));
+    vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
+}
+
+fn compute(calls: &Calls) -> Vec<Endpoint> {
+    let endpoint = Endpoint::new(None, Version::new(6, 5));
+    let endpoint = record::<TerminateInstance>(endpoint, calls, ());
+    let endpoint = record::<StartInstance>(endpoint, calls, ());
+    let endpoint = record::<StopInstance>(endpoint, calls, ());
+    let endpoint = record::<RebootInstance>(endpoint, calls, ());
+    vec![record::<GetConsoleOutput>(endpoint, calls, "\u{1}hello\nlogin:".to_owned())]
+}
+
+/// Writes the call down and answers `reply`.
+fn record<M>(endpoint: Endpoint, calls: &Calls, reply: M::Reply) -> Endpoint
+where
+    M: RpcMethod,
+    M::Reply: Clone + Sync + 'static,
+{
+    let calls = Arc::clone(calls);
+    register(endpoint, move |_, method: M| {
+        calls.lock().unwrap().push((M::NAME, json!(method.to_args())));
+        let reply = reply.clone();
+        async move { Ok(reply) }
+    })
+}
+
+/// The API never asks placement.
+struct NoPlacement;
+
+fn no<T>() -> Result<T, ClientError> {
+    Err(ClientError::unavailable("placement", "there is none"))
+}
+
+#[async_trait]
+impl Placement for NoPlacement {
+    async fn set_provider(
+        &self,
+        _: &RequestContext,
+        _: Uuid,
+        _: &str,
+        _: &BTreeMap<String, Inventory>,
+        _: &[String],
+    ) -> Result<(), ClientError> {
+        no()
+    }
+
+    async fn change_traits(&self, _: &RequestContext, _: Uuid, _: &[String], _: &[String]) -> Result<(), ClientError> {
+        no()
+    }
+
+    async fn delete_provider(&self, _: &RequestContext, _: Uuid) -> Result<(), ClientError> {
+        no()
+    }
+
+    async fn allocation_candidates(&self, _: &RequestContext, _: &CandidatesQuery) -> Result<Vec<Candidate>, ClientError> {
+        no()
+    }
+
+    async fn set_allocations(
+        &self,
+        _: &RequestContext,
+        _: Uuid,
+        _: &str,
+        _: &str,
+        _: &Allocations,
+    ) -> Result<(), ClientError> {
+        no()
+    }
+
+    async fn allocations(&self, _: &RequestContext, _: Uuid) -> Result<Allocations, ClientError> {
+        no()
+    }
+
+    async fn delete_allocations(&self, _: &RequestContext, _: Uuid) -> Result<(), ClientError> {
+        no()
+    }
+
+    async fn provider_allocations(&self, _: &RequestContext, _: Uuid) -> Result<BTreeMap<Uuid, Resources>, ClientError> {
+        no()
+    }
+}

@@ -1,0 +1,7 @@
+//! All services in one process, with the fake driver: what a user of the API sees.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cloud;
+mod servers;

@@ -1,0 +1,113 @@
+//! Every RPC method against a message as Nova sends it: recorded ones where there is a recording, else written from
+//! the signature in Nova's API. A method without a row here fails the last test.
+
+use kilonova_objects::Wire as _;
+use kilonova_rpcapi::RpcMethod;
+use kilonova_rpcapi::base::Ping;
+use kilonova_rpcapi::compute::{
+    BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
+};
+use kilonova_rpcapi::conductor::{
+    BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
+};
+use kilonova_rpcapi::scheduler::SelectDestinations;
+use serde_json::{Map, Value, json};
+
+fn recorded() -> Value {
+    let text = include_str!("../../objects/tests/data/rpc-samples.json");
+    serde_json::from_str(text).expect("the recorded messages are JSON")
+}
+
+/// The same without `nova_object.changes`, which belongs to the sender's history and not to the message.
+fn without_changes(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| *key != "nova_object.changes");
+            Value::Object(kept.map(|(key, value)| (key.clone(), without_changes(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_changes).collect()),
+        other => other.clone(),
+    }
+}
+
+fn args_survive<M: RpcMethod>(args: &Value) {
+    let map: Map<String, Value> = args.as_object().expect("arguments are a dict").clone();
+    let method = M::from_args(&map).unwrap_or_else(|error| panic!("{}: {error}", M::NAME));
+    assert_eq!(without_changes(&Value::Object(method.to_args())), without_changes(args), "{}", M::NAME);
+}
+
+fn as_recorded<M: RpcMethod>(topic: &str) {
+    let message = recorded()["rpc"][format!("{topic}.{}", M::NAME)].clone();
+    assert_eq!(message["namespace"].as_str(), M::NAMESPACE, "{}", M::NAME);
+    assert_eq!(message["version"], json!(M::VERSION.to_string()), "{}", M::NAME);
+    args_survive::<M>(&message["args"]);
+}
+
+fn an_instance() -> Value {
+    recorded()["rpc"]["compute.stop_instance"]["args"]["instance"].clone()
+}
+
+#[test]
+fn recorded_messages_are_read_and_written_back_unchanged() {
+    as_recorded::<BuildAndRunInstance>("compute");
+    as_recorded::<TerminateInstance>("compute");
+    as_recorded::<StopInstance>("compute");
+    as_recorded::<RebootInstance>("compute");
+    as_recorded::<ScheduleAndBuildInstances>("conductor");
+    as_recorded::<SelectDestinations>("scheduler");
+}
+
+#[test]
+fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
+    args_survive::<StartInstance>(&json!({"instance": an_instance()}));
+    args_survive::<GetConsoleOutput>(&json!({"instance": an_instance(), "tail_length": 10}));
+    args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
+    args_survive::<BuildInstances>(&json!({
+        "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},
+        "admin_password": null, "injected_files": [], "requested_networks": null, "security_groups": ["default"],
+        "request_spec": null, "host_lists": [[]],
+    }));
+    let call = &recorded()["remotable"]["InstanceActionEvent.event_start"];
+    args_survive::<ObjectClassActionVersions>(&json!({
+        "objname": "InstanceActionEvent", "objmethod": "event_start",
+        "object_versions": {"InstanceActionEvent": "1.4"}, "args": call["args"], "kwargs": call["kwargs"],
+    }));
+    let call = &recorded()["remotable"]["Instance.save"];
+    let args = json!({"objinst": call["objinst"], "objmethod": "save", "args": [], "kwargs": call["kwargs"]});
+    args_survive::<ObjectAction>(&args);
+}
+
+#[test]
+fn versions_and_namespaces_are_novas() {
+    let of = |namespace: Option<&str>, version: String| (namespace.map(str::to_owned), version);
+    assert_eq!(of(StartInstance::NAMESPACE, StartInstance::VERSION.to_string()), of(None, "6.0".into()));
+    assert_eq!(of(GetConsoleOutput::NAMESPACE, GetConsoleOutput::VERSION.to_string()), of(None, "6.0".into()));
+    let expected = of(Some("compute_task"), "1.19".into());
+    assert_eq!(of(BuildInstances::NAMESPACE, BuildInstances::VERSION.to_string()), expected);
+    assert_eq!(of(ObjectAction::NAMESPACE, ObjectAction::VERSION.to_string()), of(None, "3.0".into()));
+    let version = ObjectClassActionVersions::VERSION.to_string();
+    assert_eq!(of(ObjectClassActionVersions::NAMESPACE, version), of(None, "3.0".into()));
+}
+
+#[test]
+fn a_null_in_place_of_an_instance_is_refused() {
+    let args = json!({"instance": null}).as_object().cloned().unwrap_or_default();
+    assert!(StartInstance::from_args(&args).is_err());
+    assert!(().to_wire().is_null());
+}
+
+#[test]
+fn every_method_has_a_row_here() {
+    let here = include_str!("golden.rs");
+    let sources = [include_str!("../src/compute.rs"), include_str!("../src/conductor.rs"), include_str!("../src/scheduler.rs"), include_str!("../src/base.rs")];
+    let declared = sources.iter().flat_map(|source| source.lines()).filter(|line| line.ends_with('{') || line.contains("->"));
+    let names: Vec<&str> = declared
+        .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
+        .filter_map(|line| line.trim().split(" = ").next())
+        .collect();
+    assert_eq!(names.len(), 12, "{names:?}");
+    for name in names {
+        let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
+        assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");
+    }
+}

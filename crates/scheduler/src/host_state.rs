@@ -1,0 +1,115 @@
+//! A host during one request: what it is, what it has left, and what this request has put there already.
+
+use std::sync::Arc;
+
+use kilonova_clients::placement::{Candidate, Resources};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::HostInput;
+
+/// One host.
+///
+/// What is left is counted by placement, which is current, where the compute node's own report may be a minute old.
+#[derive(Clone, Debug)]
+pub(crate) struct HostState {
+    pub(crate) input: Arc<HostInput>,
+    capacity: Resources,
+    used: Resources,
+    pub(crate) num_instances: i64,
+    /// Builds, resizes, snapshots and the like that are under way.
+    pub(crate) num_io_ops: i64,
+    /// Members of the request's server group.
+    pub(crate) group_members: i64,
+}
+
+impl HostState {
+    pub(crate) fn new(input: Arc<HostInput>, candidate: Candidate) -> Self {
+        let num_instances = stat(&input, "num_instances").or(input.node.running_vms);
+        let num_io_ops = stat(&input, "io_workload").or(input.node.current_workload);
+        Self {
+            capacity: candidate.capacity,
+            used: candidate.used,
+            num_instances: num_instances.unwrap_or_default(),
+            num_io_ops: num_io_ops.unwrap_or_default(),
+            group_members: 0,
+            input,
+        }
+    }
+
+    pub(crate) fn uuid(&self) -> Uuid {
+        self.input.node.uuid
+    }
+
+    /// Name of the host that the compute service runs on.
+    pub(crate) fn host(&self) -> &str {
+        let node = self.input.node.host.as_deref();
+        node.or(self.input.service.host.as_deref()).unwrap_or_default()
+    }
+
+    /// Hypervisor hostname.
+    pub(crate) fn nodename(&self) -> &str {
+        self.input.node.hypervisor_hostname.as_deref().unwrap_or_default()
+    }
+
+    /// What is left of a class.
+    pub(crate) fn free(&self, resource_class: &str) -> i64 {
+        let amount = |of: &Resources| of.get(resource_class).copied().unwrap_or_default();
+        amount(&self.capacity).saturating_sub(amount(&self.used))
+    }
+
+    pub(crate) fn fits(&self, resources: &Resources) -> bool {
+        resources.iter().all(|(class, amount)| *amount <= self.free(class))
+    }
+
+    /// A server of this request is on it now.
+    pub(crate) fn consume(&mut self, resources: &Resources) {
+        for (class, amount) in resources {
+            *self.used.entry(class.clone()).or_default() += amount;
+        }
+        self.count(1);
+    }
+
+    /// Counts servers that placement knows of, but the compute node's report does not yet.
+    pub(crate) fn count(&mut self, servers: i64) {
+        self.num_instances += servers;
+        self.num_io_ops += servers;
+        self.group_members += servers;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn capacity_for_test(&mut self, amounts: &[(&str, i64)]) {
+        self.capacity =
+            amounts.iter().map(|(class, amount)| ((*class).to_owned(), *amount)).collect();
+    }
+
+    /// An attribute under the name that Nova's host state has it, or one of the node's stats.
+    pub(crate) fn attribute(&self, name: &str) -> Option<Value> {
+        let node = &self.input.node;
+        let value = match name {
+            "host" => self.host().into(),
+            "nodename" | "hypervisor_hostname" => self.nodename().into(),
+            "vcpus_total" => node.vcpus.into(),
+            "vcpus_used" => node.vcpus_used.into(),
+            "total_usable_ram_mb" => node.memory_mb.into(),
+            "total_usable_disk_gb" => node.local_gb.into(),
+            "free_ram_mb" => self.free("MEMORY_MB").into(),
+            "free_disk_mb" => self.free("DISK_GB").saturating_mul(1024).into(),
+            "hypervisor_type" => node.hypervisor_type.as_str().into(),
+            "hypervisor_version" => node.hypervisor_version.into(),
+            "host_ip" => node.host_ip.as_deref()?.into(),
+            "cpu_info" => node.cpu_info.as_deref()?.into(),
+            "cpu_allocation_ratio" => node.cpu_allocation_ratio.into(),
+            "ram_allocation_ratio" => node.ram_allocation_ratio.into(),
+            "disk_allocation_ratio" => node.disk_allocation_ratio.into(),
+            "num_instances" => self.num_instances.into(),
+            "num_io_ops" => self.num_io_ops.into(),
+            other => node.stats.as_ref()?.get(other)?.as_deref()?.into(),
+        };
+        Some(value)
+    }
+}
+
+fn stat(input: &HostInput, name: &str) -> Option<i64> {
+    input.node.stats.as_ref()?.get(name)?.as_deref()?.parse().ok()
+}

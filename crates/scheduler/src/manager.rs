@@ -1,0 +1,163 @@
+//! `select_destinations`: the decision for one request, from the look at the hosts to the claims.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kilonova_clients::placement::Placement;
+use kilonova_core::{Config, RequestContext};
+use kilonova_objects::{RequestSpec, SchedulerLimits, Selection};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::asked::Asked;
+use crate::claims::Claims;
+use crate::drivers::Driver;
+use crate::filters::Filters;
+use crate::host_cache::HostCache;
+use crate::host_state::HostState;
+use crate::pool::Pool;
+use crate::{CELL_UUID, HostSource, SchedulerError};
+
+/// The microversion that an allocation request is written in.
+const ALLOCATION_REQUEST_VERSION: &str = "1.36";
+
+/// The scheduler. Cheap to share; holds nothing that another one would have to know.
+pub struct SchedulerManager {
+    placement: Arc<dyn Placement>,
+    hosts: HostCache,
+    filters: Filters,
+    driver: Driver,
+    max_attempts: usize,
+    max_placement_results: usize,
+}
+
+impl SchedulerManager {
+    /// Reads `[scheduler]` and `[filter_scheduler]`; a name that is not known there is an error here, not later.
+    pub fn new(
+        placement: Arc<dyn Placement>,
+        hosts: Arc<dyn HostSource>,
+        config: &Config,
+    ) -> Result<Self, SchedulerError> {
+        Ok(Self {
+            placement,
+            hosts: HostCache::new(hosts),
+            filters: Filters::from_config(config)?,
+            driver: Driver::from_config(config)?,
+            max_attempts: config.parse("scheduler", "max_attempts", 3)?,
+            max_placement_results: config.parse("scheduler", "max_placement_results", 1000)?,
+        })
+    }
+
+    /// A host for each of `instance_uuids`, claimed, and with `return_alternates` up to `max_attempts - 1` others
+    /// after it that are not claimed.
+    ///
+    /// All or none: where one finds no host, nothing stays claimed. A server that has allocations gets new ones in
+    /// their place; the caller moves away first what a move operation must keep.
+    pub async fn select_destinations(
+        &self,
+        context: &RequestContext,
+        spec: &RequestSpec,
+        instance_uuids: &[Uuid],
+        return_alternates: bool,
+    ) -> Result<Vec<Vec<Selection>>, SchedulerError> {
+        let placement = self.placement.as_ref();
+        let max_results = self.max_placement_results;
+        let mut asked =
+            Asked::prepare(placement, context, spec, instance_uuids, max_results).await?;
+        let mut claims = Claims::new(placement, context, spec);
+        match self.place(context, &mut asked, instance_uuids, &mut claims).await {
+            Ok((chosen, pool)) => Ok(self.selections(&asked, chosen, &pool, return_alternates)),
+            Err(error) => {
+                claims.release().await;
+                tracing::info!(request_id = context.request_id(), %error, "no destination");
+                Err(error)
+            }
+        }
+    }
+
+    async fn place(
+        &self,
+        context: &RequestContext,
+        asked: &mut Asked<'_>,
+        servers: &[Uuid],
+        claims: &mut Claims<'_>,
+    ) -> Result<(Vec<HostState>, Pool), SchedulerError> {
+        let mut placed = BTreeMap::new();
+        let mut pool = self.look(context, asked, &placed).await?;
+        let mut chosen = Vec::with_capacity(servers.len());
+        let mut has_looked_again = false;
+        while let Some(server) = servers.get(chosen.len()) {
+            let (places, report) = pool.eligible(asked, &self.filters);
+            let Some(place) = self.driver.order(&pool.hosts, places).first().copied() else {
+                // A refused claim says that the world is not as it was seen; a second look may find room.
+                if pool.refused_claims > 0 && !has_looked_again {
+                    has_looked_again = true;
+                    pool = self.look(context, asked, &placed).await?;
+                    continue;
+                }
+                return Err(report.no_valid_host(chosen.len(), servers.len()));
+            };
+            let host = &mut pool.hosts[place];
+            if claims.claim(*server, host.uuid(), &asked.query.resources).await? {
+                host.consume(&asked.query.resources);
+                *placed.entry(host.uuid()).or_default() += 1;
+                chosen.push(host.clone());
+                asked.is_group_placed = true;
+            } else {
+                pool.drop_refused(place);
+            }
+        }
+        Ok((chosen, pool))
+    }
+
+    async fn look(
+        &self,
+        context: &RequestContext,
+        asked: &Asked<'_>,
+        placed: &BTreeMap<Uuid, i64>,
+    ) -> Result<Pool, SchedulerError> {
+        let candidates = async {
+            let found = self.placement.allocation_candidates(context, &asked.query).await;
+            found.map_err(SchedulerError::Placement)
+        };
+        let (candidates, hosts) = tokio::try_join!(candidates, self.hosts.hosts(context))?;
+        Ok(Pool::new(asked, &self.filters, candidates, &hosts, placed))
+    }
+
+    fn selections(
+        &self,
+        asked: &Asked<'_>,
+        chosen: Vec<HostState>,
+        pool: &Pool,
+        return_alternates: bool,
+    ) -> Vec<Vec<Selection>> {
+        let alternates = if return_alternates { self.max_attempts.saturating_sub(1) } else { 0 };
+        let (places, _) = pool.eligible(asked, &self.filters);
+        let order = self.driver.order(&pool.hosts, places);
+        chosen
+            .into_iter()
+            .map(|host| {
+                let others = order.iter().map(|place| &pool.hosts[*place]);
+                let others = others.filter(|other| other.uuid() != host.uuid()).take(alternates);
+                std::iter::once(&host).chain(others).map(|host| selection(asked, host)).collect()
+            })
+            .collect()
+    }
+}
+
+fn selection(asked: &Asked<'_>, host: &HostState) -> Selection {
+    let allocations = json!({
+        "allocations": {host.uuid().to_string(): {"resources": asked.query.resources}},
+    });
+    Selection {
+        compute_node_uuid: host.uuid(),
+        service_host: host.host().to_owned(),
+        nodename: host.nodename().to_owned(),
+        cell_uuid: CELL_UUID,
+        limits: Some(SchedulerLimits::default()),
+        allocation_request: Some(allocations.to_string()),
+        allocation_request_version: Some(ALLOCATION_REQUEST_VERSION.to_owned()),
+        availability_zone: host.input.availability_zone.clone(),
+        ..Selection::default()
+    }
+}
