@@ -60,12 +60,12 @@ cell!(String, String, |value| value.clone(), |stored| Ok(stored));
 cell!(bool, bool, |value| *value, |stored| Ok(stored));
 cell!(i64, i64, |value| *value, |stored| Ok(stored));
 cell!(f64, f64, |value| *value, |stored| Ok(stored));
-cell!(Uuid, String, |value| value.to_string(), |stored| { Uuid::try_parse(&stored).map_err(unreadable) });
+cell!(Uuid, String, |value| value.to_string(), |stored| Uuid::try_parse(&stored).map_err(unreadable));
 cell!(DateTime<Utc>, i64, |value| value.timestamp_micros(), |stored| {
     DateTime::from_timestamp_micros(stored).ok_or_else(|| unreadable("no such instant"))
 });
-cell!(VmState, String, |value| value.as_str().to_owned(), |stored| { stored.parse().map_err(unreadable) });
-cell!(TaskState, String, |value| value.as_str().to_owned(), |stored| { stored.parse().map_err(unreadable) });
+cell!(VmState, String, |value| value.as_str().to_owned(), |stored| stored.parse().map_err(unreadable));
+cell!(TaskState, String, |value| value.as_str().to_owned(), |stored| stored.parse().map_err(unreadable));
 cell!(PowerState, i64, |value| value.number(), |stored| {
     PowerState::from_number(stored).ok_or_else(|| unreadable("no such power state"))
 });

@@ -1,98 +1,80 @@
 //! One port for all services, with DevStack's paths: `/identity`, `/image`, `/network`, `/placement`, `/compute`.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
+use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use serde_json::json;
-use tower::{Service, ServiceExt as _};
+use tower::ServiceExt as _;
+use tower::util::MapRequest;
 
 /// Hands each request to the service whose name its path begins with; that service sees the rest of the path.
-#[derive(Clone)]
-pub(crate) struct Front {
-    services: Vec<(&'static str, Router)>,
+pub(crate) type Front = MapRequest<Router, fn(Request) -> Request>;
+
+/// The services by their names.
+pub(crate) fn front(services: Vec<(&'static str, Router)>) -> Front {
+    let names: Vec<_> = services.iter().map(|(name, _)| json!({"name": name, "path": format!("/{name}")})).collect();
+    let index = json!({"services": names});
+    let index = get(move || std::future::ready(axum::Json(index)));
+    let router = services
+        .into_iter()
+        .fold(Router::new().route("/", index), |router, (name, service)| router.nest(&format!("/{name}"), service));
+    router.map_request(without_slash_behind_name)
 }
 
-impl Front {
-    pub(crate) fn new(services: Vec<(&'static str, Router)>) -> Self {
-        Self { services }
+/// `/compute/` is `/compute`: clients ask for both, and a nested router knows only the second.
+fn without_slash_behind_name(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let is_name_with_slash = path.len() > 1 && path.ends_with('/') && path.matches('/').count() == 2;
+    if is_name_with_slash && let Some(uri) = with_path(request.uri(), path.trim_end_matches('/')) {
+        *request.uri_mut() = uri;
     }
-
-    fn find(&self, path: &str) -> Option<&Router> {
-        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        self.services.iter().find(|(name, _)| *name == first).map(|(_, router)| router)
-    }
-
-    /// What there is, for somebody who looks.
-    fn index(&self) -> Response {
-        let services: Vec<_> = self.services.iter().map(|(name, _)| json!({"name": name, "path": format!("/{name}")})).collect();
-        axum::Json(json!({"services": services})).into_response()
-    }
+    request
 }
 
-impl Service<Request> for Front {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let path = request.uri().path();
-        if path == "/" {
-            return ready(self.index());
-        }
-        match self.find(path).cloned() {
-            Some(router) => match below_first_segment(request) {
-                Some(request) => Box::pin(router.oneshot(request)),
-                None => ready(StatusCode::BAD_REQUEST.into_response()),
-            },
-            None => ready(StatusCode::NOT_FOUND.into_response()),
-        }
-    }
-}
-
-fn ready(response: Response) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
-    Box::pin(std::future::ready(Ok(response)))
-}
-
-/// `/compute/v2.1/servers?x=y` becomes `/v2.1/servers?x=y`, and `/compute` becomes `/`.
-fn below_first_segment(mut request: Request<Body>) -> Option<Request<Body>> {
-    let uri = request.uri();
-    let rest = uri.path().trim_start_matches('/').split_once('/').map_or("", |(_, rest)| rest);
+fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     let path_and_query = match uri.query() {
-        Some(query) => format!("/{rest}?{query}"),
-        None => format!("/{rest}"),
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
     };
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(path_and_query).ok()?);
-    *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    Some(request)
+    Uri::from_parts(parts).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::extract::OriginalUri;
+    use axum::http::StatusCode;
+
     use super::*;
 
-    fn below(uri: &str) -> String {
-        let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
-        below_first_segment(request).unwrap().uri().to_string()
+    async fn ask(path: &str) -> (StatusCode, String) {
+        let seen = |uri: Uri, OriginalUri(original): OriginalUri| async move { format!("{uri} of {original}") };
+        let service = Router::new().route("/", get(seen)).route("/v2.1/servers", get(seen));
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = front(vec![("compute", service)]).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    #[test]
-    fn a_service_sees_the_path_below_its_name() {
-        assert_eq!(below("/compute/v2.1/servers?limit=1"), "/v2.1/servers?limit=1");
-        assert_eq!(below("/identity"), "/");
-        assert_eq!(below("/identity/"), "/");
-        assert_eq!(below("/image?x=%2F"), "/?x=%2F");
+    #[tokio::test]
+    async fn a_service_sees_the_path_below_its_name() {
+        assert_eq!(ask("/compute/v2.1/servers?limit=1").await.1, "/v2.1/servers?limit=1 of /compute/v2.1/servers?limit=1");
+    }
+
+    #[tokio::test]
+    async fn the_root_of_a_service_has_two_spellings() {
+        assert_eq!(ask("/compute").await.0, StatusCode::OK);
+        assert_eq!(ask("/compute/").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_service_is_not_found_and_the_root_says_what_there_is() {
+        assert_eq!(ask("/volume/v3").await.0, StatusCode::NOT_FOUND);
+        assert!(ask("/").await.1.contains("/compute"));
     }
 }

@@ -1,4 +1,5 @@
 //! The REST API, as a client sees it.
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The `Placement` trait over SQLite: claims, providers, candidates.
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 mod common;
 

@@ -25,11 +25,7 @@ pub(crate) struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    pub(crate) fn new(
-        placement: &'a dyn Placement,
-        context: &'a RequestContext,
-        spec: &'a RequestSpec,
-    ) -> Self {
+    pub(crate) fn new(placement: &'a dyn Placement, context: &'a RequestContext, spec: &'a RequestSpec) -> Self {
         Self {
             placement,
             context,
@@ -49,10 +45,8 @@ impl<'a> Claims<'a> {
         let allocations = BTreeMap::from([(provider, resources.clone())]);
         let mut pause = FIRST_PAUSE;
         for _ in 0..MAX_TRIES {
-            let claimed = self
-                .placement
-                .set_allocations(self.context, server, self.project_id, self.user_id, &allocations)
-                .await;
+            let claimed =
+                self.placement.set_allocations(self.context, server, self.project_id, self.user_id, &allocations).await;
             match claimed {
                 Ok(()) => {
                     self.made.push(server);
@@ -64,9 +58,7 @@ impl<'a> Claims<'a> {
                     pause *= 2;
                 }
                 Err(
-                    ClientError::Conflict(why)
-                    | ClientError::BadRequest(why)
-                    | ClientError::NotFound { id: why, .. },
+                    ClientError::Conflict(why) | ClientError::BadRequest(why) | ClientError::NotFound { id: why, .. },
                 ) => {
                     tracing::debug!(%server, %provider, why, "a claim was refused");
                     return Ok(false);

@@ -21,6 +21,6 @@ pub enum SchedulerError {
     #[error("placement cannot be asked")]
     Placement(#[source] ClientError),
     /// The hosts cannot be read.
-    #[error("the compute hosts cannot be read")]
-    Hosts(#[source] HostSourceError),
+    #[error(transparent)]
+    Hosts(#[from] HostSourceError),
 }

@@ -12,7 +12,7 @@ use kilonova_core::RequestContext;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::{HostInput, HostSource, SchedulerError};
+use crate::{HostInput, HostSource, HostSourceError, SchedulerError};
 
 /// All hosts by the uuid of their compute node.
 pub(crate) type Hosts = Arc<BTreeMap<Uuid, Arc<HostInput>>>;
@@ -37,13 +37,12 @@ impl HostCache {
     /// The hosts as they were at some moment after this was called.
     pub(crate) async fn hosts(&self, context: &RequestContext) -> Result<Hosts, SchedulerError> {
         let came = Instant::now();
-        let _turn =
-            self.turn.acquire().await.map_err(|closed| SchedulerError::Hosts(closed.into()))?;
+        let _turn = self.turn.acquire().await.map_err(|closed| HostSourceError(closed.into()))?;
         if let Some(hosts) = self.read_since(came) {
             return Ok(hosts);
         }
         let began = Instant::now();
-        let read = self.source.hosts(context).await.map_err(SchedulerError::Hosts)?;
+        let read = self.source.hosts(context).await?;
         let by_uuid = read.into_iter().map(|host| (host.node.uuid, Arc::new(host)));
         let hosts: Hosts = Arc::new(by_uuid.collect());
         let read = Read { began, hosts: hosts.clone() };
@@ -65,7 +64,6 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::HostSourceError;
 
     struct Counting {
         reads: AtomicUsize,
@@ -76,7 +74,7 @@ mod tests {
     impl HostSource for Counting {
         async fn hosts(&self, _: &RequestContext) -> Result<Vec<HostInput>, HostSourceError> {
             self.reads.fetch_add(1, Ordering::SeqCst);
-            self.gate.acquire().await?.forget();
+            self.gate.acquire().await.unwrap().forget();
             Ok(Vec::new())
         }
     }

@@ -15,8 +15,10 @@ pub struct HostInput {
     pub availability_zone: Option<String>,
 }
 
-/// Whatever the source failed with.
-pub type HostSourceError = Box<dyn std::error::Error + Send + Sync>;
+/// The source did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the compute hosts cannot be read")]
+pub struct HostSourceError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 /// Gives all compute hosts as they are now.
 #[async_trait]

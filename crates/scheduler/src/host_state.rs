@@ -79,8 +79,7 @@ impl HostState {
 
     #[cfg(test)]
     pub(crate) fn capacity_for_test(&mut self, amounts: &[(&str, i64)]) {
-        self.capacity =
-            amounts.iter().map(|(class, amount)| ((*class).to_owned(), *amount)).collect();
+        self.capacity = amounts.iter().map(|(class, amount)| ((*class).to_owned(), *amount)).collect();
     }
 
     /// An attribute under the name that Nova's host state has it, or one of the node's stats.

@@ -20,10 +20,12 @@ mod host_cache;
 mod host_source;
 mod host_state;
 mod manager;
+mod options;
 mod pool;
 mod random;
 mod report;
 mod resources;
+pub mod service;
 mod weights;
 
 use uuid::Uuid;

@@ -15,6 +15,7 @@ use crate::drivers::Driver;
 use crate::filters::Filters;
 use crate::host_cache::HostCache;
 use crate::host_state::HostState;
+use crate::options::at_least_one;
 use crate::pool::Pool;
 use crate::{CELL_UUID, HostSource, SchedulerError};
 
@@ -43,8 +44,8 @@ impl SchedulerManager {
             hosts: HostCache::new(hosts),
             filters: Filters::from_config(config)?,
             driver: Driver::from_config(config)?,
-            max_attempts: config.parse("scheduler", "max_attempts", 3)?,
-            max_placement_results: config.parse("scheduler", "max_placement_results", 1000)?,
+            max_attempts: at_least_one(config, "scheduler", "max_attempts", 3)?,
+            max_placement_results: at_least_one(config, "scheduler", "max_placement_results", 1000)?,
         })
     }
 
@@ -62,8 +63,7 @@ impl SchedulerManager {
     ) -> Result<Vec<Vec<Selection>>, SchedulerError> {
         let placement = self.placement.as_ref();
         let max_results = self.max_placement_results;
-        let mut asked =
-            Asked::prepare(placement, context, spec, instance_uuids, max_results).await?;
+        let mut asked = Asked::prepare(placement, context, spec, instance_uuids, max_results).await?;
         let mut claims = Claims::new(placement, context, spec);
         match self.place(context, &mut asked, instance_uuids, &mut claims).await {
             Ok((chosen, pool)) => Ok(self.selections(&asked, chosen, &pool, return_alternates)),

@@ -61,14 +61,9 @@ impl Pool {
     /// The places of those hosts that can take one server more, and a report of why the others cannot.
     pub(crate) fn eligible(&self, asked: &Asked<'_>, filters: &Filters) -> (Vec<usize>, Report) {
         let mut report = self.report.clone();
-        report.step(
-            "claim",
-            self.hosts.len() + self.refused_claims,
-            self.hosts.len(),
-        );
+        report.step("claim", self.hosts.len() + self.refused_claims, self.hosts.len());
         let all = 0..self.hosts.len();
-        let mut places: Vec<usize> =
-            all.filter(|place| self.hosts[*place].fits(&asked.query.resources)).collect();
+        let mut places: Vec<usize> = all.filter(|place| self.hosts[*place].fits(&asked.query.resources)).collect();
         report.step("capacity", self.hosts.len(), places.len());
         if !asked.is_forced() {
             filters.run_each(asked, &self.hosts, &mut places, &mut report);

@@ -89,9 +89,8 @@ fn parse(key: &str) -> Option<(&'static str, &str, &str)> {
     let (scope, name) = key.split_once(':')?;
     ["resources", "trait"].into_iter().find_map(|kind| {
         let suffix = scope.strip_prefix(kind)?;
-        let is_suffix = suffix.is_empty()
-            || suffix.starts_with('_')
-            || suffix.bytes().all(|byte| byte.is_ascii_digit());
+        let is_suffix =
+            suffix.is_empty() || suffix.starts_with('_') || suffix.bytes().all(|byte| byte.is_ascii_digit());
         is_suffix.then_some((kind, suffix, name))
     })
 }
@@ -102,9 +101,7 @@ fn amount(key: &str, value: &str) -> Result<i64, SchedulerError> {
 }
 
 fn unusable(key: &str, value: &str, expected: &str) -> SchedulerError {
-    SchedulerError::NoValidHost {
-        reason: format!("The flavor's extra spec {key}={value} must be {expected}."),
-    }
+    SchedulerError::NoValidHost { reason: format!("The flavor's extra spec {key}={value} must be {expected}.") }
 }
 
 #[cfg(test)]

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kilonova_core::RequestContext;
-use kilonova_messaging::{
-    Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport,
-};
+use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::scheduler::{SelectDestinations, TOPIC, VERSION};
 use kilonova_rpcapi::{ConductorApi, base, exception, register};
 

@@ -23,8 +23,19 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
     (
         "kilonova",
         &[
-            "core", "objects", "messaging", "rpcapi", "db", "clients", "placement", "virt", "scheduler", "conductor",
-            "compute", "api", "standalone",
+            "core",
+            "objects",
+            "messaging",
+            "rpcapi",
+            "db",
+            "clients",
+            "placement",
+            "virt",
+            "scheduler",
+            "conductor",
+            "compute",
+            "api",
+            "standalone",
         ],
     ),
     ("xtask", &[]),
@@ -53,11 +64,7 @@ fn violations_of(package: &Package, workspace: &BTreeSet<&str>) -> Vec<String> {
     forbidden(short(package.name.as_str()), dependencies, workspace)
 }
 
-fn forbidden<'a>(
-    name: &str,
-    dependencies: impl Iterator<Item = &'a str>,
-    workspace: &BTreeSet<&str>,
-) -> Vec<String> {
+fn forbidden<'a>(name: &str, dependencies: impl Iterator<Item = &'a str>, workspace: &BTreeSet<&str>) -> Vec<String> {
     let Some((_, allowed)) = MAY_DEPEND_ON.iter().find(|(listed, _)| *listed == name) else {
         return vec![format!("{name} is not in xtask's table of crates: say there what it may depend on")];
     };

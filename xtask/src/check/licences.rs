@@ -52,7 +52,8 @@ mod tests {
         let (_, licences) = deny.split_once("[licenses]").unwrap();
         let (_, list) = licences.split_once("allow = [").unwrap();
         let (list, _) = list.split_once(']').unwrap();
-        let allowed: Vec<_> = list.split(',').map(|it| it.trim().trim_matches('"')).filter(|it| !it.is_empty()).collect();
+        let allowed: Vec<_> =
+            list.split(',').map(|it| it.trim().trim_matches('"')).filter(|it| !it.is_empty()).collect();
         assert_eq!(allowed, ALLOWED);
     }
 

@@ -63,8 +63,7 @@ async fn deny(workspace: &Workspace) -> anyhow::Result<()> {
 }
 
 async fn resolved(workspace: &Workspace) -> anyhow::Result<Metadata> {
-    let text =
-        process::capture(process::cargo(workspace.root()).args(["metadata", "--format-version", "1"])).await?;
+    let text = process::capture(process::cargo(workspace.root()).args(["metadata", "--format-version", "1"])).await?;
     Ok(MetadataCommand::parse(text)?)
 }
 

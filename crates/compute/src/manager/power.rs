@@ -98,6 +98,11 @@ impl Manager {
         instance.power_state = self.power_state(instance).await;
         instance.vm_state = vm_state;
         instance.task_state = None;
+        if vm_state == VmState::Active {
+            // What the driver says of a guest (such as a forwarded port) may be different after a new start.
+            let metadata = self.driver.guest_metadata(instance.uuid).await?;
+            instance.metadata.extend(metadata);
+        }
         Ok(self.conductor.instance_save(context, instance, Expected::tasks(expected)).await?)
     }
 

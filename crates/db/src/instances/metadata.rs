@@ -1,16 +1,17 @@
-//! The metadata that users give instances.
+//! The metadata that users give instances: in the instance's row, and in a table of its own for the filter.
 
 use std::collections::BTreeMap;
 
 use kilonova_core::time::utcnow;
+use kilonova_objects::Instance;
 use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use uuid::Uuid;
 
+use super::Deleted;
 use super::query::{Lock, row};
-use super::row::TABLE as INSTANCES;
-use super::{Deleted, Expand};
-use crate::sql::{Cell as _, insert_many, val};
+use super::save::update;
+use crate::sql::{Cell as _, insert_many};
 use crate::{Db, DbError};
 
 const TABLE: &str = "instance_metadata";
@@ -23,13 +24,13 @@ pub async fn update_metadata(
     replace: bool,
 ) -> Result<BTreeMap<String, String>, DbError> {
     let tx = db.begin().await?;
-    let mut items = locked(&tx, uuid).await?;
+    let before = row(&tx, uuid, Deleted::No, Lock::Yes).await?;
+    let mut items = before.metadata.clone();
     if replace {
         items.clear();
     }
     items.extend(metadata.clone());
-    set(&tx, uuid, &items).await?;
-    touch(&tx, uuid).await?;
+    change(&tx, &before, items.clone()).await?;
     tx.commit().await?;
     Ok(items)
 }
@@ -37,26 +38,25 @@ pub async fn update_metadata(
 /// Removes one item; [`DbError::NotFound`] with resource `metadata` if it is not there.
 pub async fn delete_metadata(db: &Db, uuid: Uuid, key: &str) -> Result<(), DbError> {
     let tx = db.begin().await?;
-    if !locked(&tx, uuid).await?.contains_key(key) {
-        return Err(DbError::not_found("metadata", key));
-    }
-    let mut statement = Query::delete();
-    statement.from_table(TABLE).and_where(Expr::col("instance_uuid").eq(uuid.value()));
-    tx.execute(statement.and_where(Expr::col("key").eq(key))).await?;
-    touch(&tx, uuid).await?;
+    let before = row(&tx, uuid, Deleted::No, Lock::Yes).await?;
+    let mut items = before.metadata.clone();
+    items.remove(key).ok_or_else(|| DbError::not_found("metadata", key))?;
+    change(&tx, &before, items).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// What the instance has, which nobody else changes until the transaction ends.
-async fn locked(tx: &impl ConnectionTrait, uuid: Uuid) -> Result<BTreeMap<String, String>, DbError> {
-    let mut instance = [row(tx, uuid, Deleted::No, Lock::Yes).await?];
-    super::query::expand(tx, &mut instance, Expand { metadata: true, faults: false }).await?;
-    let [instance] = instance;
-    Ok(instance.metadata)
+async fn change(
+    tx: &impl ConnectionTrait,
+    before: &Instance,
+    metadata: BTreeMap<String, String>,
+) -> Result<(), DbError> {
+    set(tx, before.uuid, &metadata).await?;
+    let after = Instance { metadata, updated_at: Some(utcnow()), ..before.clone() };
+    update(tx, before, &after).await
 }
 
-/// Replaces all metadata.
+/// Replaces what the metadata filter looks at.
 pub(super) async fn set(
     tx: &impl ConnectionTrait,
     uuid: Uuid,
@@ -68,7 +68,7 @@ pub(super) async fn set(
     insert(tx, &[(uuid, metadata)]).await
 }
 
-/// Writes metadata of instances that have none.
+/// Writes what the metadata filter looks at, for instances that are new.
 pub(super) async fn insert(
     tx: &impl ConnectionTrait,
     metadata: &[(Uuid, &BTreeMap<String, String>)],
@@ -78,12 +78,5 @@ pub(super) async fn insert(
         rows.extend(items.iter().map(|(key, value)| vec![uuid.value(), key.value(), value.value()]));
     }
     insert_many(tx, TABLE, &["instance_uuid", "key", "value"], rows).await?;
-    Ok(())
-}
-
-async fn touch(tx: &impl ConnectionTrait, uuid: Uuid) -> Result<(), DbError> {
-    let mut statement = Query::update();
-    statement.table(INSTANCES).value("updated_at", val(utcnow())).and_where(Expr::col("uuid").eq(uuid.value()));
-    tx.execute(&statement).await?;
     Ok(())
 }

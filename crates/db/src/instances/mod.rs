@@ -119,12 +119,12 @@ pub enum Deleted {
     Only,
 }
 
-/// What is read beside the rows themselves, one statement each.
+/// What of an instance is read beside the always needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expand {
     /// `Instance::metadata`.
     pub metadata: bool,
-    /// `Instance::fault`.
+    /// `Instance::fault`, by a statement of its own where one is in error.
     pub faults: bool,
 }
 
@@ -223,7 +223,7 @@ pub struct InstanceQuery {
     pub limit: Option<u64>,
     /// Only what comes after this instance, which may be deleted; [`DbError::NotFound`] with resource `marker`.
     pub marker: Option<Uuid>,
-    /// What to read beside the rows.
+    /// What to read beside the always needed.
     pub with: Expand,
 }
 
@@ -298,16 +298,16 @@ pub struct StartAction {
 /// The instances with these uuids, whole, in their order.
 async fn stored(conn: &impl ConnectionTrait, uuids: &[Uuid]) -> Result<Vec<Instance>, DbError> {
     let mut found = Vec::with_capacity(uuids.len());
-    let mut decoder = row::Decoder::new(true, true);
+    let mut decoder = row::Decoder::new(Expand::default());
     for uuids in chunks(uuids) {
         let mut statement = Query::select();
-        statement.columns(row::read_list()).from(row::TABLE).and_where(uuid_in("uuid", uuids));
+        statement.columns(row::READ).from(row::TABLE).and_where(uuid_in("uuid", uuids));
         for row in conn.query_all(&statement).await? {
             found.push(decoder.instance(&row)?);
         }
     }
     let places: HashMap<Uuid, usize> = uuids.iter().copied().zip(0..).collect();
     found.sort_by_key(|instance| places.get(&instance.uuid).copied());
-    query::expand(conn, &mut found, Expand::default()).await?;
+    query::add_faults(conn, &mut found).await?;
     Ok(found)
 }

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
 use super::filter::{Matcher, condition};
-use super::row::{Decoder, TABLE, read_list, sort_column, sort_values};
+use super::row::{Decoder, READ, TABLE, sort_column, sort_values};
 use super::{Deleted, Expand, InstanceQuery};
 use crate::sql::{Cell, SortColumn, after, chunks, order_by, uuid_in};
 use crate::{Db, DbError, faults};
@@ -19,11 +19,11 @@ const BATCH: u64 = 500;
 /// One instance, whole.
 pub async fn get(db: &Db, uuid: Uuid, deleted: Deleted) -> Result<Instance, DbError> {
     let mut found = vec![row(db.read(), uuid, deleted, Lock::No).await?];
-    expand(db.read(), &mut found, Expand::default()).await?;
+    add_faults(db.read(), &mut found).await?;
     found.pop().ok_or_else(|| DbError::not_found("instance", uuid))
 }
 
-/// The instances that `query` selects, whole, in at most four statements; more only where regular expressions, tags,
+/// The instances that `query` selects, whole, in at most three statements; more only where regular expressions, tags,
 /// addresses or system metadata narrow many rows down to few.
 pub async fn list(db: &Db, query: &InstanceQuery) -> Result<Vec<Instance>, DbError> {
     let sort = sort_columns(query)?;
@@ -32,12 +32,14 @@ pub async fn list(db: &Db, query: &InstanceQuery) -> Result<Vec<Instance>, DbErr
         Some(matcher) => matching(db, query, &sort, marker, &matcher).await?,
         None => {
             let statement = page(query, &sort, marker, query.limit);
-            let mut decoder = Decoder::new(query.with.metadata, query.with.faults);
+            let mut decoder = Decoder::new(query.with);
             let rows = db.read().query_all(&statement).await?;
             rows.iter().map(|row| decoder.instance(row)).collect::<Result<_, _>>()?
         }
     };
-    expand(db.read(), &mut found, query.with).await?;
+    if query.with.faults {
+        add_faults(db.read(), &mut found).await?;
+    }
     Ok(found)
 }
 
@@ -73,7 +75,7 @@ pub(super) enum Lock {
     Yes,
 }
 
-/// One instance without metadata and fault.
+/// One instance without its fault.
 pub(super) async fn row(
     conn: &impl ConnectionTrait,
     uuid: Uuid,
@@ -81,7 +83,7 @@ pub(super) async fn row(
     lock: Lock,
 ) -> Result<Instance, DbError> {
     let mut statement = Query::select();
-    statement.columns(read_list()).from(TABLE).and_where(Expr::col("uuid").eq(uuid.value()));
+    statement.columns(READ).from(TABLE).and_where(Expr::col("uuid").eq(uuid.value()));
     match deleted {
         Deleted::No => statement.and_where(Expr::col("deleted").eq(false)),
         Deleted::Yes => &mut statement,
@@ -92,45 +94,11 @@ pub(super) async fn row(
     }
     let row = conn.query_one(&statement).await?;
     let row = row.ok_or_else(|| DbError::not_found("instance", uuid))?;
-    Decoder::new(true, true).instance(&row)
-}
-
-/// Reads what lies in other tables.
-pub(super) async fn expand(
-    conn: &impl ConnectionTrait,
-    instances: &mut [Instance],
-    with: Expand,
-) -> Result<(), DbError> {
-    if with.metadata {
-        add_metadata(conn, instances).await?;
-    }
-    if with.faults {
-        add_faults(conn, instances).await?;
-    }
-    Ok(())
-}
-
-async fn add_metadata(conn: &impl ConnectionTrait, instances: &mut [Instance]) -> Result<(), DbError> {
-    let uuids: Vec<Uuid> = instances.iter().map(|instance| instance.uuid).collect();
-    let places: HashMap<Uuid, usize> = uuids.iter().copied().zip(0..).collect();
-    for uuids in chunks(&uuids) {
-        let statement = Query::select()
-            .columns(["instance_uuid", "key", "value"])
-            .from("instance_metadata")
-            .and_where(uuid_in("instance_uuid", uuids))
-            .take();
-        for row in conn.query_all(&statement).await? {
-            let place = places.get(&Uuid::read(&row, 0)?);
-            if let Some(instance) = place.and_then(|place| instances.get_mut(*place)) {
-                instance.metadata.insert(row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-            }
-        }
-    }
-    Ok(())
+    Decoder::new(Expand::default()).instance(&row)
 }
 
 /// Nova shows a fault only with instances that are in error or deleted.
-async fn add_faults(conn: &impl ConnectionTrait, instances: &mut [Instance]) -> Result<(), DbError> {
+pub(super) async fn add_faults(conn: &impl ConnectionTrait, instances: &mut [Instance]) -> Result<(), DbError> {
     let failed = |instance: &&Instance| matches!(instance.vm_state, VmState::Error | VmState::Deleted);
     let uuids: Vec<Uuid> = instances.iter().filter(failed).map(|found| found.uuid).collect();
     let mut newest: HashMap<Uuid, InstanceFault> = faults::newest(conn, &uuids).await?;
@@ -167,7 +135,7 @@ fn page(query: &InstanceQuery, sort: &[SortColumn], after: Option<Condition>, li
     let mut statement = Query::select();
     let all = condition(query);
     let all = if let Some(after) = after { all.add(after) } else { all };
-    statement.columns(read_list()).from(TABLE).cond_where(all);
+    statement.columns(READ).from(TABLE).cond_where(all);
     order_by(&mut statement, sort);
     if let Some(limit) = limit {
         statement.limit(limit);
@@ -183,7 +151,7 @@ async fn matching(
     mut from: Option<Condition>,
     matcher: &Matcher<'_>,
 ) -> Result<Vec<Instance>, DbError> {
-    let mut decoder = Decoder::new(query.with.metadata, query.with.faults);
+    let mut decoder = Decoder::new(query.with);
     let limit = query.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut found = Vec::new();
     while found.len() < limit {

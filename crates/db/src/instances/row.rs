@@ -1,20 +1,32 @@
 //! How an instance lies in its row.
 //!
-//! What SQL filters, sorts, compares or sums is a column. What many instances have in common and is long to decode
-//! (flavor, security groups, key pairs) is JSON text of its own, so that a list decodes each distinct text once. The
-//! network model stays text, as the object has it. The rest is one JSON text, `record`, with only what is not null.
-//! Metadata and faults have tables of their own.
+//! A list of servers reads four cells of each row and decodes them, because every cell of a row costs as much as a
+//! whole field of JSON:
+//!
+//! | column | holds |
+//! |---|---|
+//! | `id` | |
+//! | `record` | all fields of the instance but the following ones, as JSON with only what is not null |
+//! | `shared` | flavor, security groups and key pairs, which many instances have in common: decoded once per text |
+//! | `network_info` | the network model, the text that the object has |
+//!
+//! The other columns, and the table `instance_metadata`, repeat what SQL filters, sorts or sums by. They are never
+//! read back, and written by [`write`] only, together with what they repeat. Faults have a table of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use kilonova_objects::wire::{FieldSet, VersionedObject, Wire};
-use kilonova_objects::{Flavor, Instance, InstanceInfoCache, KeyPairList, SecurityGroupList, Tag, TagList};
-use sea_orm::{DbErr, QueryResult, Value as SqlValue};
+use chrono::{DateTime, Utc};
+use kilonova_objects::wire::{FieldSet, VersionedObject as _, Wire};
+use kilonova_objects::{
+    Flavor, Instance, InstanceInfoCache, KeyPairList, PowerState, SecurityGroupList, Tag, TagList, TaskState, VmState,
+};
+use sea_orm::{QueryResult, Value as SqlValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::Expand;
 use crate::DbError;
 use crate::sql::{SortColumn, columns};
 
@@ -63,8 +75,8 @@ columns!(
     ]
 );
 
-/// The columns after [`COLUMNS`] that are read.
-const TEXTS: &[&str] = &["flavor", "security_groups", "keypairs", "network_info", "record"];
+/// The columns that are read, in the order of [`Decoder::instance`].
+pub(super) const READ: [&str; 4] = ["id", "shared", "network_info", "record"];
 
 /// The columns that Nova sorts by and that may be null.
 const NULLABLE: &[&str] = &[
@@ -98,11 +110,6 @@ const NULLABLE: &[&str] = &[
     "deleted_at",
 ];
 
-/// What is read, in the order of [`Decoder::instance`].
-pub(super) fn read_list() -> impl Iterator<Item = &'static str> {
-    COLUMNS.iter().chain(TEXTS).copied()
-}
-
 /// The column behind one of Nova's sort keys.
 pub(super) fn sort_column(key: &str, desc: bool) -> Result<SortColumn, DbError> {
     let name = COLUMNS.iter().copied().find(|name| *name == key);
@@ -125,30 +132,85 @@ pub(super) fn write(instance: &Instance) -> Result<Vec<(&'static str, SqlValue)>
         instance.info_cache.as_ref().map(|cache| cache.network_info.clone().unwrap_or_else(|| "[]".to_owned()));
     row.extend([
         ("flavorid", flavorid.into()),
-        ("flavor", instance.flavor.as_ref().map(object_text).into()),
-        ("security_groups", list_text(&instance.security_groups).into()),
-        ("keypairs", list_text(&instance.keypairs).into()),
+        ("shared", Shared::text(instance).into()),
         ("network_info", network_info.into()),
         ("record", Record::of(instance).text(instance.uuid)?.into()),
     ]);
     Ok(row)
 }
 
-fn object_text<T: VersionedObject>(object: &T) -> String {
-    Value::Object(object.data()).to_string()
+/// What many instances have in common, as wire forms under the names of the fields.
+#[derive(Clone, Default)]
+struct Shared {
+    flavor: Option<Flavor>,
+    security_groups: SecurityGroupList,
+    keypairs: KeyPairList,
 }
 
-/// Null for the empty list, which then need not be decoded.
-fn list_text<T: VersionedObject + Default + PartialEq>(list: &T) -> Option<String> {
-    (*list != T::default()).then(|| object_text(list))
+impl Shared {
+    fn text(instance: &Instance) -> String {
+        let mut fields = Map::new();
+        if let Some(flavor) = &instance.flavor {
+            fields.insert("flavor".to_owned(), flavor.to_wire());
+        }
+        if instance.security_groups != SecurityGroupList::default() {
+            fields.insert("security_groups".to_owned(), instance.security_groups.to_wire());
+        }
+        if instance.keypairs != KeyPairList::default() {
+            fields.insert("keypairs".to_owned(), instance.keypairs.to_wire());
+        }
+        Value::Object(fields).to_string()
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Ok(Self {
+            flavor: from_field(&fields, "flavor")?,
+            security_groups: from_field(&fields, "security_groups")?.unwrap_or_default(),
+            keypairs: from_field(&fields, "keypairs")?.unwrap_or_default(),
+        })
+    }
 }
 
-/// The fields that no SQL needs. Short in the row: only what differs from the default is there.
+fn from_field<T: Wire>(fields: &Map<String, Value>, name: &str) -> Result<Option<T>, String> {
+    let value = fields.get(name);
+    value.map(|value| T::from_wire(value)).transpose().map_err(|error| error.to_string())
+}
+
+/// All that is in `record`. Short in the row: only what differs from the default is there.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Record {
     #[serde(skip_serializing_if = "is_default")]
-    key_data: Option<String>,
+    uuid: Uuid,
+    #[serde(skip_serializing_if = "is_default")]
+    project_id: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    user_id: Option<String>,
+    #[serde(skip_serializing_if = "is_default", with = "chrono::serde::ts_microseconds_option")]
+    created_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "is_default", with = "chrono::serde::ts_microseconds_option")]
+    updated_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "is_default", with = "chrono::serde::ts_microseconds_option")]
+    deleted_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "is_default")]
+    deleted: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    hidden: bool,
+    #[serde(skip_serializing_if = "is_default", with = "word")]
+    vm_state: VmState,
+    #[serde(skip_serializing_if = "is_default", with = "word_or_none")]
+    task_state: Option<TaskState>,
+    #[serde(skip_serializing_if = "is_default", with = "number")]
+    power_state: PowerState,
+    #[serde(skip_serializing_if = "is_default")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    node: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    memory_mb: Option<i64>,
+    #[serde(skip_serializing_if = "is_default")]
+    vcpus: Option<i64>,
     #[serde(skip_serializing_if = "is_default")]
     root_gb: Option<i64>,
     #[serde(skip_serializing_if = "is_default")]
@@ -158,9 +220,41 @@ struct Record {
     #[serde(skip_serializing_if = "is_default")]
     compute_id: Option<i64>,
     #[serde(skip_serializing_if = "is_default")]
+    instance_type_id: Option<i64>,
+    #[serde(skip_serializing_if = "is_default")]
+    image_ref: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    kernel_id: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    ramdisk_id: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    hostname: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    launch_index: Option<i64>,
+    #[serde(skip_serializing_if = "is_default")]
+    key_name: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    key_data: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     user_data: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
+    reservation_id: Option<String>,
+    #[serde(skip_serializing_if = "is_default", with = "chrono::serde::ts_microseconds_option")]
+    launched_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "is_default", with = "chrono::serde::ts_microseconds_option")]
+    terminated_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "is_default")]
     launched_on: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    availability_zone: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    display_name: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    display_description: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    locked: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    locked_by: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
     os_type: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
@@ -168,9 +262,21 @@ struct Record {
     #[serde(skip_serializing_if = "is_default")]
     vm_mode: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
+    root_device_name: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     default_ephemeral_device: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
     default_swap_device: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    config_drive: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    access_ip_v4: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    access_ip_v6: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    auto_disk_config: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    progress: Option<i64>,
     #[serde(skip_serializing_if = "is_default")]
     shutdown_terminate: bool,
     #[serde(skip_serializing_if = "is_default")]
@@ -179,6 +285,8 @@ struct Record {
     cell_name: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
     cleaned: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "is_default")]
     system_metadata: BTreeMap<String, Option<String>>,
     #[serde(skip_serializing_if = "is_default")]
@@ -190,6 +298,66 @@ struct Record {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// States as Nova's words.
+mod word {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(state: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(state)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        <&str>::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// States as Nova's words; without a state there is none.
+mod word_or_none {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(state: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        match state {
+            Some(state) => to.collect_str(state),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        super::word::deserialize(from).map(Some)
+    }
+}
+
+/// Power states as Nova's numbers.
+mod number {
+    use kilonova_objects::PowerState;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(state: &PowerState, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i64(state.number())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PowerState, D::Error> {
+        let number = i64::deserialize(from)?;
+        PowerState::from_number(number).ok_or_else(|| D::Error::custom("no such power state"))
+    }
 }
 
 /// Copies the fields of that name both ways.
@@ -205,23 +373,60 @@ macro_rules! record_fields {
             $from,
             $to,
             [
-                key_data,
+                uuid,
+                project_id,
+                user_id,
+                created_at,
+                updated_at,
+                deleted_at,
+                deleted,
+                hidden,
+                vm_state,
+                task_state,
+                power_state,
+                host,
+                node,
+                memory_mb,
+                vcpus,
                 root_gb,
                 ephemeral_gb,
                 ephemeral_key_uuid,
                 compute_id,
+                instance_type_id,
+                image_ref,
+                kernel_id,
+                ramdisk_id,
+                hostname,
+                launch_index,
+                key_name,
+                key_data,
                 user_data,
+                reservation_id,
+                launched_at,
+                terminated_at,
                 launched_on,
+                availability_zone,
+                display_name,
+                display_description,
+                locked,
+                locked_by,
                 os_type,
                 architecture,
                 vm_mode,
+                root_device_name,
                 default_ephemeral_device,
                 default_swap_device,
+                config_drive,
+                access_ip_v4,
+                access_ip_v6,
+                auto_disk_config,
+                progress,
                 shutdown_terminate,
                 disable_terminate,
                 cell_name,
                 cleaned,
-                system_metadata,
+                metadata,
+                system_metadata
             ]
         )
     };
@@ -292,68 +497,62 @@ fn tag_list(uuid: Uuid, tags: Vec<String>) -> TagList {
     tags.into_iter().map(tag).collect::<Vec<_>>().into()
 }
 
-/// Decodes the rows of one query; equal texts are decoded once.
+/// Decodes the rows of one query; equal texts of [`Shared`] are decoded once.
 pub(super) struct Decoder {
-    flavors: HashMap<String, Flavor>,
-    security_groups: HashMap<String, SecurityGroupList>,
-    keypairs: HashMap<String, KeyPairList>,
+    known: HashMap<String, Shared>,
+    /// The row before mostly has the same.
+    last: (String, Shared),
+    metadata: bool,
     set: FieldSet,
 }
 
 impl Decoder {
-    /// For rows with, or without, what lies in other tables.
-    pub(super) fn new(metadata: bool, fault: bool) -> Self {
-        let set = match (metadata, fault) {
+    /// For instances with, or without, these.
+    pub(super) fn new(with: Expand) -> Self {
+        let set = match (with.metadata, with.faults) {
             (false, false) => LOADED.rows,
             (true, false) => LOADED.with_metadata,
             (false, true) => LOADED.with_fault,
             (true, true) => LOADED.whole,
         };
-        Self { flavors: HashMap::new(), security_groups: HashMap::new(), keypairs: HashMap::new(), set }
+        Self { known: HashMap::new(), last: ("{}".to_owned(), Shared::default()), metadata: with.metadata, set }
     }
 
-    /// An instance from a row of [`read_list`], without metadata and fault.
+    /// An instance from a row of [`READ`], without its fault.
     pub(super) fn instance(&mut self, row: &QueryResult) -> Result<Instance, DbError> {
-        let mut instance = Instance { set: self.set, ..Instance::default() };
-        let at = read_columns(row, &mut instance)?;
-        let uuid = instance.uuid;
-        instance.flavor = decode(&mut self.flavors, text(row, at)?, uuid)?;
-        let groups = decode(&mut self.security_groups, text(row, at + 1)?, uuid)?;
-        instance.security_groups = groups.unwrap_or_default();
-        let keypairs = decode(&mut self.keypairs, text(row, at + 2)?, uuid)?;
-        instance.keypairs = keypairs.unwrap_or_default();
-        instance.info_cache = text(row, at + 3)?.map(|network_info| InstanceInfoCache {
-            instance_uuid: uuid,
+        let mut instance = Instance { id: row.try_get_by_index(0)?, set: self.set, ..Instance::default() };
+        let record: String = row.try_get_by_index(3)?;
+        let record: Record =
+            serde_json::from_str(&record).map_err(|error| DbError::corrupt("instance", instance.id, error))?;
+        record.put_into(&mut instance)?;
+        if !self.metadata {
+            instance.metadata.clear();
+        }
+        let shared = self.shared(row.try_get_by_index(1)?);
+        let shared = shared.map_err(|reason| DbError::corrupt("instance", instance.uuid, reason))?;
+        instance.flavor.clone_from(&shared.flavor);
+        instance.security_groups.clone_from(&shared.security_groups);
+        instance.keypairs.clone_from(&shared.keypairs);
+        let network_info: Option<String> = row.try_get_by_index(2)?;
+        instance.info_cache = network_info.map(|network_info| InstanceInfoCache {
+            instance_uuid: instance.uuid,
             network_info: Some(network_info),
             ..InstanceInfoCache::default()
         });
-        let record: String = row.try_get_by_index(at + 4)?;
-        let record: Record =
-            serde_json::from_str(&record).map_err(|error| DbError::corrupt("instance", uuid, error))?;
-        record.put_into(&mut instance)?;
         Ok(instance)
     }
-}
 
-fn text(row: &QueryResult, at: usize) -> Result<Option<String>, DbErr> {
-    row.try_get_by_index(at)
-}
-
-fn decode<T: VersionedObject>(
-    known: &mut HashMap<String, T>,
-    text: Option<String>,
-    uuid: Uuid,
-) -> Result<Option<T>, DbError> {
-    let Some(text) = text else { return Ok(None) };
-    if let Some(object) = known.get(&text) {
-        return Ok(Some(object.clone()));
+    fn shared(&mut self, text: String) -> Result<&Shared, String> {
+        if self.last.0 != text {
+            let shared = match self.known.get(&text) {
+                Some(shared) => shared.clone(),
+                None => Shared::from_text(&text)?,
+            };
+            let (text, shared) = std::mem::replace(&mut self.last, (text, shared));
+            self.known.insert(text, shared);
+        }
+        Ok(&self.last.1)
     }
-    let object: T = serde_json::from_str::<Map<String, Value>>(&text)
-        .map_err(|error| error.to_string())
-        .and_then(|data| T::from_data(&data).map_err(|error| error.to_string()))
-        .map_err(|reason| DbError::corrupt("instance", uuid, reason))?;
-    known.insert(text, object.clone());
-    Ok(Some(object))
 }
 
 /// Which fields count as set in an instance that was read: a Python service asks again for those that are not.

@@ -7,9 +7,9 @@ use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use serde_json::{Map, Value};
 
-use super::query::{Lock, expand, row};
+use super::query::{Lock, add_faults, row};
 use super::row::{TABLE, write};
-use super::{Deleted, Expand, Save, SaveError, metadata};
+use super::{Deleted, Save, SaveError, metadata};
 use crate::workflows::{self, WorkflowKind};
 use crate::{Db, DbError};
 
@@ -71,11 +71,10 @@ pub(super) async fn update(tx: &impl ConnectionTrait, before: &Instance, after: 
     Ok(())
 }
 
-/// With what lies in other tables.
-pub(super) async fn whole(tx: &impl ConnectionTrait, mut instance: Instance) -> Result<Instance, DbError> {
-    instance.metadata.clear();
+/// With its fault.
+pub(super) async fn whole(tx: &impl ConnectionTrait, instance: Instance) -> Result<Instance, DbError> {
     let mut whole = [instance];
-    expand(tx, &mut whole, Expand::default()).await?;
+    add_faults(tx, &mut whole).await?;
     let [whole] = whole;
     Ok(whole)
 }

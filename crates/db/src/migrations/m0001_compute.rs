@@ -197,7 +197,8 @@ fn key_pairs() -> TableCreateStatement {
     )
 }
 
-/// The long texts are last: what a filter or a sum needs is then on the row's first page.
+/// `record`, `shared` and `network_info` hold an instance; the other columns repeat what SQL needs of it. The long texts
+/// are last: what a filter or a sum needs is then on the row's first page.
 fn instances() -> TableCreateStatement {
     table(
         "instances",
@@ -240,9 +241,7 @@ fn instances() -> TableCreateStatement {
             name_null("access_ip_v6"),
             flag("auto_disk_config"),
             int_null("progress"),
-            text_null("flavor"),
-            text_null("security_groups"),
-            text_null("keypairs"),
+            text("shared"),
             text_null("network_info"),
             text("record"),
         ],

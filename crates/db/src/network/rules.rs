@@ -1,7 +1,8 @@
 //! Rules of security groups.
 
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _,
 };
 use uuid::Uuid;
 
@@ -38,6 +39,12 @@ pub async fn list_by_groups(connection: &impl ConnectionTrait, groups: &[Uuid]) 
         rows.extend(query.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id).all(connection).await?);
     }
     Ok(rows)
+}
+
+/// Writes all columns.
+pub async fn update(connection: &impl ConnectionTrait, row: &Model) -> Result<(), DbError> {
+    row.clone().into_active_model().reset_all().update(connection).await?;
+    Ok(())
 }
 
 /// Removes a rule.

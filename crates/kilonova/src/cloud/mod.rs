@@ -35,7 +35,7 @@ use tokio::sync::Notify;
 
 use crate::credentials::Credentials;
 use crate::cloud::http::HttpServer;
-use crate::front::Front;
+use crate::front::{Front, front};
 use crate::state_dir::StateDir;
 
 /// How long running work may take to end when the cloud stops.
@@ -163,7 +163,7 @@ impl Builtin {
         let Credentials { admin_password, demo_password } = Credentials::load_or_make(state_dir)?;
         let ids = identity.bootstrap(&Bootstrap { admin_password, demo_password }).await?;
         let image = BuiltinImage::open(db.clone(), state_dir.join("images")).await?;
-        let network = BuiltinNetwork::open(db.clone()).await?;
+        let network = BuiltinNetwork::open(db.clone());
         network.bootstrap(&ids.demo_project_id, &ids.admin_project_id).await?;
         Ok(Self { identity, image, network, placement: PlacementService::open(db.clone()), ids })
     }
@@ -178,7 +178,7 @@ impl Builtin {
     }
 
     fn front(&self, api: Arc<ApiState>) -> Front {
-        Front::new(vec![
+        front(vec![
             ("identity", self.identity.router()),
             ("image", self.image.router(self.identity.clone())),
             ("network", self.network.router(self.identity.clone())),

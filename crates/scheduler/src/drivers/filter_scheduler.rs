@@ -3,6 +3,7 @@
 use kilonova_core::{Config, ConfigError};
 
 use crate::host_state::HostState;
+use crate::options::at_least_one;
 use crate::random;
 use crate::weights::Weighers;
 
@@ -21,7 +22,7 @@ impl FilterScheduler {
         let shuffle = config.flag(GROUP, "shuffle_best_same_weighed_hosts", false)?;
         Ok(Self {
             weighers: Weighers::from_config(config)?,
-            host_subset_size: config.parse(GROUP, "host_subset_size", 1)?,
+            host_subset_size: at_least_one(config, GROUP, "host_subset_size", 1)?,
             shuffle_best_same_weighed_hosts: shuffle,
         })
     }

@@ -49,10 +49,7 @@ mod tests {
     fn an_unknown_driver_is_an_error_that_names_the_option() {
         let config = Config::from_text("[scheduler]\ndriver = pony\n").unwrap();
         let error = Driver::from_config(&config).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "[scheduler] driver: \"pony\" is not one of filter_scheduler, chance_scheduler"
-        );
+        assert_eq!(error, "[scheduler] driver: \"pony\" is not one of filter_scheduler, chance_scheduler");
     }
 
     #[test]

@@ -38,10 +38,7 @@ mod tests {
         let filter = AvailabilityZoneFilter::new(&Config::empty());
         let in_east = host_with("a", |input| input.availability_zone = Some("east".to_owned()));
         let passes = |zone: Option<&str>, host: &HostState| {
-            let spec = RequestSpec {
-                availability_zone: zone.map(str::to_owned),
-                ..RequestSpec::default()
-            };
+            let spec = RequestSpec { availability_zone: zone.map(str::to_owned), ..RequestSpec::default() };
             filter.passes(host, &asked(&spec))
         };
         assert!(passes(None, &in_east) && passes(None, &host("b")));
@@ -52,8 +49,7 @@ mod tests {
     #[test]
     fn the_default_zone_is_an_option() {
         let config = Config::from_text("[DEFAULT]\ndefault_availability_zone = west\n").unwrap();
-        let spec =
-            RequestSpec { availability_zone: Some("west".to_owned()), ..RequestSpec::default() };
+        let spec = RequestSpec { availability_zone: Some("west".to_owned()), ..RequestSpec::default() };
         assert!(AvailabilityZoneFilter::new(&config).passes(&host("a"), &asked(&spec)));
     }
 }

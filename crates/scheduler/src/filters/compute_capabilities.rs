@@ -70,10 +70,7 @@ mod tests {
             input.node.stats = Some(BTreeMap::from([("rack".to_owned(), Some("r1".to_owned()))]));
         });
         let extra_specs = BTreeMap::from([(key.to_owned(), requirement.to_owned())]);
-        let spec = RequestSpec {
-            flavor: Flavor { extra_specs, ..Flavor::default() },
-            ..RequestSpec::default()
-        };
+        let spec = RequestSpec { flavor: Flavor { extra_specs, ..Flavor::default() }, ..RequestSpec::default() };
         ComputeCapabilitiesFilter.passes(&host, &asked(&spec))
     }
 

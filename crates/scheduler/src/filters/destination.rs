@@ -21,21 +21,15 @@ pub(crate) fn apply(spec: &RequestSpec, hosts: &mut Vec<HostState>, report: &mut
     }
 }
 
-fn keep(
-    name: &str,
-    hosts: &mut Vec<HostState>,
-    report: &mut Report,
-    allowed: impl Fn(&HostState) -> bool,
-) {
+fn keep(name: &str, hosts: &mut Vec<HostState>, report: &mut Report, allowed: impl Fn(&HostState) -> bool) {
     let of = hosts.len();
     hosts.retain(allowed);
     report.step(name, of, hosts.len());
 }
 
 fn is_at(destination: &Destination, host: &HostState) -> bool {
-    let is = |wanted: &Option<String>, name: &str| {
-        wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(name))
-    };
+    let is =
+        |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(name));
     is(&destination.host, host.host()) && is(&destination.node, host.nodename())
 }
 
@@ -89,15 +83,9 @@ mod tests {
     #[test]
     fn a_requested_destination_is_a_host_a_node_or_both() {
         let to = |host: Option<&str>, node: Option<&str>| {
-            let destination = Destination {
-                host: host.map(str::to_owned),
-                node: node.map(str::to_owned),
-                ..Destination::default()
-            };
-            left(&RequestSpec {
-                requested_destination: Some(destination),
-                ..RequestSpec::default()
-            })
+            let destination =
+                Destination { host: host.map(str::to_owned), node: node.map(str::to_owned), ..Destination::default() };
+            left(&RequestSpec { requested_destination: Some(destination), ..RequestSpec::default() })
         };
         assert_eq!(to(Some("b"), None), ["b"]);
         assert_eq!(to(None, Some("c.node")), ["c"]);

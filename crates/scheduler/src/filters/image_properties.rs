@@ -22,8 +22,7 @@ impl ImagePropertiesFilter {
 impl HostFilter for ImagePropertiesFilter {
     fn passes(&self, host: &HostState, asked: &Asked<'_>) -> bool {
         let property = |name: &str| asked.spec.image.as_ref()?.properties.text(name);
-        let architecture =
-            property("hw_architecture").or_else(|| self.default_architecture.clone());
+        let architecture = property("hw_architecture").or_else(|| self.default_architecture.clone());
         let wanted = [
             architecture.map(|name| canonical_architecture(&name)),
             property("img_hv_type").map(|name| canonical_hv_type(&name)),
@@ -40,9 +39,7 @@ impl HostFilter for ImagePropertiesFilter {
 fn runs_one(supported: &[Value], wanted: &[Option<String>; 3]) -> bool {
     wanted.iter().all(Option::is_none)
         || supported.iter().filter_map(combination).any(|combination| {
-            wanted.iter().zip(&combination).all(|(wanted, has)| {
-                wanted.as_ref().is_none_or(|wanted| wanted == has)
-            })
+            wanted.iter().zip(&combination).all(|(wanted, has)| wanted.as_ref().is_none_or(|wanted| wanted == has))
         })
 }
 

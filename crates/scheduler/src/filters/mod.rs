@@ -88,12 +88,7 @@ impl Filters {
     }
 
     /// The filters whose answer does not change.
-    pub(crate) fn run_once(
-        &self,
-        asked: &Asked<'_>,
-        hosts: &mut Vec<HostState>,
-        report: &mut Report,
-    ) {
+    pub(crate) fn run_once(&self, asked: &Asked<'_>, hosts: &mut Vec<HostState>, report: &mut Report) {
         for Named { name, filter } in &self.0 {
             if filter.run_filter_once_per_request() {
                 let of = hosts.len();
@@ -133,9 +128,7 @@ fn filter(name: &str, config: &Config) -> Result<Box<dyn HostFilter>, ConfigErro
         "NumInstancesFilter" => Box::new(num_instances::NumInstancesFilter::new(config)?),
         "SameHostFilter" => Box::new(same_host::SameHostFilter),
         "ServerGroupAffinityFilter" => Box::new(server_group_affinity::ServerGroupAffinityFilter),
-        "ServerGroupAntiAffinityFilter" => {
-            Box::new(server_group_anti_affinity::ServerGroupAntiAffinityFilter)
-        }
+        "ServerGroupAntiAffinityFilter" => Box::new(server_group_anti_affinity::ServerGroupAntiAffinityFilter),
         other => {
             return Err(ConfigError::Value {
                 group: GROUP.to_owned(),

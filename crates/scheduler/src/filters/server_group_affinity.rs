@@ -35,11 +35,7 @@ mod tests {
 
     fn spec(policy: &str, hosts: &[&str]) -> RequestSpec {
         let hosts = hosts.iter().map(|name| (*name).to_owned()).collect();
-        let group = InstanceGroup {
-            policy: Some(policy.to_owned()),
-            hosts: Some(hosts),
-            ..InstanceGroup::default()
-        };
+        let group = InstanceGroup { policy: Some(policy.to_owned()), hosts: Some(hosts), ..InstanceGroup::default() };
         RequestSpec { instance_group: Some(group), ..RequestSpec::default() }
     }
 

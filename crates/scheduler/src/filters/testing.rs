@@ -26,11 +26,7 @@ pub(crate) fn host_with(name: &str, change: impl FnOnce(&mut HostInput)) -> Host
             hypervisor_hostname: Some(format!("{name}.node")),
             ..ComputeNode::default()
         },
-        service: Service {
-            host: Some(name.to_owned()),
-            last_seen_up: Some(utcnow()),
-            ..Service::default()
-        },
+        service: Service { host: Some(name.to_owned()), last_seen_up: Some(utcnow()), ..Service::default() },
         availability_zone: None,
     };
     change(&mut input);

@@ -8,6 +8,7 @@ mod ram;
 use kilonova_core::{Config, ConfigError};
 
 use crate::host_state::HostState;
+use crate::options::finite;
 
 const GROUP: &str = "filter_scheduler";
 const ALL: &str = "nova.scheduler.weights.all_weighers";
@@ -47,17 +48,11 @@ impl Weighers {
 
 /// A bare class name, or Nova's whole path to it.
 fn weigher(name: &str, config: &Config) -> Result<Weigher, ConfigError> {
-    let multiplier = |option: &str| config.parse(GROUP, option, 1.0);
+    let multiplier = |option: &str| finite(config, GROUP, option, 1.0);
     match name.rsplit('.').next().unwrap_or(name) {
-        "RAMWeigher" => {
-            Ok(Weigher { multiplier: multiplier("ram_weight_multiplier")?, weigh: ram::weigh })
-        }
-        "CPUWeigher" => {
-            Ok(Weigher { multiplier: multiplier("cpu_weight_multiplier")?, weigh: cpu::weigh })
-        }
-        "DiskWeigher" => {
-            Ok(Weigher { multiplier: multiplier("disk_weight_multiplier")?, weigh: disk::weigh })
-        }
+        "RAMWeigher" => Ok(Weigher { multiplier: multiplier("ram_weight_multiplier")?, weigh: ram::weigh }),
+        "CPUWeigher" => Ok(Weigher { multiplier: multiplier("cpu_weight_multiplier")?, weigh: cpu::weigh }),
+        "DiskWeigher" => Ok(Weigher { multiplier: multiplier("disk_weight_multiplier")?, weigh: disk::weigh }),
         _ => Err(ConfigError::Value {
             group: GROUP.to_owned(),
             name: "weight_classes".to_owned(),

@@ -110,8 +110,7 @@ fn parse_password(data: &Value) -> Result<(Reference, String), IdentityError> {
 
 fn parse_scope(scope: Option<&Value>) -> Result<RequestedScope, IdentityError> {
     const KINDS: [&str; 5] = ["project", "domain", "unscoped", "system", "OS-TRUST:trust"];
-    let invalid =
-        || IdentityError::expecting("system, project, domain, OS-TRUST:trust or unscoped", "scope");
+    let invalid = || IdentityError::expecting("system, project, domain, OS-TRUST:trust or unscoped", "scope");
     let scope = match scope {
         None => return Ok(RequestedScope::Default),
         Some(Value::String(text)) if text == "unscoped" => return Ok(RequestedScope::Unscoped),
@@ -238,8 +237,9 @@ impl IdentityService {
         let delay = self.failed_logins().delay(&key, Instant::now());
         tokio::time::sleep(delay).await;
         let enabled = match &user {
-            Some(user) if user.enabled => found(domains::fetch(self.db.read(), &user.domain_id).await)?
-                .is_some_and(|domain| domain.enabled),
+            Some(user) if user.enabled => {
+                found(domains::fetch(self.db.read(), &user.domain_id).await)?.is_some_and(|domain| domain.enabled)
+            }
             _ => false,
         };
         let fits = password.len() <= MAX_PASSWORD_LENGTH;
@@ -271,8 +271,8 @@ impl IdentityService {
         let proven = self.check_password(&Reference::Id(user_id.to_owned()), original, peer).await?;
         if proven.options["lock_password"] == Value::Bool(true) {
             return Err(IdentityError::Invalid(
-                "Password validation error: You cannot change your password at this time due to password policy \
-                 disallowing password changes. Please contact your administrator to reset your password.."
+                "You cannot change your password at this time due to password policy disallowing password changes. \
+                 Please contact your administrator to reset your password."
                     .to_owned(),
             ));
         }

@@ -1,12 +1,12 @@
 //! What has to be there before anybody can log in.
 
 use kilonova_db::DbError;
+use kilonova_db::identity::Transaction;
 use kilonova_db::identity::assignments::{self, Assignment, Target};
 use kilonova_db::identity::domains::{self, Domain};
 use kilonova_db::identity::projects::{self, Project};
 use kilonova_db::identity::roles::{self, ImpliedRole, Role};
 use kilonova_db::identity::users::{self, User};
-use kilonova_db::identity::Transaction;
 use serde_json::json;
 use uuid::Uuid;
 

@@ -109,13 +109,16 @@ mod tests {
             assert_eq!(interfaces, INTERFACES);
             urls.push((service["type"].as_str().unwrap(), endpoints[2]["url"].as_str().unwrap()));
         }
-        assert_eq!(urls, [
-            ("compute", "http://cloud:8774/compute/v2.1"),
-            ("identity", "http://cloud:8774/identity"),
-            ("image", "http://cloud:8774/image"),
-            ("network", "http://cloud:8774/network"),
-            ("placement", "http://cloud:8774/placement"),
-        ]);
+        assert_eq!(
+            urls,
+            [
+                ("compute", "http://cloud:8774/compute/v2.1"),
+                ("identity", "http://cloud:8774/identity"),
+                ("image", "http://cloud:8774/image"),
+                ("network", "http://cloud:8774/network"),
+                ("placement", "http://cloud:8774/placement"),
+            ]
+        );
     }
 
     #[test]

@@ -21,7 +21,9 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, IdentityError> {
         let is_json = match request.headers().get(CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?")) {
             None | Some("") => true,
-            Some(kind) => kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")),
+            Some(kind) => {
+                kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+            }
         };
         let bytes = to_bytes(request.into_body(), MAX_BODY).await;
         let bytes = bytes.map_err(|_| IdentityError::TooLarge { limit: MAX_BODY })?;
@@ -148,10 +150,8 @@ impl Fields {
                 for (name, value) in &options {
                     let path = format!("options/{name}");
                     if !known.contains(&name.as_str()) {
-                        let complaint = format!(
-                            "Additional properties are not allowed ({} was unexpected)",
-                            repr(&json!(name))
-                        );
+                        let complaint =
+                            format!("Additional properties are not allowed ({} was unexpected)", repr(&json!(name)));
                         return Err(self.invalid("options", &complaint));
                     }
                     if !matches!(value, Value::Bool(_) | Value::Null) {

@@ -56,15 +56,9 @@ impl IdentityService {
             .route("/v3/groups/{group_id}", get(groups::show))
             .route("/v3/groups/{group_id}/users", get(groups::show))
             .route("/v3/services", get(catalog::services).post(not_implemented))
-            .route(
-                "/v3/services/{id}",
-                get(catalog::service).patch(not_implemented).delete(not_implemented),
-            )
+            .route("/v3/services/{id}", get(catalog::service).patch(not_implemented).delete(not_implemented))
             .route("/v3/endpoints", get(catalog::endpoints).post(not_implemented))
-            .route(
-                "/v3/endpoints/{id}",
-                get(catalog::endpoint).patch(not_implemented).delete(not_implemented),
-            )
+            .route("/v3/endpoints/{id}", get(catalog::endpoint).patch(not_implemented).delete(not_implemented))
             .route("/v3/regions", get(catalog::regions).post(not_implemented))
             .route("/v3/regions/{id}", get(catalog::region).patch(not_implemented).delete(not_implemented));
         for target in ["/v3/projects/{project_id}", "/v3/domains/{domain_id}", "/v3/system"] {

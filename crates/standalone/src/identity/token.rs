@@ -222,8 +222,9 @@ mod tests {
     #[test]
     fn methods_are_named_and_merged() {
         assert_eq!(Methods::default().with_password().names(), ["password"]);
-        assert_eq!(Methods::default().with_password().union(Methods::default().with_token()).names(), [
-            "token", "password"
-        ]);
+        assert_eq!(
+            Methods::default().with_password().union(Methods::default().with_token()).names(),
+            ["token", "password"]
+        );
     }
 }

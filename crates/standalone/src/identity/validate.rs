@@ -250,12 +250,15 @@ pub(crate) mod tests {
     fn roles_are_implied_at_any_distance_each_by_its_nearest_prior() {
         let chain = [implies("admin", "manager"), implies("manager", "member"), implies("member", "reader")];
         let (manager, member) = (Some("manager".to_owned()), Some("member".to_owned()));
-        assert_eq!(expand(&["admin"], &chain), [
-            ("admin".to_owned(), None),
-            ("manager".to_owned(), Some("admin".to_owned())),
-            ("member".to_owned(), manager),
-            ("reader".to_owned(), member.clone()),
-        ]);
+        assert_eq!(
+            expand(&["admin"], &chain),
+            [
+                ("admin".to_owned(), None),
+                ("manager".to_owned(), Some("admin".to_owned())),
+                ("member".to_owned(), manager),
+                ("reader".to_owned(), member.clone()),
+            ]
+        );
         assert_eq!(expand(&["reader"], &chain), [("reader".to_owned(), None)]);
         // What is assigned itself is not called implied.
         assert_eq!(expand(&["reader", "member"], &chain), [("member".to_owned(), None), ("reader".to_owned(), None)]);

@@ -105,7 +105,8 @@ fn next_query(query: &HashMap<String, String>, marker: &str) -> String {
     pairs.retain(|(key, _)| *key != "marker");
     pairs.push(("marker", marker));
     pairs.sort_unstable();
-    let pairs: Vec<String> = pairs.into_iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value))).collect();
+    let pairs: Vec<String> =
+        pairs.into_iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value))).collect();
     pairs.join("&")
 }
 

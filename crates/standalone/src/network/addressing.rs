@@ -42,7 +42,8 @@ pub(super) fn parse_wanted(items: &[Value]) -> Result<Vec<WantedIp>, NetworkErro
                 }
                 "ip_address" => {
                     let address = text.parse();
-                    let address = address.map_err(|_| invalid(format!("'{}' is not a valid IP address", plain(value))))?;
+                    let address =
+                        address.map_err(|_| invalid(format!("'{}' is not a valid IP address", plain(value))))?;
                     wanted.address = Some(address);
                 }
                 other => return Err(invalid(format!("Unexpected keys supplied: {other}"))),
@@ -67,8 +68,8 @@ impl BuiltinNetwork {
     ) -> Result<Vec<FixedIp>, NetworkError> {
         let mut chosen = Vec::new();
         for version in [4, 6] {
-            let mut candidates = subnets.iter().filter(|subnet| subnet.ip_version == version).peekable();
-            if candidates.peek().is_none() {
+            let candidates: Vec<&SubnetRow> = subnets.iter().filter(|subnet| subnet.ip_version == version).collect();
+            if candidates.is_empty() {
                 continue;
             }
             let mut found = None;
@@ -99,20 +100,13 @@ impl BuiltinNetwork {
             let subnet = find_subnet(network, subnets, wish)?;
             let fixed_ip = match wish.address {
                 Some(address) => self.certain(tx, subnet, address, &chosen).await?,
-                None => {
-                    let is_kept = |fixed_ip: &&FixedIp| {
-                        fixed_ip.subnet_id == subnet.id
-                            && !chosen.contains(fixed_ip)
-                            && !wanted.iter().any(|wish| wish.address.map(address_to_number) == Some(fixed_ip.address))
-                    };
-                    match held.iter().find(is_kept) {
-                        Some(kept) => *kept,
-                        None => {
-                            let found = self.next_free(tx, subnet, mac_address, &chosen).await?;
-                            found.ok_or_else(|| exhausted(network.id))?
-                        }
+                None => match kept(subnet.id, wanted, held, &chosen) {
+                    Some(kept) => kept,
+                    None => {
+                        let found = self.next_free(tx, subnet, mac_address, &chosen).await?;
+                        found.ok_or_else(|| exhausted(network.id))?
                     }
-                }
+                },
             };
             chosen.push(fixed_ip);
         }
@@ -151,9 +145,9 @@ impl BuiltinNetwork {
         let cursor = self.cursors.lock().unwrap_or_else(PoisonError::into_inner).get(&subnet.id).copied().unwrap_or(0);
         let behind = pools.iter().map(|(first, last)| ((*first).max(cursor), *last));
         let before = pools.iter().map(|(first, last)| (*first, (*last).min(cursor.saturating_sub(1))));
-        let taken_here = |address: u128| chosen.contains(&FixedIp { subnet_id: subnet.id, address });
-        for (first, last) in behind.chain(before) {
-            if let Some(address) = first_gap(tx, subnet.id, first, last, taken_here).await? {
+        let ranges: Vec<(u128, u128)> = behind.chain(before).collect();
+        for (first, last) in ranges {
+            if let Some(address) = first_gap(tx, subnet.id, first, last, chosen).await? {
                 self.cursors.lock().unwrap_or_else(PoisonError::into_inner).insert(subnet.id, address + 1);
                 return Ok(Some(FixedIp { subnet_id: subnet.id, address }));
             }
@@ -162,13 +156,22 @@ impl BuiltinNetwork {
     }
 }
 
-/// The lowest address in `first..=last` that is neither allocated nor `is_chosen` in this request.
+/// An address of the subnet that the port has, and that no wish names.
+fn kept(subnet_id: Uuid, wanted: &[WantedIp], held: &[FixedIp], chosen: &[FixedIp]) -> Option<FixedIp> {
+    let is_named = |address: u128| wanted.iter().any(|wish| wish.address.map(address_to_number) == Some(address));
+    let is_kept = |fixed_ip: &&FixedIp| {
+        fixed_ip.subnet_id == subnet_id && !chosen.contains(fixed_ip) && !is_named(fixed_ip.address)
+    };
+    held.iter().find(is_kept).copied()
+}
+
+/// The lowest address in `first..=last` that is neither allocated nor chosen in this request already.
 async fn first_gap(
     tx: &Transaction,
     subnet_id: Uuid,
     first: u128,
     last: u128,
-    is_chosen: impl Fn(u128) -> bool,
+    chosen: &[FixedIp],
 ) -> Result<Option<u128>, DbError> {
     let mut candidate = first;
     while candidate <= last {
@@ -179,7 +182,7 @@ async fn first_gap(
         while candidate <= behind_batch.min(last) {
             if taken.peek() == Some(&candidate) {
                 taken.next();
-            } else if !is_chosen(candidate) {
+            } else if !chosen.contains(&FixedIp { subnet_id, address: candidate }) {
                 return Ok(Some(candidate));
             }
             candidate += 1;
@@ -204,7 +207,8 @@ fn find_subnet<'a>(
         let address = wish.address.map(|address| address.to_string()).unwrap_or_default();
         let holds = |subnet: &&SubnetRow| wish.address.is_some_and(|address| is_host(subnet, address));
         return subnets.iter().find(holds).ok_or_else(|| {
-            let text = format!("IP address {address} is not a valid IP for any of the subnets on the specified network.");
+            let text =
+                format!("IP address {address} is not a valid IP for any of the subnets on the specified network.");
             NetworkError::bad("InvalidIpForNetwork", text)
         });
     };
@@ -284,7 +288,9 @@ mod tests {
     #[test]
     fn only_unicast_macs_of_six_octets_are_taken() {
         assert_eq!(parse_mac("FA-16-3E-00-00-01").as_deref(), Some("fa:16:3e:00:00:01"));
-        for wrong in ["", "fa:16:3e", "fa:16:3e:00:00:0g", "01:00:5e:00:00:01", "fa:16:3e:0:00:01", "fa:16:3e:00:00:01:02"] {
+        for wrong in
+            ["", "fa:16:3e", "fa:16:3e:00:00:0g", "01:00:5e:00:00:01", "fa:16:3e:0:00:01", "fa:16:3e:00:00:01:02"]
+        {
             assert_eq!(parse_mac(wrong), None, "{wrong}");
         }
     }

@@ -265,7 +265,9 @@ fn convert(attribute: &Attribute, value: &Value) -> Result<Value, NetworkError> 
             Ok(Value::Null)
         }
         Type::OptionalText => text(value),
-        Type::Boolean => boolean(value).map(Value::from).ok_or_else(|| invalid(format!("'{}' cannot be converted to boolean", plain(value)))),
+        Type::Boolean => boolean(value)
+            .map(Value::from)
+            .ok_or_else(|| invalid(format!("'{}' cannot be converted to boolean", plain(value)))),
         Type::Integer(min, max) => match integer(value) {
             Some(number) if (min..=max).contains(&number) => Ok(Value::from(number)),
             _ => Err(invalid(format!("'{}' is not an integer from {min} to {max}", plain(value)))),

@@ -85,7 +85,9 @@ fn equals(value: &Value, wanted: &str) -> bool {
 /// `fixed_ips=ip_address=…`, `fixed_ips=subnet_id=…`, `fixed_ips=ip_address_substr=…`: some address must fit all.
 fn matches_fixed_ips(fixed_ips: &Value, wanted: &[&str]) -> bool {
     let wanted: Vec<(&str, &str)> = wanted.iter().filter_map(|wanted| wanted.split_once('=')).collect();
-    let of = |key: &str| -> Vec<&str> { wanted.iter().filter(|(known, _)| *known == key).map(|(_, value)| *value).collect() };
+    let of = |key: &str| -> Vec<&str> {
+        wanted.iter().filter(|(known, _)| *known == key).map(|(_, value)| *value).collect()
+    };
     let (addresses, subnets, parts) = (of("ip_address"), of("subnet_id"), of("ip_address_substr"));
     let fits = |fixed_ip: &Value| {
         let address = fixed_ip["ip_address"].as_str().unwrap_or_default();
@@ -154,8 +156,14 @@ mod tests {
     #[test]
     fn values_are_alternatives_and_parameters_add_up() {
         let view = json!({"id": "1", "name": "a", "shared": true, "mtu": 1500, "subnets": ["s", "t"], "x": null});
-        for wanted in [&[("name", "a"), ("name", "b")][..], &[("shared", "True"), ("mtu", "1500")], &[("subnets", "t")],
-            &[("x", "")], &[("unknown", "y")], &[("limit", "9")]] {
+        for wanted in [
+            &[("name", "a"), ("name", "b")][..],
+            &[("shared", "True"), ("mtu", "1500")],
+            &[("subnets", "t")],
+            &[("x", "")],
+            &[("unknown", "y")],
+            &[("limit", "9")],
+        ] {
             assert!(matches(&view, &pairs(wanted)), "{wanted:?}");
         }
         for wanted in [&[("name", "b")][..], &[("name", "a"), ("shared", "0")], &[("subnets", "u")], &[("x", "y")]] {
@@ -166,7 +174,9 @@ mod tests {
     #[test]
     fn addresses_are_found_by_part_and_subnet() {
         let view = json!({"fixed_ips": [{"subnet_id": "s", "ip_address": "10.0.0.5"}, {"subnet_id": "t", "ip_address": "::1"}]});
-        let found = |wanted: &[&str]| matches(&view, &pairs(&wanted.iter().map(|wanted| ("fixed_ips", *wanted)).collect::<Vec<_>>()));
+        let found = |wanted: &[&str]| {
+            matches(&view, &pairs(&wanted.iter().map(|wanted| ("fixed_ips", *wanted)).collect::<Vec<_>>()))
+        };
         assert!(found(&["ip_address=10.0.0.5"]));
         assert!(found(&["ip_address_substr=0.0.5", "subnet_id=s"]));
         assert!(!found(&["ip_address=10.0.0.5", "subnet_id=t"]));
@@ -175,14 +185,20 @@ mod tests {
     #[test]
     fn pages_follow_each_other() {
         let views = || -> Vec<Value> { ["c", "a", "b"].iter().map(|id| json!({"id": id, "name": id})).collect() };
-        let page = |given: &[(&str, &str)]| respond(Kind::Network, "http://h/v2.0/networks", &pairs(given), views()).unwrap();
+        let page =
+            |given: &[(&str, &str)]| respond(Kind::Network, "http://h/v2.0/networks", &pairs(given), views()).unwrap();
         let first = page(&[("limit", "2"), ("sort_key", "name"), ("fields", "name")]);
         assert_eq!(first["networks"], json!([{"name": "a"}, {"name": "b"}]));
         let next = "http://h/v2.0/networks?limit=2&sort_key=name&fields=name&marker=b";
         assert_eq!(first["networks_links"], json!([{"rel": "next", "href": next}]));
         let second = page(&[("limit", "2"), ("sort_key", "name"), ("marker", "b"), ("fields", "name")]);
         assert_eq!(second, json!({"networks": [{"name": "c"}]}));
-        for wrong in [&[("marker", "z")][..], &[("limit", "-1")], &[("sort_key", "colour")], &[("sort_key", "name"), ("sort_dir", "up")]] {
+        for wrong in [
+            &[("marker", "z")][..],
+            &[("limit", "-1")],
+            &[("sort_key", "colour")],
+            &[("sort_key", "name"), ("sort_dir", "up")],
+        ] {
             assert!(respond(Kind::Network, "", &pairs(wrong), views()).is_err(), "{wrong:?}");
         }
     }

@@ -72,8 +72,7 @@ fn subject(headers: &HeaderMap) -> Result<&str, IdentityError> {
 }
 
 async fn subject_token(service: &IdentityService, id: &str, allow_expired: bool) -> Result<Arc<Token>, IdentityError> {
-    let token =
-        if allow_expired { service.validate_expired_token(id).await } else { service.validate_token(id).await };
+    let token = if allow_expired { service.validate_expired_token(id).await } else { service.validate_token(id).await };
     token.map_err(|error| match error {
         IdentityError::Unauthorized => IdentityError::NotFound { resource: "token", id: id.to_owned() },
         error => error,

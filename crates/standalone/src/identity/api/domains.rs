@@ -2,9 +2,9 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use kilonova_db::DbError;
 use kilonova_db::identity::Transaction;
 use kilonova_db::identity::domains::{self, Domain, DomainFilter};
-use kilonova_db::DbError;
 use serde_json::{Value, json};
 
 use super::{Answer, Created, Done, Params, Service, created};
@@ -73,12 +73,7 @@ fn no_tags(fields: &mut Fields) -> Result<(), IdentityError> {
 }
 
 /// `PATCH /v3/domains/{domain_id}`.
-pub(crate) async fn update(
-    State(service): Service,
-    caller: Caller,
-    Path(id): Path<String>,
-    body: JsonBody,
-) -> Answer {
+pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Path<String>, body: JsonBody) -> Answer {
     caller.manage("identity:update_domain")?;
     let fields = body.member("domain")?.not_empty()?.matching_id(&id)?;
     let tx = service.db.begin().await?;

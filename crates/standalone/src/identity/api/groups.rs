@@ -16,12 +16,7 @@ pub(crate) async fn list(State(service): Service, caller: Caller, params: Params
 }
 
 /// `GET /v3/users/{user_id}/groups`.
-pub(crate) async fn of_user(
-    State(service): Service,
-    caller: Caller,
-    Path(id): Path<String>,
-    params: Params,
-) -> Answer {
+pub(crate) async fn of_user(State(service): Service, caller: Caller, Path(id): Path<String>, params: Params) -> Answer {
     caller.read_or(caller.user_id() == id, "identity:list_groups_for_user")?;
     users::fetch(service.db.read(), &id).await?;
     Ok(axum::Json(service.collection(&format!("/v3/users/{id}/groups"), "groups", Vec::new(), &params.0)?))

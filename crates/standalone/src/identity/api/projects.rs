@@ -2,9 +2,9 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use kilonova_db::DbError;
 use kilonova_db::identity::projects::{self, Project, ProjectFilter};
 use kilonova_db::identity::{Transaction, domains};
-use kilonova_db::DbError;
 use serde_json::{Value, json};
 
 use super::{Answer, Created, Done, Params, Service, created};
@@ -89,8 +89,9 @@ pub(crate) async fn create(State(service): Service, caller: Caller, body: JsonBo
 /// Finds what is above a new project, and refuses a place where there can be none.
 async fn place(tx: &Transaction, project: &mut Project) -> Result<(), IdentityError> {
     let domain = domains::fetch(tx, &project.domain_id).await?;
-    let disabled =
-        |id: &str| IdentityError::Invalid(format!("cannot create a project in a branch containing a disabled project: {id}"));
+    let disabled = |id: &str| {
+        IdentityError::Invalid(format!("cannot create a project in a branch containing a disabled project: {id}"))
+    };
     if !domain.enabled {
         return Err(disabled(&domain.id));
     }
@@ -120,12 +121,7 @@ async fn place(tx: &Transaction, project: &mut Project) -> Result<(), IdentityEr
 }
 
 /// `PATCH /v3/projects/{project_id}`.
-pub(crate) async fn update(
-    State(service): Service,
-    caller: Caller,
-    Path(id): Path<String>,
-    body: JsonBody,
-) -> Answer {
+pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Path<String>, body: JsonBody) -> Answer {
     caller.manage("identity:update_project")?;
     let fields = body.member("project")?.not_empty()?.matching_id(&id)?;
     let tx = service.db.begin().await?;

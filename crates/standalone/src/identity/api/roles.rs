@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use kilonova_db::identity::roles::{self, Role};
 use kilonova_db::DbError;
+use kilonova_db::identity::roles::{self, Role};
 use serde_json::{Value, json};
 
 use super::{Answer, Created, Done, Params, Service, created};
@@ -59,12 +59,7 @@ pub(crate) async fn create(State(service): Service, caller: Caller, body: JsonBo
 }
 
 /// `PATCH /v3/roles/{role_id}`.
-pub(crate) async fn update(
-    State(service): Service,
-    caller: Caller,
-    Path(id): Path<String>,
-    body: JsonBody,
-) -> Answer {
+pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Path<String>, body: JsonBody) -> Answer {
     caller.manage("identity:update_role")?;
     let mut fields = body.member("role")?.not_empty()?.matching_id(&id)?;
     let tx = service.db.begin().await?;

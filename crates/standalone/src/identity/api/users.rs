@@ -2,11 +2,11 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use kilonova_db::DbError;
 use kilonova_db::identity::assignments::Target;
 use kilonova_db::identity::projects::{self as project_rows, ProjectFilter};
 use kilonova_db::identity::users::{self, User, UserFilter};
 use kilonova_db::identity::{Transaction, domains};
-use kilonova_db::DbError;
 use serde_json::{Value, json};
 
 use super::auth::{Peer, address, targets};
@@ -77,12 +77,7 @@ pub(crate) async fn create(State(service): Service, caller: Caller, body: JsonBo
 }
 
 /// `PATCH /v3/users/{user_id}`.
-pub(crate) async fn update(
-    State(service): Service,
-    caller: Caller,
-    Path(id): Path<String>,
-    body: JsonBody,
-) -> Answer {
+pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Path<String>, body: JsonBody) -> Answer {
     caller.manage("identity:update_user")?;
     let mut fields = body.member("user")?.not_empty()?.matching_id(&id)?;
     // Checked before anything is hashed for nothing.
@@ -145,9 +140,7 @@ pub(crate) async fn change_password(
     let mut values = fields.into_values();
     let mut take = |key: &str| match values.remove(key) {
         Some(Value::String(password)) => Ok(password),
-        Some(_) => Err(IdentityError::Invalid(format!(
-            "Invalid input for field '{key}': it is not of type 'string'"
-        ))),
+        Some(_) => Err(IdentityError::Invalid(format!("Invalid input for field '{key}': it is not of type 'string'"))),
         None => Err(IdentityError::Invalid(format!("'{key}' is a required property"))),
     };
     let (original, password) = (take("original_password")?, take("password")?);

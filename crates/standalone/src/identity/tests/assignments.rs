@@ -7,7 +7,8 @@ async fn roles_are_granted_checked_listed_and_revoked_on_every_target() {
     let cloud = Cloud::new().await;
     let admin = cloud.admin().await;
     let (user, role) = (cloud.user(&admin, "bob").await, cloud.role_id(&admin, "reader").await);
-    for target in [format!("projects/{}", cloud.ids.demo_project_id), "domains/default".to_owned(), "system".to_owned()] {
+    for target in [format!("projects/{}", cloud.ids.demo_project_id), "domains/default".to_owned(), "system".to_owned()]
+    {
         let list = format!("/v3/{target}/users/{user}/roles");
         let one = format!("{list}/{role}");
         assert!(cloud.get(&list, &admin).await.all("roles", "name").is_empty());
@@ -60,21 +61,27 @@ async fn assignments_are_listed_by_filter_with_names_and_what_they_imply() {
     let (member, reader) = (cloud.role_id(&admin, "member").await, cloud.role_id(&admin, "reader").await);
     let place = format!("{URL}/identity/v3/projects/{}/users/{}", ids.demo_project_id, ids.demo_user_id);
     let of_demo = format!("?user.id={}", ids.demo_user_id);
-    assert_eq!(list(&of_demo).await, [json!({
-        "user": {"id": ids.demo_user_id}, "role": {"id": member},
-        "scope": {"project": {"id": ids.demo_project_id}},
-        "links": {"assignment": format!("{place}/roles/{member}")},
-    })]);
+    assert_eq!(
+        list(&of_demo).await,
+        [json!({
+            "user": {"id": ids.demo_user_id}, "role": {"id": member},
+            "scope": {"project": {"id": ids.demo_project_id}},
+            "links": {"assignment": format!("{place}/roles/{member}")},
+        })]
+    );
     let domain = json!({"id": "default", "name": "Default"});
-    assert_eq!(list(&format!("{of_demo}&include_names&effective&role.id={reader}")).await, [json!({
-        "user": {"id": ids.demo_user_id, "name": "demo", "domain": domain},
-        "role": {"id": reader, "name": "reader"},
-        "scope": {"project": {"id": ids.demo_project_id, "name": "demo", "domain": domain}},
-        "links": {
-            "assignment": format!("{place}/roles/{member}"),
-            "prior_role": format!("{URL}/identity/v3/prior_role/{member}/implies/{reader}"),
-        },
-    })]);
+    assert_eq!(
+        list(&format!("{of_demo}&include_names&effective&role.id={reader}")).await,
+        [json!({
+            "user": {"id": ids.demo_user_id, "name": "demo", "domain": domain},
+            "role": {"id": reader, "name": "reader"},
+            "scope": {"project": {"id": ids.demo_project_id, "name": "demo", "domain": domain}},
+            "links": {
+                "assignment": format!("{place}/roles/{member}"),
+                "prior_role": format!("{URL}/identity/v3/prior_role/{member}/implies/{reader}"),
+            },
+        })]
+    );
     assert_eq!(list(&format!("?role.id={reader}")).await.len(), 0);
     assert_eq!(list(&format!("?scope.project.id={}&effective=1", ids.admin_project_id)).await.len(), 4);
     assert_eq!(list(&format!("?scope.project.id={}&effective=0", ids.admin_project_id)).await.len(), 1);

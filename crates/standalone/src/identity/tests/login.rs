@@ -96,10 +96,10 @@ async fn malformed_requests_say_what_is_wrong_with_them() {
     post("application/json; charset=utf-8", "").await.expect_error(400, &message);
     let huge = format!("{{\"auth\": \"{}\"}}", "x".repeat(120_000));
     post(json, &huge).await.expect(413);
-    cloud.login(json!({"identity": {"methods": ["totp"], "totp": {}}})).await.expect_error(
-        401,
-        "Attempted to authenticate with an unsupported method.",
-    );
+    cloud
+        .login(json!({"identity": {"methods": ["totp"], "totp": {}}}))
+        .await
+        .expect_error(401, "Attempted to authenticate with an unsupported method.");
     cloud.login(json!({"identity": {"methods": []}})).await.expect_error(401, UNAUTHORIZED);
     let message = "Invalid input for field 'identity/methods': 'password' is not of type 'array'";
     cloud.login(json!({"identity": {"methods": "password"}})).await.expect_error(400, message);

@@ -148,7 +148,9 @@ async fn an_immutable_project_is_neither_changed_nor_deleted_until_it_is_no_more
     let project = create(&cloud, &admin, json!({"name": "p", "options": {"immutable": true}})).await;
     let path = format!("/v3/projects/{project}");
     let message = |verb: &str| {
-        format!("Unable to {verb} immutable project resource: `{project}. Set resource option \"immutable\" to false first.")
+        format!(
+            "Unable to {verb} immutable project resource: `{project}. Set resource option \"immutable\" to false first."
+        )
     };
     cloud.patch(&path, &admin, json!({"project": {"name": "q"}})).await.expect_error(403, &message("update"));
     cloud.delete(&path, &admin).await.expect_error(403, &message("delete"));

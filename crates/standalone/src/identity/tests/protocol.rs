@@ -112,10 +112,7 @@ async fn collections_are_paged_by_marker_and_limit() {
     assert_eq!(third["links"]["next"], Value::Null);
     let all = cloud.get("/v3/roles?limit=5", &admin).await.expect(200).body;
     assert_eq!(all["links"]["next"], Value::Null);
-    assert_eq!(
-        all["links"],
-        json!({"self": "http://cloud:8774/identity/v3/roles", "previous": null, "next": null})
-    );
+    assert_eq!(all["links"], json!({"self": "http://cloud:8774/identity/v3/roles", "previous": null, "next": null}));
     cloud.get("/v3/roles?limit=none", &admin).await.expect(400);
     cloud.get("/v3/roles?marker=x", &admin).await.expect_error(404, "Marker x could not be found.");
 }

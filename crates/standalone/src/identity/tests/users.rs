@@ -98,11 +98,16 @@ async fn bad_users_are_refused_and_nothing_is_made() {
             400,
             field("/options/lock_password", "1 is not of type 'boolean', 'null'"),
         ),
-        (json!({"name": "b", "default_project_id": []}), 400, field(
-            "/default_project_id",
-            "[] is not of type 'string', 'null'",
-        )),
-        (json!({"name": "b", "federated": [{}]}), 501, "The action you have requested has not been implemented.".to_owned()),
+        (
+            json!({"name": "b", "default_project_id": []}),
+            400,
+            field("/default_project_id", "[] is not of type 'string', 'null'"),
+        ),
+        (
+            json!({"name": "b", "federated": [{}]}),
+            501,
+            "The action you have requested has not been implemented.".to_owned(),
+        ),
     ];
     for (user, status, message) in cases {
         cloud.post("/v3/users", &admin, json!({"user": user})).await.expect_error(status, &message);
@@ -120,11 +125,14 @@ async fn bad_users_are_refused_and_nothing_is_made() {
 async fn names_are_unique_in_their_domain() {
     let cloud = Cloud::new().await;
     let admin = cloud.admin().await;
-    let message = "Conflict occurred attempting to store user - Duplicate entry found with name demo at domain ID default.";
+    let message =
+        "Conflict occurred attempting to store user - Duplicate entry found with name demo at domain ID default.";
     cloud.post("/v3/users", &admin, json!({"user": {"name": "demo"}})).await.expect_error(409, message);
     let path = format!("/v3/users/{}", cloud.ids.admin_user_id);
     cloud.patch(&path, &admin, json!({"user": {"name": "demo"}})).await.expect_error(409, message);
-    let domain = id(cloud.post("/v3/domains", &admin, json!({"domain": {"name": "d"}})).await.expect(201).body["domain"].clone());
+    let domain =
+        id(cloud.post("/v3/domains", &admin, json!({"domain": {"name": "d"}})).await.expect(201).body["domain"]
+            .clone());
     cloud.post("/v3/users", &admin, json!({"user": {"name": "demo", "domain_id": domain}})).await.expect(201);
     // The name it has already is no conflict.
     cloud.patch(&path, &admin, json!({"user": {"name": "admin"}})).await.expect(200);

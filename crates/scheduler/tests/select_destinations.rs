@@ -1,0 +1,508 @@
+//! `select_destinations` over the real placement service, with hosts that the tests make up.
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use kilonova_clients::ClientError;
+use kilonova_clients::placement::{Allocations, Candidate, CandidatesQuery, Inventory, Placement, Resources};
+use kilonova_core::time::utcnow;
+use kilonova_core::{Config, RequestContext};
+use kilonova_db::Db;
+use kilonova_objects::{ComputeNode, Destination, Flavor, InstanceGroup, RequestSpec, Selection, Service};
+use kilonova_placement::PlacementService;
+use kilonova_scheduler::{CELL_UUID, HostInput, HostSource, HostSourceError, SchedulerError, SchedulerManager};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// Hosts that a test can change.
+#[derive(Default)]
+struct Hosts(Mutex<Vec<HostInput>>);
+
+#[async_trait]
+impl HostSource for Hosts {
+    async fn hosts(&self, _context: &RequestContext) -> Result<Vec<HostInput>, HostSourceError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+}
+
+/// Placement with somebody else in it: what happens at the next claims is prepared.
+struct Disturbed {
+    inner: Arc<PlacementService>,
+    /// So many claims are answered with a concurrent update.
+    concurrent_updates: AtomicI64,
+    /// Before the next claim, this consumer takes these.
+    rival: Mutex<Option<(Uuid, Allocations)>>,
+    /// The claim of that number, from 0, is lost on the way.
+    lost: AtomicI64,
+    claims: AtomicUsize,
+}
+
+#[async_trait]
+impl Placement for Disturbed {
+    async fn set_provider(
+        &self,
+        context: &RequestContext,
+        uuid: Uuid,
+        name: &str,
+        inventory: &BTreeMap<String, Inventory>,
+        traits: &[String],
+    ) -> Result<(), ClientError> {
+        self.inner.set_provider(context, uuid, name, inventory, traits).await
+    }
+
+    async fn change_traits(
+        &self,
+        context: &RequestContext,
+        provider: Uuid,
+        add: &[String],
+        remove: &[String],
+    ) -> Result<(), ClientError> {
+        self.inner.change_traits(context, provider, add, remove).await
+    }
+
+    async fn delete_provider(&self, context: &RequestContext, provider: Uuid) -> Result<(), ClientError> {
+        self.inner.delete_provider(context, provider).await
+    }
+
+    async fn allocation_candidates(
+        &self,
+        context: &RequestContext,
+        query: &CandidatesQuery,
+    ) -> Result<Vec<Candidate>, ClientError> {
+        self.inner.allocation_candidates(context, query).await
+    }
+
+    async fn set_allocations(
+        &self,
+        context: &RequestContext,
+        consumer: Uuid,
+        project_id: &str,
+        user_id: &str,
+        allocations: &Allocations,
+    ) -> Result<(), ClientError> {
+        let number = self.claims.fetch_add(1, Ordering::SeqCst) as i64;
+        if self.concurrent_updates.fetch_sub(1, Ordering::SeqCst) > 0 {
+            return Err(ClientError::ConcurrentUpdate("another was faster".to_owned()));
+        }
+        let rival = self.rival.lock().unwrap().take();
+        if let Some((rival, taken)) = rival {
+            self.inner.set_allocations(context, rival, "r", "r", &taken).await?;
+        }
+        self.inner.set_allocations(context, consumer, project_id, user_id, allocations).await?;
+        if self.lost.load(Ordering::SeqCst) == number {
+            return Err(ClientError::unavailable("placement", "the answer was lost"));
+        }
+        Ok(())
+    }
+
+    async fn allocations(&self, context: &RequestContext, consumer: Uuid) -> Result<Allocations, ClientError> {
+        self.inner.allocations(context, consumer).await
+    }
+
+    async fn delete_allocations(&self, context: &RequestContext, consumer: Uuid) -> Result<(), ClientError> {
+        self.inner.delete_allocations(context, consumer).await
+    }
+
+    async fn provider_allocations(
+        &self,
+        context: &RequestContext,
+        provider: Uuid,
+    ) -> Result<BTreeMap<Uuid, Resources>, ClientError> {
+        self.inner.provider_allocations(context, provider).await
+    }
+}
+
+struct Cloud {
+    placement: Arc<Disturbed>,
+    hosts: Arc<Hosts>,
+    _dir: TempDir,
+}
+
+impl Cloud {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("db.sqlite").display());
+        let inner = PlacementService::open(Db::open(&url).await.unwrap());
+        let placement = Disturbed {
+            inner,
+            concurrent_updates: AtomicI64::new(0),
+            rival: Mutex::new(None),
+            lost: AtomicI64::new(-1),
+            claims: AtomicUsize::new(0),
+        };
+        Self { placement: Arc::new(placement), hosts: Arc::default(), _dir: dir }
+    }
+
+    /// A cloud of hosts `host1`, `host2`, … with so many vCPUs, and as many GiB of memory.
+    async fn of(vcpus: &[i64]) -> Self {
+        let cloud = Self::new().await;
+        for (number, vcpus) in (1..).zip(vcpus) {
+            cloud.add_host(number, *vcpus).await;
+        }
+        cloud
+    }
+
+    async fn add_host(&self, number: u128, vcpus: i64) {
+        let inventory =
+            |total| Inventory { total, reserved: 0, min_unit: 1, max_unit: total, step_size: 1, allocation_ratio: 1.0 };
+        let stock =
+            BTreeMap::from([("VCPU".to_owned(), inventory(vcpus)), ("MEMORY_MB".to_owned(), inventory(vcpus * 1024))]);
+        let name = format!("host{number}");
+        let (context, uuid) = (RequestContext::admin(), Uuid::from_u128(number));
+        self.placement.set_provider(&context, uuid, &name, &stock, &[]).await.unwrap();
+        self.hosts.0.lock().unwrap().push(HostInput {
+            node: ComputeNode {
+                uuid,
+                host: Some(name.clone()),
+                hypervisor_hostname: Some(format!("{name}.node")),
+                ..ComputeNode::default()
+            },
+            service: Service { host: Some(name), last_seen_up: Some(utcnow()), ..Service::default() },
+            availability_zone: Some("nova".to_owned()),
+        });
+    }
+
+    fn change_host(&self, number: usize, change: impl FnOnce(&mut HostInput)) {
+        change(&mut self.hosts.0.lock().unwrap()[number - 1]);
+    }
+
+    fn scheduler(&self, options: &str) -> SchedulerManager {
+        let config = Config::from_text(options).unwrap();
+        SchedulerManager::new(self.placement.clone(), self.hosts.clone(), &config).unwrap()
+    }
+
+    async fn used_vcpus(&self, host: u128) -> i64 {
+        let context = RequestContext::admin();
+        let all = self.placement.provider_allocations(&context, Uuid::from_u128(host)).await.unwrap();
+        all.values().map(|resources| resources["VCPU"]).sum()
+    }
+
+    async fn claim(&self, server: Uuid, host: u128, vcpus: i64) {
+        let context = RequestContext::admin();
+        let wanted = allocations(host, vcpus);
+        self.placement.inner.set_allocations(&context, server, "p", "u", &wanted).await.unwrap();
+    }
+}
+
+fn allocations(host: u128, vcpus: i64) -> Allocations {
+    let resources = Resources::from([("VCPU".to_owned(), vcpus), ("MEMORY_MB".to_owned(), vcpus * 1024)]);
+    BTreeMap::from([(Uuid::from_u128(host), resources)])
+}
+
+fn spec(vcpus: i64) -> RequestSpec {
+    RequestSpec {
+        flavor: Flavor { vcpus, memory_mb: vcpus * 1024, ..Flavor::default() },
+        project_id: Some("p".to_owned()),
+        user_id: Some("u".to_owned()),
+        ..RequestSpec::default()
+    }
+}
+
+fn with_hint(name: &str, servers: &[Uuid]) -> RequestSpec {
+    let servers = servers.iter().map(Uuid::to_string).collect();
+    RequestSpec { scheduler_hints: Some(BTreeMap::from([(name.to_owned(), servers)])), ..spec(1) }
+}
+
+fn servers(count: usize) -> Vec<Uuid> {
+    (0..count).map(|_| Uuid::new_v4()).collect()
+}
+
+fn hosts(selections: &[Selection]) -> Vec<&str> {
+    selections.iter().map(|selection| selection.service_host.as_str()).collect()
+}
+
+async fn select(
+    scheduler: &SchedulerManager,
+    spec: &RequestSpec,
+    count: usize,
+) -> Result<Vec<Vec<Selection>>, SchedulerError> {
+    scheduler.select_destinations(&RequestContext::admin(), spec, &servers(count), true).await
+}
+
+/// The hosts that servers got, in their order.
+async fn chosen(scheduler: &SchedulerManager, spec: &RequestSpec, count: usize) -> Vec<String> {
+    let selected = select(scheduler, spec, count).await.unwrap();
+    selected.iter().map(|selections| selections[0].service_host.clone()).collect()
+}
+
+async fn refusal(scheduler: &SchedulerManager, spec: &RequestSpec, count: usize) -> String {
+    select(scheduler, spec, count).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn the_best_host_is_claimed_and_the_next_best_are_alternates() {
+    let cloud = Cloud::of(&[2, 8, 4, 6]).await;
+    let server = servers(1);
+    let selected =
+        cloud.scheduler("").select_destinations(&RequestContext::admin(), &spec(2), &server, true).await.unwrap();
+    assert_eq!(hosts(&selected[0]), ["host2", "host4", "host3"]);
+    let first = &selected[0][0];
+    assert_eq!(first.compute_node_uuid, Uuid::from_u128(2));
+    assert_eq!(first.nodename, "host2.node");
+    assert_eq!(first.cell_uuid, CELL_UUID);
+    assert_eq!(first.availability_zone.as_deref(), Some("nova"));
+    assert_eq!(first.allocation_request_version.as_deref(), Some("1.36"));
+    let request: Value = serde_json::from_str(first.allocation_request.as_ref().unwrap()).unwrap();
+    let uuid = Uuid::from_u128(2).to_string();
+    assert_eq!(request, json!({"allocations": {uuid: {"resources": {"VCPU": 2, "MEMORY_MB": 2048}}}}));
+    let has = cloud.placement.allocations(&RequestContext::admin(), server[0]).await.unwrap();
+    assert_eq!(has, allocations(2, 2));
+    for alternate in [1, 3, 4] {
+        assert_eq!(cloud.used_vcpus(alternate).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn alternates_are_left_out_where_nobody_asks_and_bounded_by_max_attempts() {
+    let cloud = Cloud::of(&[4, 4, 4]).await;
+    let count = async |options: &str, return_alternates: bool| {
+        let scheduler = cloud.scheduler(options);
+        let (context, servers) = (RequestContext::admin(), servers(1));
+        let selected = scheduler.select_destinations(&context, &spec(1), &servers, return_alternates).await;
+        selected.unwrap()[0].len()
+    };
+    assert_eq!(count("", false).await, 1);
+    assert_eq!(count("[scheduler]\nmax_attempts = 2\n", true).await, 2);
+    assert_eq!(count("[scheduler]\nmax_attempts = 9\n", true).await, 3);
+}
+
+#[tokio::test]
+async fn many_servers_of_one_request_are_spread_and_fill_the_hosts_exactly() {
+    let cloud = Cloud::of(&[30, 30, 40]).await;
+    let scheduler = cloud.scheduler("");
+    let all = chosen(&scheduler, &spec(1), 100).await;
+    let count = |name: &str| all.iter().filter(|host| *host == name).count();
+    assert_eq!((count("host1"), count("host2"), count("host3")), (30, 30, 40));
+    // The first ten go to the biggest, until it is as full as the others.
+    assert!(all[..10].iter().all(|host| host == "host3"), "{all:?}");
+    let reason = refusal(&scheduler, &spec(1), 1).await;
+    assert_eq!(
+        reason,
+        "No valid host was found. There are not enough hosts available. \
+         (placement (MEMORY_MB=1024, VCPU=1, !COMPUTE_STATUS_DISABLED): 3 of 3 refused)"
+    );
+}
+
+#[tokio::test]
+async fn when_one_of_several_finds_no_host_all_claims_are_given_back() {
+    let cloud = Cloud::of(&[3, 2]).await;
+    let reason = refusal(&cloud.scheduler(""), &spec(1), 6).await;
+    assert!(reason.contains("capacity: 2 of 2 refused"), "{reason}");
+    assert!(reason.ends_with("5 of 6 servers could be placed)"), "{reason}");
+    assert_eq!((cloud.used_vcpus(1).await, cloud.used_vcpus(2).await), (0, 0));
+    assert_eq!(chosen(&cloud.scheduler(""), &spec(1), 5).await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_lost_answer_fails_the_request_and_leaves_no_claim() {
+    let cloud = Cloud::of(&[8]).await;
+    cloud.placement.lost.store(1, Ordering::SeqCst);
+    let error = select(&cloud.scheduler(""), &spec(1), 3).await.unwrap_err();
+    assert!(matches!(error, SchedulerError::Placement(_)), "{error:?}");
+    assert_eq!(cloud.used_vcpus(1).await, 0);
+}
+
+#[tokio::test]
+async fn the_reason_says_which_filter_refused_how_many() {
+    let cloud = Cloud::of(&[4, 4, 4]).await;
+    cloud.change_host(1, |host| host.service.disabled = true);
+    for number in [2, 3] {
+        cloud.change_host(number, |host| host.availability_zone = Some("east".to_owned()));
+    }
+    let spec = RequestSpec { availability_zone: Some("west".to_owned()), ..spec(1) };
+    assert_eq!(
+        refusal(&cloud.scheduler(""), &spec, 1).await,
+        "No valid host was found. There are not enough hosts available. \
+         (ComputeFilter: 1 of 3 refused; AvailabilityZoneFilter: 2 of 2 refused)"
+    );
+    let empty = Cloud::new().await;
+    let reason = refusal(&empty.scheduler(""), &spec, 1).await;
+    assert!(reason.ends_with("(no compute host is known)"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_host_that_was_disabled_or_added_a_moment_ago_is_seen_at_once() {
+    let cloud = Cloud::of(&[4]).await;
+    let scheduler = cloud.scheduler("");
+    assert_eq!(chosen(&scheduler, &spec(1), 1).await, ["host1"]);
+    cloud.change_host(1, |host| host.service.disabled = true);
+    assert!(select(&scheduler, &spec(1), 1).await.is_err());
+    cloud.add_host(2, 2).await;
+    assert_eq!(chosen(&scheduler, &spec(1), 1).await, ["host2"]);
+}
+
+#[tokio::test]
+async fn a_refused_claim_goes_to_the_next_host() {
+    let cloud = Cloud::of(&[4, 3]).await;
+    *cloud.placement.rival.lock().unwrap() = Some((Uuid::new_v4(), allocations(1, 4)));
+    let selected = select(&cloud.scheduler(""), &spec(2), 1).await.unwrap();
+    assert_eq!(hosts(&selected[0]), ["host2"]);
+    assert_eq!((cloud.used_vcpus(1).await, cloud.used_vcpus(2).await), (4, 2));
+}
+
+#[tokio::test]
+async fn when_all_claims_were_refused_a_second_look_finds_what_became_free() {
+    let cloud = Cloud::of(&[4, 3]).await;
+    let mover = Uuid::from_u128(77);
+    cloud.claim(mover, 2, 3).await;
+    // Host2 is full when it is looked at; then its server moves to host1, right before our claim there.
+    *cloud.placement.rival.lock().unwrap() = Some((mover, allocations(1, 3)));
+    assert_eq!(chosen(&cloud.scheduler(""), &spec(2), 1).await, ["host2"]);
+    assert_eq!((cloud.used_vcpus(1).await, cloud.used_vcpus(2).await), (3, 2));
+}
+
+#[tokio::test]
+async fn a_concurrent_update_is_tried_again_on_the_same_host() {
+    let cloud = Cloud::of(&[4, 3]).await;
+    cloud.placement.concurrent_updates.store(3, Ordering::SeqCst);
+    assert_eq!(chosen(&cloud.scheduler(""), &spec(1), 1).await, ["host1"]);
+    // And not for ever.
+    cloud.placement.concurrent_updates.store(i64::MAX, Ordering::SeqCst);
+    let reason = refusal(&cloud.scheduler(""), &spec(1), 1).await;
+    assert!(reason.contains("claim: 2 of 2 refused"), "{reason}");
+}
+
+#[tokio::test]
+async fn hints_place_a_server_with_or_apart_from_others() {
+    let cloud = Cloud::of(&[8, 4, 2]).await;
+    let scheduler = cloud.scheduler("");
+    let (on_two, on_one) = (Uuid::from_u128(100), Uuid::from_u128(101));
+    cloud.claim(on_two, 2, 1).await;
+    cloud.claim(on_one, 1, 1).await;
+    assert_eq!(chosen(&scheduler, &with_hint("same_host", &[on_two]), 1).await, ["host2"]);
+    let apart = with_hint("different_host", &[on_two, on_one]);
+    assert_eq!(chosen(&scheduler, &apart, 1).await, ["host3"]);
+    let nobody = with_hint("same_host", &[Uuid::from_u128(999)]);
+    let reason = refusal(&scheduler, &nobody, 1).await;
+    assert!(reason.contains("SameHostFilter: 3 of 3 refused"), "{reason}");
+}
+
+#[tokio::test]
+async fn forced_hosts_pass_no_filter_but_need_room() {
+    let cloud = Cloud::of(&[4, 8]).await;
+    cloud.change_host(1, |host| host.service.disabled = true);
+    let scheduler = cloud.scheduler("");
+    let forced = |vcpus| RequestSpec { force_hosts: Some(vec!["host1".to_owned()]), ..spec(vcpus) };
+    assert_eq!(chosen(&scheduler, &forced(4), 1).await, ["host1"]);
+    assert!(select(&scheduler, &forced(1), 1).await.is_err());
+}
+
+#[tokio::test]
+async fn a_requested_destination_and_ignored_hosts_are_honoured_and_filtered() {
+    let cloud = Cloud::of(&[8, 4, 2]).await;
+    let scheduler = cloud.scheduler("[scheduler]\nmax_placement_results = 1\n");
+    let destination = Destination { host: Some("host3".to_owned()), ..Destination::default() };
+    let to_three = RequestSpec { requested_destination: Some(destination), ..spec(1) };
+    assert_eq!(chosen(&scheduler, &to_three, 1).await, ["host3"]);
+    let not_one = RequestSpec { ignore_hosts: Some(vec!["host1".to_owned()]), ..spec(1) };
+    assert_eq!(chosen(&scheduler, &not_one, 1).await, ["host2"]);
+    cloud.change_host(3, |host| host.service.disabled = true);
+    assert!(select(&scheduler, &to_three, 1).await.is_err());
+}
+
+#[tokio::test]
+async fn servers_of_a_group_keep_apart_or_together_within_one_request_too() {
+    let cloud = Cloud::of(&[8, 4, 2]).await;
+    let scheduler = cloud.scheduler("");
+    let member = Uuid::from_u128(100);
+    let group = |policy: &str| RequestSpec {
+        instance_group: Some(InstanceGroup {
+            policy: Some(policy.to_owned()),
+            members: Some(vec![member.to_string()]),
+            ..InstanceGroup::default()
+        }),
+        ..spec(1)
+    };
+    cloud.claim(member, 2, 1).await;
+    assert_eq!(chosen(&scheduler, &group("anti-affinity"), 2).await, ["host1", "host3"]);
+    let reason = refusal(&scheduler, &group("anti-affinity"), 3).await;
+    assert!(reason.contains("ServerGroupAntiAffinityFilter"), "{reason}");
+    assert_eq!(chosen(&scheduler, &group("affinity"), 2).await, ["host2", "host2"]);
+    assert!(select(&scheduler, &group("affinity"), 2).await.is_err());
+}
+
+#[tokio::test]
+async fn the_chance_scheduler_uses_every_host_that_passes_and_claims_too() {
+    let cloud = Cloud::of(&[50, 50, 50]).await;
+    cloud.change_host(3, |host| host.service.disabled = true);
+    let scheduler = cloud.scheduler("[scheduler]\ndriver = chance_scheduler\n");
+    let all = chosen(&scheduler, &spec(1), 60).await;
+    let used: BTreeSet<String> = all.into_iter().collect();
+    assert_eq!(used, BTreeSet::from(["host1".to_owned(), "host2".to_owned()]));
+    assert_eq!(cloud.used_vcpus(1).await + cloud.used_vcpus(2).await, 60);
+}
+
+#[tokio::test]
+async fn no_server_at_all_is_no_error() {
+    let cloud = Cloud::of(&[1]).await;
+    assert!(select(&cloud.scheduler(""), &spec(1), 0).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_option_that_makes_no_sense_stops_the_start() {
+    let cloud = Cloud::new().await;
+    for (options, name) in [
+        ("[scheduler]\ndriver = pony\n", "[scheduler] driver"),
+        ("[scheduler]\nmax_attempts = many\n", "[scheduler] max_attempts"),
+        ("[scheduler]\nmax_attempts = 0\n", "[scheduler] max_attempts"),
+        ("[scheduler]\nmax_placement_results = 0\n", "[scheduler] max_placement_results"),
+        ("[filter_scheduler]\nhost_subset_size = 0\n", "[filter_scheduler] host_subset_size"),
+        ("[filter_scheduler]\nenabled_filters = Pony\n", "[filter_scheduler] enabled_filters"),
+        ("[filter_scheduler]\nram_weight_multiplier = x\n", "[filter_scheduler] ram_weight_multiplier"),
+        ("[filter_scheduler]\nram_weight_multiplier = NaN\n", "[filter_scheduler] ram_weight_multiplier"),
+    ] {
+        let config = Config::from_text(options).unwrap();
+        let made = SchedulerManager::new(cloud.placement.clone(), cloud.hosts.clone(), &config);
+        let Err(error) = made else { panic!("{options} was accepted") };
+        assert!(error.to_string().starts_with(name), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_schedulers_never_oversell_and_lose_no_capacity() {
+    const VCPUS: [i64; 3] = [7, 5, 11];
+    let cloud = Arc::new(Cloud::of(&VCPUS).await);
+    let drivers = ["filter_scheduler", "chance_scheduler", "filter_scheduler", "chance_scheduler"];
+    let mut tasks = JoinSet::new();
+    for (number, driver) in drivers.iter().enumerate() {
+        let scheduler = Arc::new(cloud.scheduler(&format!("[scheduler]\ndriver = {driver}\n")));
+        for round in 0..12 {
+            let (cloud, scheduler) = (cloud.clone(), scheduler.clone());
+            tasks.spawn(build_and_delete(cloud, scheduler, 1 + (number + round) % 4));
+        }
+    }
+    let granted: usize = tasks.join_all().await.into_iter().sum();
+    assert!(granted > 0, "nothing was ever granted");
+    // Everything was given back, and all of it can be had.
+    let total: i64 = VCPUS.iter().sum();
+    assert_eq!(chosen(&cloud.scheduler(""), &spec(1), total as usize).await.len(), total as usize);
+    for (number, vcpus) in (1..).zip(VCPUS) {
+        assert_eq!(cloud.used_vcpus(number).await, vcpus);
+    }
+    assert!(select(&cloud.scheduler(""), &spec(1), 1).await.is_err());
+}
+
+/// Places `count` servers, looks that no host holds more than it has, and deletes them; how many were placed.
+async fn build_and_delete(cloud: Arc<Cloud>, scheduler: Arc<SchedulerManager>, count: usize) -> usize {
+    let (context, servers) = (RequestContext::admin(), servers(count));
+    let selected = scheduler.select_destinations(&context, &spec(2), &servers, false).await;
+    for (number, vcpus) in [(1, 7), (2, 5), (3, 11)] {
+        let used = cloud.used_vcpus(number).await;
+        assert!(used <= vcpus, "{used} of {vcpus} vCPUs of host{number} are taken");
+    }
+    match selected {
+        Ok(_) => {
+            for server in &servers {
+                cloud.placement.delete_allocations(&context, *server).await.unwrap();
+            }
+            count
+        }
+        Err(SchedulerError::NoValidHost { .. }) => 0,
+        Err(error) => panic!("{error:?}"),
+    }
+}

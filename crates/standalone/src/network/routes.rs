@@ -1,0 +1,277 @@
+//! The routes of the Networking API v2.0. The five resources take the same verbs; what differs is behind [`Kind`].
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use kilonova_clients::identity::Identity;
+use kilonova_core::RequestContext;
+use kilonova_db::DbError;
+use kilonova_db::network::{Connection, Transaction};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::attributes::Attributes;
+use super::error::NetworkError;
+use super::{BuiltinNetwork, discovery, listing, networks, ports, quotas, rules, security_groups, subnets};
+use crate::auth::authenticate;
+use crate::web::{BaseUrl, can_write, read_json, stamp_request_id};
+
+/// Bytes of a JSON body.
+const JSON_LIMIT: usize = 1024 * 1024;
+/// Resources in one request.
+const BULK_LIMIT: usize = 1000;
+
+type Service = State<Arc<BuiltinNetwork>>;
+type Caller = Extension<RequestContext>;
+type Answer = Result<Json<Value>, NetworkError>;
+
+/// A kind of resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Network,
+    Subnet,
+    Port,
+    SecurityGroup,
+    Rule,
+}
+
+impl Kind {
+    /// By the last part of the path.
+    fn parse(collection: &str) -> Result<Self, NetworkError> {
+        match collection.trim_end_matches(".json") {
+            "networks" => Ok(Self::Network),
+            "subnets" => Ok(Self::Subnet),
+            "ports" => Ok(Self::Port),
+            "security-groups" => Ok(Self::SecurityGroup),
+            "security-group-rules" => Ok(Self::Rule),
+            _ => Err(NetworkError::no_resource()),
+        }
+    }
+
+    /// As bodies and policy rules have it.
+    pub(super) fn name(self) -> &'static str {
+        self.key(false)
+    }
+
+    /// The key of one, or of many, in a body.
+    pub(super) fn key(self, is_plural: bool) -> &'static str {
+        match (self, is_plural) {
+            (Self::Network, false) => "network",
+            (Self::Network, true) => "networks",
+            (Self::Subnet, false) => "subnet",
+            (Self::Subnet, true) => "subnets",
+            (Self::Port, false) => "port",
+            (Self::Port, true) => "ports",
+            (Self::SecurityGroup, false) => "security_group",
+            (Self::SecurityGroup, true) => "security_groups",
+            (Self::Rule, false) => "security_group_rule",
+            (Self::Rule, true) => "security_group_rules",
+        }
+    }
+
+    pub(super) fn not_found(self, id: &str) -> NetworkError {
+        match self {
+            Self::Network => NetworkError::no_network(id),
+            Self::Subnet => NetworkError::no_subnet(id),
+            Self::Port => NetworkError::no_port(id),
+            Self::SecurityGroup => NetworkError::no_security_group(id),
+            Self::Rule => NetworkError::no_rule(id),
+        }
+    }
+
+    /// What is no id is the id of nothing.
+    fn parse_id(self, text: &str) -> Result<Uuid, NetworkError> {
+        let text = text.trim_end_matches(".json");
+        Uuid::try_parse(text).map_err(|_| self.not_found(text))
+    }
+
+    async fn show(
+        self,
+        connection: &impl Connection,
+        context: &RequestContext,
+        id: Uuid,
+    ) -> Result<Value, NetworkError> {
+        match self {
+            Self::Network => networks::show(connection, context, id).await,
+            Self::Subnet => subnets::show(connection, context, id).await,
+            Self::Port => ports::show(connection, context, id).await,
+            Self::SecurityGroup => security_groups::show(connection, context, id).await,
+            Self::Rule => rules::show(connection, context, id).await,
+        }
+    }
+}
+
+pub(super) fn router(service: Arc<BuiltinNetwork>, identity: Arc<dyn Identity>) -> Router {
+    let v2 = Router::new()
+        .route("/v2.0/extensions", get(discovery::extensions))
+        .route("/v2.0/extensions.json", get(discovery::extensions))
+        .route("/v2.0/extensions/{alias}", get(discovery::show_extension))
+        .route("/v2.0/quotas", get(quotas::list))
+        .route("/v2.0/quotas/{project_id}", get(quotas::show))
+        .route("/v2.0/quotas/{project_id}/default", get(quotas::show))
+        .route("/v2.0/quotas/{project_id}/details", get(quotas::details))
+        .route("/v2.0/quotas/{project_id}/details.json", get(quotas::details))
+        .route("/v2.0/agents", get(discovery::agents))
+        .route("/v2.0/availability_zones", get(discovery::availability_zones))
+        .route("/v2.0/floatingips", get(discovery::floating_ips))
+        .route("/v2.0/routers", get(discovery::routers))
+        .route("/v2.0/{collection}", get(list).post(create))
+        .route("/v2.0/{collection}/{id}", get(show).put(update).delete(delete))
+        .with_state(service)
+        .layer(from_fn(stamp_request_id))
+        .layer(from_fn_with_state(identity, authenticate));
+    Router::new()
+        .route("/", get(discovery::versions))
+        .route("/v2.0", get(discovery::resources))
+        .route("/v2.0/", get(discovery::resources))
+        .merge(v2)
+        .fallback(discovery::fallback)
+        .layer(from_fn(stamp_request_id))
+}
+
+async fn list(
+    State(service): Service,
+    Extension(context): Caller,
+    Path(collection): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
+    base: BaseUrl,
+) -> Answer {
+    let kind = Kind::parse(&collection)?;
+    let db = service.db.read();
+    let views = match kind {
+        Kind::Network => networks::list(db, &context).await?,
+        Kind::Subnet => subnets::list(db, &context).await?,
+        Kind::Port => ports::list(db, &context, &pairs).await?,
+        Kind::SecurityGroup => {
+            service.ensure_own_default_group(&context).await?;
+            security_groups::list(db, &context).await?
+        }
+        Kind::Rule => {
+            service.ensure_own_default_group(&context).await?;
+            rules::list(db, &context).await?
+        }
+    };
+    Ok(Json(listing::respond(kind, &format!("{}/v2.0/{collection}", base.0), &pairs, views)?))
+}
+
+async fn show(
+    State(service): Service,
+    Extension(context): Caller,
+    Path((collection, id)): Path<(String, String)>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Answer {
+    let kind = Kind::parse(&collection)?;
+    let view = kind.show(service.db.read(), &context, kind.parse_id(&id)?).await?;
+    Ok(Json(json!({ kind.name(): listing::select(view, &listing::values(&pairs, "fields")) })))
+}
+
+/// One, or many at once: all of them or none.
+async fn create(
+    State(service): Service,
+    Extension(context): Caller,
+    Path(collection): Path<String>,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), NetworkError> {
+    let kind = Kind::parse(&collection)?;
+    if !can_write(&context) {
+        return Err(NetworkError::forbidden(&format!("create_{}", kind.name())));
+    }
+    let body = read_json(body, JSON_LIMIT).await?;
+    let (is_bulk, items) = match (body.get(kind.key(false)), body.get(kind.key(true)).and_then(Value::as_array)) {
+        (Some(item), _) => (false, std::slice::from_ref(item)),
+        (None, Some(items)) if !items.is_empty() && items.len() <= BULK_LIMIT => (true, items.as_slice()),
+        _ => return Err(unfit_body(kind)),
+    };
+    let parse = |item| Attributes::for_create(kind, &context, item);
+    let items: Vec<Attributes> = items.iter().map(parse).collect::<Result<_, _>>()?;
+    let tx = service.db.begin().await?;
+    let mut views = Vec::with_capacity(items.len());
+    for attributes in &items {
+        let id = service.create(&tx, &context, kind, attributes).await?;
+        views.push(kind.show(&tx, &context, id).await?);
+    }
+    tx.commit().await.map_err(DbError::from)?;
+    let body = match views.pop() {
+        Some(view) if !is_bulk => view,
+        last => Value::Array(views.into_iter().chain(last).collect()),
+    };
+    Ok((StatusCode::CREATED, Json(json!({ kind.key(is_bulk): body }))))
+}
+
+async fn update(
+    State(service): Service,
+    Extension(context): Caller,
+    Path((collection, id)): Path<(String, String)>,
+    body: Body,
+) -> Answer {
+    let kind = Kind::parse(&collection)?;
+    let id = kind.parse_id(&id)?;
+    let body = read_json(body, JSON_LIMIT).await?;
+    let item = body.get(kind.name()).ok_or_else(|| unfit_body(kind))?;
+    let attributes = Attributes::for_update(kind, &context, item)?;
+    let tx = service.db.begin().await?;
+    match kind {
+        Kind::Network => networks::update(&tx, &context, id, &attributes).await?,
+        Kind::Subnet => subnets::update(&tx, &context, id, &attributes).await?,
+        Kind::Port => service.update_port(&tx, &context, id, &attributes).await?,
+        Kind::SecurityGroup => security_groups::update(&tx, &context, id, &attributes).await?,
+        Kind::Rule => rules::update(&tx, &context, id, &attributes).await?,
+    }
+    let view = kind.show(&tx, &context, id).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(Json(json!({ kind.name(): view })))
+}
+
+async fn delete(
+    State(service): Service,
+    Extension(context): Caller,
+    Path((collection, id)): Path<(String, String)>,
+) -> Result<StatusCode, NetworkError> {
+    let kind = Kind::parse(&collection)?;
+    let id = kind.parse_id(&id)?;
+    let tx = service.db.begin().await?;
+    match kind {
+        Kind::Network => networks::delete(&tx, &context, id).await?,
+        Kind::Subnet => subnets::delete(&tx, &context, id).await?,
+        Kind::Port => ports::delete(&tx, &context, id).await?,
+        Kind::SecurityGroup => security_groups::delete(&tx, &context, id).await?,
+        Kind::Rule => rules::delete(&tx, &context, id).await?,
+    }
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn unfit_body(kind: Kind) -> NetworkError {
+    NetworkError::bad_request(format!("Unable to find '{}' in request body", kind.name()))
+}
+
+impl BuiltinNetwork {
+    async fn create(
+        &self,
+        tx: &Transaction,
+        context: &RequestContext,
+        kind: Kind,
+        attributes: &Attributes,
+    ) -> Result<Uuid, NetworkError> {
+        match kind {
+            Kind::Network => networks::create(tx, context, attributes).await,
+            Kind::Subnet => subnets::create(tx, context, attributes).await,
+            Kind::Port => self.create_port(tx, context, attributes).await,
+            Kind::SecurityGroup => security_groups::create(tx, context, attributes).await,
+            Kind::Rule => rules::create(tx, context, attributes).await,
+        }
+    }
+
+    /// A project that looks at its groups finds the default one.
+    async fn ensure_own_default_group(&self, context: &RequestContext) -> Result<(), NetworkError> {
+        match context.project_id() {
+            "" => Ok(()),
+            project_id => self.default_group(project_id).await.map(drop),
+        }
+    }
+}
