@@ -117,21 +117,19 @@ impl Cloud {
 mod tests {
     use super::*;
 
-    /// A shell in place of kilonova: `up` becomes the name of its script.
-    fn start(test: &str, script: &str) -> Cloud {
-        let dir = std::env::temp_dir().join(format!("xtask-cloud-{}-{test}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let binary = dir.join("kilonova");
-        std::fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        Cloud::spawn(CloudOptions { binary: &binary, arguments: Vec::new(), log: dir.join("log") }).unwrap()
+    /// A shell in place of kilonova.
+    fn start(script: &str) -> (Cloud, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/kilonova");
+        let log = dir.path().join("log");
+        (Cloud::spawn(CloudOptions { binary: &binary, arguments: vec![script.into()], log }).unwrap(), dir)
     }
 
     const READY: &str = "echo 'endpoint   http://127.0.0.1:1'; echo 'clouds     /x/clouds.yaml'; echo 'try        y'";
 
     #[tokio::test]
     async fn what_it_says_is_read_and_it_stops_when_asked() {
-        let mut cloud = start("stops", &format!("trap 'exit 0' TERM; {READY}; while :; do sleep 0.01; done"));
+        let (mut cloud, _dir) = start(&format!("trap 'exit 0' TERM; {READY}; while :; do sleep 0.01; done"));
         let ready = cloud.ready().await.unwrap();
         assert_eq!(ready.endpoint, "http://127.0.0.1:1");
         assert_eq!(ready.clouds_yaml, Path::new("/x/clouds.yaml"));
@@ -140,14 +138,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_early_end_is_told_with_the_log() {
-        let mut cloud = start("fails", "echo the port is taken >&2; exit 7");
+        let (mut cloud, _dir) = start("echo the port is taken >&2; exit 7");
         let error = cloud.ready().await.err().unwrap().to_string();
         assert!(error.contains("exit status: 7") && error.ends_with("the port is taken"), "{error}");
     }
 
     #[tokio::test]
     async fn a_bad_status_at_the_end_is_an_error() {
-        let mut cloud = start("bad-end", &format!("trap 'exit 3' TERM; {READY}; while :; do sleep 0.01; done"));
+        let (mut cloud, _dir) = start(&format!("trap 'exit 3' TERM; {READY}; while :; do sleep 0.01; done"));
         cloud.ready().await.unwrap();
         assert!(cloud.stop().await.unwrap_err().to_string().contains("exit status: 3"));
     }

@@ -197,6 +197,15 @@ impl From<ComputeError> for ApiError {
             E::Db(error) => error.into(),
             E::Client(error) => error.into(),
             E::Rpc(error) => error.into(),
+            E::KeypairNotFound { .. }
+            | E::HostMappingNotFound { .. }
+            | E::HypervisorNotFound { .. }
+            | E::NoHypervisorMatching { .. } => Self::NotFound(error.to_string()),
+            E::KeyPairExists { .. } | E::ServiceHasInstances | E::ServiceHasMigrations => {
+                Self::Conflict(error.to_string())
+            }
+            E::KeypairLimitExceeded => Self::Forbidden(error.to_string()),
+            E::InvalidKeypair { .. } => Self::BadRequest(error.to_string()),
             E::InstanceNotFound { .. } | E::MetadataItemNotFound | E::TagNotFound { .. } => {
                 Self::NotFound(error.to_string())
             }

@@ -152,10 +152,99 @@ macro_rules! handler {
 /// The table.
 #[rustfmt::skip]
 pub(crate) const ROUTES: &[Route] = &{
-    use crate::schemas::{any_query, server_metadata};
-    use crate::v21::servers::metadata;
+    use crate::{schemas, v21};
+    use crate::schemas::{any_query, bare_action, server_metadata, servers as schema};
+    use crate::v21::servers::{
+        action_admin, action_console_output, action_power, create, delete as delete_server, instance_actions, ips, list,
+        metadata, security_groups, show, tags, update,
+    };
+    use crate::versions::*;
+
     const ANY_QUERY: &[Versioned] = &[Versioned::always(any_query)];
+    const SERVERS_QUERY: &[Versioned] = &[
+        Versioned::new(MIN_VERSION, V2_25, || schema::index_query(MIN_VERSION)),
+        Versioned::new(V2_26, V2_65, || schema::index_query(V2_26)),
+        Versioned::new(V2_66, V2_72, || schema::index_query(V2_66)),
+        Versioned::new(V2_73, V2_74, || schema::index_query(V2_73)),
+        Versioned::since(V2_75, || schema::index_query(V2_75)),
+    ];
+    const CREATE_SERVER: &[Versioned] = &[
+        Versioned::new(LEGACY, LEGACY, || schema::create(LEGACY)),
+        Versioned::new(MIN_VERSION, V2_18, || schema::create(MIN_VERSION)),
+        Versioned::new(V2_19, V2_31, || schema::create(V2_19)),
+        Versioned::new(V2_32, V2_32, || schema::create(V2_32)),
+        Versioned::new(V2_33, V2_36, || schema::create(V2_33)),
+        Versioned::new(V2_37, V2_41, || schema::create(V2_37)),
+        Versioned::new(V2_42, V2_51, || schema::create(V2_42)),
+        Versioned::new(V2_52, V2_56, || schema::create(V2_52)),
+        Versioned::new(V2_57, V2_62, || schema::create(V2_57)),
+        Versioned::new(V2_63, V2_66, || schema::create(V2_63)),
+        Versioned::new(V2_67, V2_73, || schema::create(V2_67)),
+        Versioned::new(V2_74, V2_89, || schema::create(V2_74)),
+        Versioned::new(V2_90, V2_93, || schema::create(V2_90)),
+        Versioned::since(V2_94, || schema::create(V2_94)),
+    ];
+    const UPDATE_SERVER: &[Versioned] = &[
+        Versioned::new(LEGACY, LEGACY, || schema::update(LEGACY)),
+        Versioned::new(MIN_VERSION, V2_18, || schema::update(MIN_VERSION)),
+        Versioned::new(V2_19, V2_89, || schema::update(V2_19)),
+        Versioned::new(V2_90, V2_93, || schema::update(V2_90)),
+        Versioned::since(V2_94, || schema::update(V2_94)),
+    ];
+    const ACTIONS_QUERY: &[Versioned] = &[
+        Versioned::new(LEGACY, V2_57, any_query),
+        Versioned::new(V2_58, V2_65, || schema::instance_actions_query(V2_58)),
+        Versioned::since(V2_66, || schema::instance_actions_query(V2_66)),
+    ];
+    const FLAVORS_QUERY: &[Versioned] = &[
+        Versioned::new(LEGACY, V2_74, schemas::flavors::index_query),
+        Versioned::since(V2_75, schemas::flavors::index_query_v275),
+    ];
+    const KEYPAIR_QUERY: &[Versioned] = &[
+        Versioned::new(LEGACY, V2_9, any_query),
+        Versioned::new(V2_10, V2_74, schemas::keypairs::query_v210),
+        Versioned::since(V2_75, schemas::keypairs::query_v275),
+    ];
+    const QUOTAS_QUERY: &[Versioned] = &[
+        Versioned::new(LEGACY, V2_74, schemas::quotas::query),
+        Versioned::since(V2_75, schemas::quotas::query_v275),
+    ];
+    const HYPERVISORS_QUERY: &[Versioned] = &[
+        Versioned::new(LEGACY, V2_32, any_query),
+        Versioned::new(V2_33, V2_52, schemas::hypervisors::index_query_v233),
+        Versioned::since(V2_53, schemas::hypervisors::index_query_v253),
+    ];
+
     [
+        // servers
+        get("/servers", "os_compute_api:servers:index", handler!(list::index)).query(SERVERS_QUERY),
+        post("/servers", "os_compute_api:servers:create", handler!(create::create)).body(CREATE_SERVER),
+        get("/servers/detail", "os_compute_api:servers:detail", handler!(list::detail)).query(SERVERS_QUERY),
+        get("/servers/{id}", "os_compute_api:servers:show", handler!(show::show)).query(ANY_QUERY),
+        put("/servers/{id}", "os_compute_api:servers:update", handler!(update::update)).body(UPDATE_SERVER),
+        delete("/servers/{id}", "os_compute_api:servers:delete", handler!(delete_server::delete)),
+
+        // servers/{id}/action
+        server_action("os-start", "os_compute_api:servers:start", handler!(action_power::start))
+            .body(&[Versioned::always(|| bare_action("os-start"))]),
+        server_action("os-stop", "os_compute_api:servers:stop", handler!(action_power::stop))
+            .body(&[Versioned::always(|| bare_action("os-stop"))]),
+        server_action("reboot", "os_compute_api:servers:reboot", handler!(action_power::reboot))
+            .body(&[Versioned::always(schema::reboot)]),
+        server_action("os-getConsoleOutput", "os_compute_api:os-console-output", handler!(action_console_output::get_console_output))
+            .body(&[Versioned::always(schema::get_console_output)]),
+        server_action("lock", "os_compute_api:os-lock-server:lock", handler!(action_admin::lock))
+            .body(&[Versioned::new(LEGACY, V2_72, || bare_action("lock")), Versioned::since(V2_73, schema::lock_with_reason)]),
+        server_action("unlock", "os_compute_api:os-lock-server:unlock", handler!(action_admin::unlock))
+            .body(&[Versioned::always(|| bare_action("unlock"))]),
+        server_action("os-resetState", "os_compute_api:os-admin-actions:reset_state", handler!(action_admin::reset_state))
+            .body(&[Versioned::always(schema::reset_state)]),
+        server_action("forceDelete", "os_compute_api:os-deferred-delete:force", handler!(delete_server::force_delete))
+            .body(&[Versioned::always(|| bare_action("forceDelete"))]),
+
+        // servers/{server_id}/…
+        get("/servers/{server_id}/ips", "os_compute_api:ips:index", handler!(ips::index)).query(ANY_QUERY),
+        get("/servers/{server_id}/ips/{id}", "os_compute_api:ips:show", handler!(ips::show)).query(ANY_QUERY),
         get("/servers/{server_id}/metadata", "os_compute_api:server-metadata:index", handler!(metadata::index)).query(ANY_QUERY),
         post("/servers/{server_id}/metadata", "os_compute_api:server-metadata:create", handler!(metadata::create))
             .body(&[Versioned::always(server_metadata::create)]),
@@ -165,5 +254,128 @@ pub(crate) const ROUTES: &[Route] = &{
         put("/servers/{server_id}/metadata/{id}", "os_compute_api:server-metadata:update", handler!(metadata::update))
             .body(&[Versioned::always(server_metadata::update)]),
         delete("/servers/{server_id}/metadata/{id}", "os_compute_api:server-metadata:delete", handler!(metadata::delete)),
+        get("/servers/{server_id}/os-instance-actions", "os_compute_api:os-instance-actions:list", handler!(instance_actions::index))
+            .query(ACTIONS_QUERY),
+        get("/servers/{server_id}/os-instance-actions/{id}", "os_compute_api:os-instance-actions:show", handler!(instance_actions::show))
+            .query(ANY_QUERY),
+        get("/servers/{server_id}/os-security-groups", "os_compute_api:os-security-groups:list", handler!(security_groups::index))
+            .query(ANY_QUERY),
+        get("/servers/{server_id}/tags", "os_compute_api:os-server-tags:index", handler!(tags::index)).query(ANY_QUERY).since(V2_26),
+        put("/servers/{server_id}/tags", "os_compute_api:os-server-tags:update_all", handler!(tags::update_all))
+            .body(&[Versioned::always(schema::tags)]).since(V2_26),
+        delete("/servers/{server_id}/tags", "os_compute_api:os-server-tags:delete_all", handler!(tags::delete_all)).since(V2_26),
+        get("/servers/{server_id}/tags/{id}", "os_compute_api:os-server-tags:show", handler!(tags::show)).query(ANY_QUERY).since(V2_26),
+        put("/servers/{server_id}/tags/{id}", "os_compute_api:os-server-tags:update", handler!(tags::update))
+            .body(&[Versioned::always(schema::tag)]).since(V2_26),
+        delete("/servers/{server_id}/tags/{id}", "os_compute_api:os-server-tags:delete", handler!(tags::delete)).since(V2_26),
+
+        // flavors
+        get("/flavors", "os_compute_api:flavors:index", handler!(v21::flavors::index::index)).query(FLAVORS_QUERY),
+        get("/flavors/detail", "os_compute_api:flavors:detail", handler!(v21::flavors::index::detail)).query(FLAVORS_QUERY),
+        post("/flavors", "os_compute_api:os-flavor-manage:create", handler!(v21::flavors::create::create)).body(&[
+            Versioned::new(LEGACY, LEGACY, schemas::flavors::create_v20),
+            Versioned::new(MIN_VERSION, V2_54, schemas::flavors::create),
+            Versioned::since(V2_55, schemas::flavors::create_v255),
+        ]),
+        get("/flavors/{id}", "os_compute_api:flavors:show", handler!(v21::flavors::show::show)).query(ANY_QUERY),
+        put("/flavors/{id}", "os_compute_api:os-flavor-manage:update", handler!(v21::flavors::update::update))
+            .body(&[Versioned::since(V2_55, schemas::flavors::update)]).since(V2_55),
+        delete("/flavors/{id}", "os_compute_api:os-flavor-manage:delete", handler!(v21::flavors::delete::delete)),
+        post("/flavors/{id}/action", "os_compute_api:os-flavor-access:add_tenant_access", handler!(v21::flavors::access::add_tenant_access))
+            .action("addTenantAccess").body(&[Versioned::always(schemas::flavors::add_tenant_access)]),
+        post("/flavors/{id}/action", "os_compute_api:os-flavor-access:remove_tenant_access", handler!(v21::flavors::access::remove_tenant_access))
+            .action("removeTenantAccess").body(&[Versioned::always(schemas::flavors::remove_tenant_access)]),
+        get("/flavors/{flavor_id}/os-flavor-access", "os_compute_api:os-flavor-access", handler!(v21::flavors::access::index)).query(ANY_QUERY),
+        get("/flavors/{flavor_id}/os-extra_specs", "os_compute_api:os-flavor-extra-specs:index", handler!(v21::flavors::extra_specs::index))
+            .query(ANY_QUERY),
+        post("/flavors/{flavor_id}/os-extra_specs", "os_compute_api:os-flavor-extra-specs:create", handler!(v21::flavors::extra_specs::create))
+            .body(&[Versioned::always(schemas::flavors::create_extra_specs)]),
+        get("/flavors/{flavor_id}/os-extra_specs/{id}", "os_compute_api:os-flavor-extra-specs:show", handler!(v21::flavors::extra_specs::show))
+            .query(ANY_QUERY),
+        put("/flavors/{flavor_id}/os-extra_specs/{id}", "os_compute_api:os-flavor-extra-specs:update", handler!(v21::flavors::extra_specs::update))
+            .body(&[Versioned::always(schemas::flavors::update_extra_spec)]),
+        delete("/flavors/{flavor_id}/os-extra_specs/{id}", "os_compute_api:os-flavor-extra-specs:delete", handler!(v21::flavors::extra_specs::delete)),
+
+        // os-keypairs
+        get("/os-keypairs", "os_compute_api:os-keypairs:index", handler!(v21::keypairs::index::index)).query(&[
+            Versioned::new(LEGACY, V2_9, any_query),
+            Versioned::new(V2_10, V2_34, schemas::keypairs::query_v210),
+            Versioned::new(V2_35, V2_74, schemas::keypairs::index_query_v235),
+            Versioned::since(V2_75, schemas::keypairs::index_query_v275),
+        ]),
+        post("/os-keypairs", "os_compute_api:os-keypairs:create", handler!(v21::keypairs::create::create)).body(&[
+            Versioned::new(LEGACY, LEGACY, schemas::keypairs::create_v20),
+            Versioned::new(MIN_VERSION, MIN_VERSION, schemas::keypairs::create),
+            Versioned::new(V2_2, V2_9, schemas::keypairs::create_v22),
+            Versioned::new(V2_10, V2_91, schemas::keypairs::create_v210),
+            Versioned::since(V2_92, schemas::keypairs::create_v292),
+        ]),
+        get("/os-keypairs/{id}", "os_compute_api:os-keypairs:show", handler!(v21::keypairs::show::show)).query(KEYPAIR_QUERY),
+        delete("/os-keypairs/{id}", "os_compute_api:os-keypairs:delete", handler!(v21::keypairs::delete::delete)).query(KEYPAIR_QUERY),
+
+        // limits, quotas, usage
+        get("/limits", "os_compute_api:limits", handler!(v21::limits::index)).query(&[
+            Versioned::new(LEGACY, V2_74, schemas::quotas::limits_query),
+            Versioned::since(V2_75, schemas::quotas::limits_query_v275),
+        ]),
+        get("/os-quota-sets/{id}", "os_compute_api:os-quota-sets:show", handler!(v21::quota_sets::show)).query(QUOTAS_QUERY),
+        put("/os-quota-sets/{id}", "os_compute_api:os-quota-sets:update", handler!(v21::quota_sets::update)).query(QUOTAS_QUERY).body(&[
+            Versioned::new(LEGACY, V2_35, schemas::quotas::update),
+            Versioned::new(V2_36, V2_56, schemas::quotas::update_v236),
+            Versioned::since(V2_57, schemas::quotas::update_v257),
+        ]),
+        delete("/os-quota-sets/{id}", "os_compute_api:os-quota-sets:delete", handler!(v21::quota_sets::delete)).query(QUOTAS_QUERY),
+        get("/os-quota-sets/{id}/detail", "os_compute_api:os-quota-sets:detail", handler!(v21::quota_sets::detail)).query(QUOTAS_QUERY),
+        get("/os-quota-sets/{id}/defaults", "os_compute_api:os-quota-sets:defaults", handler!(v21::quota_sets::defaults)).query(ANY_QUERY),
+        get("/os-quota-class-sets/{id}", "os_compute_api:os-quota-class-sets:show", handler!(v21::quota_class_sets::show)).query(ANY_QUERY),
+        put("/os-quota-class-sets/{id}", "os_compute_api:os-quota-class-sets:update", handler!(v21::quota_class_sets::update)).body(&[
+            Versioned::new(LEGACY, V2_49, schemas::quotas::update_class),
+            Versioned::new(V2_50, V2_56, schemas::quotas::update_class_v250),
+            Versioned::since(V2_57, schemas::quotas::update_class_v257),
+        ]),
+        get("/os-simple-tenant-usage", "os_compute_api:os-simple-tenant-usage:list", handler!(v21::simple_tenant_usage::index)).query(&[
+            Versioned::new(LEGACY, V2_39, schemas::quotas::usages_query),
+            Versioned::new(V2_40, V2_74, schemas::quotas::usages_query_v240),
+            Versioned::since(V2_75, schemas::quotas::usages_query_v275),
+        ]),
+        get("/os-simple-tenant-usage/{id}", "os_compute_api:os-simple-tenant-usage:show", handler!(v21::simple_tenant_usage::show)).query(&[
+            Versioned::new(LEGACY, V2_39, schemas::quotas::usage_query),
+            Versioned::new(V2_40, V2_74, schemas::quotas::usage_query_v240),
+            Versioned::since(V2_75, schemas::quotas::usage_query_v275),
+        ]),
+
+        // what the cloud consists of
+        get("/os-availability-zone", "os_compute_api:os-availability-zone:list", handler!(v21::availability_zones::index)).query(ANY_QUERY),
+        get("/os-availability-zone/detail", "os_compute_api:os-availability-zone:detail", handler!(v21::availability_zones::detail))
+            .query(ANY_QUERY),
+        get("/os-hypervisors", "os_compute_api:os-hypervisors:list", handler!(v21::hypervisors::index::index)).query(HYPERVISORS_QUERY),
+        get("/os-hypervisors/detail", "os_compute_api:os-hypervisors:list-detail", handler!(v21::hypervisors::index::detail))
+            .query(HYPERVISORS_QUERY),
+        get("/os-hypervisors/statistics", "os_compute_api:os-hypervisors:statistics", handler!(v21::hypervisors::statistics::statistics))
+            .query(ANY_QUERY).until(V2_87),
+        get("/os-hypervisors/{id}", "os_compute_api:os-hypervisors:show", handler!(v21::hypervisors::show::show)).query(&[
+            Versioned::new(LEGACY, V2_52, any_query),
+            Versioned::since(V2_53, schemas::hypervisors::show_query_v253),
+        ]),
+        get("/os-hypervisors/{id}/search", "os_compute_api:os-hypervisors:search", handler!(v21::hypervisors::search::search))
+            .query(ANY_QUERY).until(V2_52),
+        get("/os-hypervisors/{id}/servers", "os_compute_api:os-hypervisors:servers", handler!(v21::hypervisors::search::servers))
+            .query(ANY_QUERY).until(V2_52),
+        get("/os-hypervisors/{id}/uptime", "os_compute_api:os-hypervisors:uptime", handler!(v21::hypervisors::uptime::uptime))
+            .query(ANY_QUERY).until(V2_87),
+        get("/os-services", "os_compute_api:os-services:list", handler!(v21::services::index::index)).query(&[
+            Versioned::new(LEGACY, V2_74, schemas::services::index_query),
+            Versioned::since(V2_75, schemas::services::index_query_v275),
+        ]),
+        put("/os-services/{id}", "os_compute_api:os-services:update", handler!(v21::services::update::update)).body(&[
+            Versioned::new(LEGACY, V2_10, schemas::services::update),
+            Versioned::new(V2_11, V2_52, schemas::services::update_v211),
+            Versioned::since(V2_53, schemas::services::update_v253),
+        ]),
+        delete("/os-services/{id}", "os_compute_api:os-services:delete", handler!(v21::services::delete::delete)),
+
+        // extensions
+        get("/extensions", "os_compute_api:extensions", handler!(v21::extensions::index)).query(ANY_QUERY),
+        get("/extensions/{id}", "os_compute_api:extensions", handler!(v21::extensions::show)).query(ANY_QUERY),
     ]
 };

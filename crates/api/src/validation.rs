@@ -4,6 +4,7 @@
 //! `Invalid input for field/attribute name. Value: x. 'x' is too long`.
 
 mod formats;
+pub(crate) use formats::parse_isotime;
 mod python;
 mod sentences;
 
@@ -63,6 +64,12 @@ impl Schema {
     fn refusal(&self, instance: &Value, what: &str, name: fn(&[String]) -> Option<String>) -> ApiError {
         ApiError::BadRequest(sentences::first(&self.validator, &self.source, instance, what, name))
     }
+}
+
+/// What is wrong with a tag that came in the path, if anything is.
+pub(crate) fn tag_error(tag: &str) -> Option<String> {
+    let schema = Schema::compile(crate::schemas::parameter_types::tag());
+    schema.check_body(&mut json!(tag), false).err().map(|error| error.to_string())
 }
 
 /// Drops the properties that an object schema neither names nor lets through. Where none is named at all the object is

@@ -1,10 +1,10 @@
 //! The role: queues and passes of one conductor.
 
-use std::future::Future;
+use std::future::{Future, Ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kilonova_core::{RequestContext, Supervisor};
+use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{
     Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport,
 };
@@ -12,7 +12,8 @@ use kilonova_rpcapi::conductor::{
     BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances, TASK_NAMESPACE, TASK_VERSION,
     TOPIC, VERSION,
 };
-use kilonova_rpcapi::{base, exception, register};
+use kilonova_rpcapi::{base, register};
+use tokio::sync::Semaphore;
 
 use crate::Conductor;
 use crate::tasks::TaskError;
@@ -29,8 +30,11 @@ impl ConductorService {
     /// that they ask are there.
     pub async fn start(conductor: Arc<Conductor>, transport: Arc<dyn Transport>) -> Result<Self, MessagingError> {
         let target = kilonova_rpcapi::target(TOPIC).server(conductor.config.host.as_str());
-        let server = RpcServer::start(transport, target, dispatcher(&conductor), ServerOptions::default()).await?;
-        Ok(Self { conductor, server, supervisor: Supervisor::new() })
+        let supervisor = Supervisor::new();
+        let tasks = Tasks { supervisor: supervisor.clone(), slots: Arc::new(Semaphore::new(CONCURRENT_TASKS)) };
+        let dispatcher = dispatcher(&conductor, &tasks);
+        let server = RpcServer::start(transport, target, dispatcher, ServerOptions::default()).await?;
+        Ok(Self { conductor, server, supervisor })
     }
 
     /// Takes up what an earlier process left, and from now on whatever nobody works on.
@@ -61,7 +65,7 @@ impl ConductorService {
     }
 }
 
-fn dispatcher(conductor: &Arc<Conductor>) -> Dispatcher {
+fn dispatcher(conductor: &Arc<Conductor>, tasks: &Tasks) -> Dispatcher {
     let c = conductor.clone();
     let objects = register(Endpoint::new(None, VERSION), move |context, action: ObjectClassActionVersions| {
         let conductor = c.clone();
@@ -72,24 +76,44 @@ fn dispatcher(conductor: &Arc<Conductor>) -> Dispatcher {
         let conductor = c.clone();
         async move { conductor.object_action(&context, action).await }
     });
-    let c = conductor.clone();
-    let tasks = Endpoint::new(Some(TASK_NAMESPACE), TASK_VERSION);
-    let tasks = register(tasks, move |context: RequestContext, message: ScheduleAndBuildInstances| {
+    let (c, t) = (conductor.clone(), tasks.clone());
+    let orchestration = Endpoint::new(Some(TASK_NAMESPACE), TASK_VERSION);
+    let orchestration = register(orchestration, move |context: RequestContext, message: ScheduleAndBuildInstances| {
         let conductor = c.clone();
-        async move { logged(conductor.schedule_and_build_instances(&context, message)).await }
+        t.begin(async move { conductor.schedule_and_build_instances(&context, message).await })
     });
-    let c = conductor.clone();
-    let tasks = register(tasks, move |context: RequestContext, message: BuildInstances| {
+    let (c, t) = (conductor.clone(), tasks.clone());
+    let orchestration = register(orchestration, move |context: RequestContext, message: BuildInstances| {
         let conductor = c.clone();
-        async move { logged(conductor.build_instances(&context, message)).await }
+        t.begin(async move { conductor.build_instances(&context, message).await })
     });
-    Dispatcher::new(vec![objects, tasks, base::endpoint("conductor")])
+    Dispatcher::new(vec![objects, orchestration, base::endpoint("conductor")])
 }
 
-/// Nobody waits for the answer of a cast: its failure is in the log, and the workflow pass makes up for it.
-async fn logged(task: impl Future<Output = Result<(), TaskError>>) -> Result<(), RemoteException> {
-    task.await.map_err(|error| {
-        tracing::error!(%error, "a task failed; its workflow will be taken up again");
-        exception::internal(&error)
-    })
+/// Requests for servers that are placed at the same time; the others wait.
+const CONCURRENT_TASKS: usize = 16;
+
+/// The work behind casts. It runs beside the server's pool, not in it: it asks the scheduler, which asks this
+/// conductor for the hosts, and that answer must never wait for a place behind the question.
+#[derive(Clone)]
+struct Tasks {
+    supervisor: Supervisor,
+    slots: Arc<Semaphore>,
+}
+
+impl Tasks {
+    /// Nobody waits for the answer of a cast: its failure is in the log, and the workflow pass makes up for it.
+    fn begin<T>(&self, task: T) -> Ready<Result<(), RemoteException>>
+    where
+        T: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        let slots = self.slots.clone();
+        self.supervisor.spawn(TaskKind::Background, "compute task", async move {
+            let _slot = slots.acquire_owned().await;
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task failed; its workflow will be taken up again");
+            }
+        });
+        std::future::ready(Ok(()))
+    }
 }

@@ -76,26 +76,22 @@ fn unreadable(reason: impl ToString) -> DbErr {
 
 /// Declares which fields of an object are columns of the same name, in the order in which they are selected.
 ///
-/// Makes `COLUMNS`, `values` for writing and `read_columns` for reading, which returns the place of the next column.
+/// Makes `COLUMNS`, `values` for writing and, unless they are `only_written`, `read_columns` for reading.
 macro_rules! columns {
-    ($object:ty, [$($field:ident),* $(,)?]) => {
+    (only_written: $object:ty, [$($field:ident),* $(,)?]) => {
         pub(super) const COLUMNS: &[&str] = &[$($crate::sql::column_name(stringify!($field))),*];
 
         pub(super) fn values(object: &$object) -> Vec<sea_orm::Value> {
             vec![$($crate::sql::Cell::value(&object.$field)),*]
         }
+    };
+    ($object:ty, [$($field:ident),* $(,)?]) => {
+        $crate::sql::columns!(only_written: $object, [$($field),*]);
 
-        #[allow(unused_assignments, reason = "the last place is for those who read on")]
-        pub(super) fn read_columns(
-            row: &sea_orm::QueryResult,
-            object: &mut $object,
-        ) -> Result<usize, sea_orm::DbErr> {
-            let mut at = 0;
-            $(
-                object.$field = $crate::sql::Cell::read(row, at)?;
-                at += 1;
-            )*
-            Ok(at)
+        pub(super) fn read_columns(row: &sea_orm::QueryResult, object: &mut $object) -> Result<(), sea_orm::DbErr> {
+            let mut places = 0..;
+            $( object.$field = $crate::sql::Cell::read(row, places.next().unwrap_or_default())?; )*
+            Ok(())
         }
     };
 }

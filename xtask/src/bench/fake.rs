@@ -9,7 +9,6 @@ use anyhow::{Context as _, bail};
 use super::load::{self, Template, Times};
 use super::report::Row;
 use super::{Bench, Started, processes};
-use crate::cloud::Ready;
 use crate::progress::Step;
 
 const START_RUNS: usize = 5;
@@ -79,7 +78,7 @@ async fn start(bench: &Bench, name: &str) -> anyhow::Result<Duration> {
             Err(_) => tokio::time::sleep(START_POLL).await,
         }
     };
-    let Ready { .. } = cloud.ready().await?;
+    cloud.ready().await?;
     cloud.stop().await?;
     Ok(took)
 }

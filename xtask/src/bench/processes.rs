@@ -53,9 +53,8 @@ mod tests {
     fn only_a_program_named_qemu_system_is_a_qemu() {
         assert!(!is_qemu(own_pid(), ""));
         // the name is the process's own first argument, so any program can have it
-        let dir = std::env::temp_dir().join(format!("xtask-qemu-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let link = dir.join("qemu-system-x86_64");
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("qemu-system-x86_64");
         std::os::unix::fs::symlink("/bin/sleep", &link).unwrap();
         let known = all().unwrap();
         let mut child = std::process::Command::new(&link).arg("4321").spawn().unwrap();
@@ -67,6 +66,5 @@ mod tests {
         assert_eq!(find_qemu("1234", &known).unwrap(), None);
         child.kill().unwrap();
         child.wait().unwrap();
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

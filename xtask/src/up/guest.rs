@@ -262,12 +262,12 @@ mod tests {
     #[test]
     fn a_private_key_is_readable_by_its_owner_only_also_in_place_of_another_file() {
         use std::os::unix::fs::PermissionsExt as _;
-        let path = std::env::temp_dir().join(format!("xtask-key-{}", std::process::id()));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
         std::fs::write(&path, "old and longer").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         write_private(&path, "new").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
-        std::fs::remove_file(&path).unwrap();
     }
 }

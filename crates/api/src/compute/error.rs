@@ -114,6 +114,56 @@ pub enum ComputeError {
     /// Several security groups have the name.
     #[error("No Unique Match Found.")]
     NoUniqueMatch,
+    /// What was given as a public key is none.
+    #[error("Keypair data is invalid: {reason}")]
+    InvalidKeypair {
+        /// Why.
+        reason: String,
+    },
+    /// More key pairs than a user may have.
+    #[error("Quota exceeded, too many key pairs.")]
+    KeypairLimitExceeded,
+    /// The user has a key pair of that name.
+    #[error("Key pair '{name}' already exists.")]
+    KeyPairExists {
+        /// The name.
+        name: String,
+    },
+    /// The user has no key pair of that name.
+    #[error("Keypair {name} not found for user {user_id}")]
+    KeypairNotFound {
+        /// The name.
+        name: String,
+        /// The user.
+        user_id: String,
+    },
+    /// No compute service is on that host.
+    #[error("Host '{host}' is not mapped to any cell")]
+    HostMappingNotFound {
+        /// Its name.
+        host: String,
+    },
+    /// Servers are on the host of a service that is to be deleted.
+    #[error("Unable to delete compute service that is hosting instances. Migrate or delete the instances first.")]
+    ServiceHasInstances,
+    /// Servers are on their way to the host of a service that is to be deleted.
+    #[error(
+        "Unable to delete compute service that has in-progress migrations. Complete the migrations or delete the \
+         instances first."
+    )]
+    ServiceHasMigrations,
+    /// No such hypervisor.
+    #[error("Hypervisor with ID '{id}' could not be found.")]
+    HypervisorNotFound {
+        /// As the caller wrote it.
+        id: String,
+    },
+    /// No hypervisor's name contains that.
+    #[error("No hypervisor matching '{pattern}' could be found.")]
+    NoHypervisorMatching {
+        /// Which part of a name.
+        pattern: String,
+    },
     /// The driver shows no console.
     #[error("The requested functionality is not supported.")]
     ConsoleUnsupported,

@@ -3,11 +3,26 @@
 //!
 //! One operation per file.
 
+pub(crate) mod availability_zones;
 pub(crate) mod checks;
+pub(crate) mod console;
 pub(crate) mod create;
+pub(crate) mod delete;
 mod error;
+pub(crate) mod extra_specs;
 pub(crate) mod get;
+pub(crate) mod host_status;
+pub(crate) mod hypervisors;
+pub(crate) mod keypairs;
+pub(crate) mod list;
 pub(crate) mod metadata;
+pub(crate) mod power;
+pub(crate) mod projects;
 pub(crate) mod quota;
+pub(crate) mod quota_sets;
+pub(crate) mod services;
+pub(crate) mod tags;
+pub(crate) mod update;
 
+pub use delete::FIRST_DELETE_STEP;
 pub use error::ComputeError;

@@ -26,6 +26,11 @@ pub(crate) enum ServiceId {
     Row(i64),
 }
 
+/// Whether a service is an API, which sends no heartbeats.
+pub(crate) fn is_api(service: &Service) -> bool {
+    service.binary.as_deref().is_some_and(|binary| API_BINARIES.contains(&binary))
+}
+
 /// Whether a service is alive.
 pub(crate) fn is_up(state: &ApiState, service: &Service) -> bool {
     service.is_up(Utc::now(), state.config.service_down_time_s)
@@ -38,7 +43,7 @@ pub(crate) async fn list(
     binary: Option<&str>,
 ) -> Result<Vec<Service>, ComputeError> {
     let mut found = services::list(&state.db, binary, host).await?;
-    found.retain(|service| !service.binary.as_deref().is_some_and(|binary| API_BINARIES.contains(&binary)));
+    found.retain(|service| !is_api(service));
     Ok(found)
 }
 

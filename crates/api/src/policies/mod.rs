@@ -1,11 +1,15 @@
 //! Nova's policy rules and their defaults, one file per resource.
 
 mod base;
+mod flavors;
+mod hosts;
+mod keypairs;
+mod quotas;
 mod servers;
 
 /// Every rule: its name, and its check.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [base::RULES, servers::RULES].into_iter().flatten().copied()
+    [base::RULES, flavors::RULES, hosts::RULES, keypairs::RULES, quotas::RULES, servers::RULES].into_iter().flatten().copied()
 }
 
 /// The checks that most rules are.

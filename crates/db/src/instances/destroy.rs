@@ -1,36 +1,39 @@
 //! The end of an instance.
 
+use std::slice::from_mut;
+
 use kilonova_core::time::utcnow;
 use kilonova_objects::{Instance, VmState};
 use uuid::Uuid;
 
 use super::Deleted;
-use super::query::{Lock, row};
-use super::save::{update, whole};
+use super::query::{Lock, add_faults, row};
+use super::save::update;
 use crate::{Db, DbError, block_devices, workflows};
 
 /// Marks an instance deleted, removes its block devices and ends its workflows. Its metadata stay. A second time it
 /// changes nothing and returns the row.
 pub async fn destroy(db: &Db, uuid: Uuid) -> Result<Instance, DbError> {
     let tx = db.begin().await?;
-    let before = row(&tx, uuid, Deleted::Yes, Lock::Yes).await?;
-    if before.deleted {
-        return whole(&tx, before).await;
+    let before = Box::new(row(&tx, uuid, Deleted::Yes, Lock::Yes).await?);
+    let mut after = before.clone();
+    if !before.deleted {
+        mark_deleted(&mut after);
+        update(&tx, &before, &after).await?;
+        block_devices::delete_of(&tx, uuid).await?;
+        workflows::end(&tx, uuid, None).await?;
     }
-    let now = utcnow();
-    let after = Instance {
-        deleted: true,
-        deleted_at: Some(now),
-        terminated_at: before.terminated_at.or(Some(now)),
-        updated_at: Some(now),
-        vm_state: VmState::Deleted,
-        task_state: None,
-        ..before.clone()
-    };
-    update(&tx, &before, &after).await?;
-    block_devices::delete_of(&tx, uuid).await?;
-    workflows::end(&tx, uuid, None).await?;
-    let whole = whole(&tx, after).await?;
+    add_faults(&tx, from_mut(&mut *after)).await?;
     tx.commit().await?;
-    Ok(whole)
+    Ok(*after)
+}
+
+fn mark_deleted(instance: &mut Instance) {
+    let now = Some(utcnow());
+    instance.deleted = true;
+    instance.deleted_at = now;
+    instance.terminated_at = instance.terminated_at.or(now);
+    instance.updated_at = now;
+    instance.vm_state = VmState::Deleted;
+    instance.task_state = None;
 }

@@ -24,7 +24,7 @@ pub async fn update_metadata(
     replace: bool,
 ) -> Result<BTreeMap<String, String>, DbError> {
     let tx = db.begin().await?;
-    let before = row(&tx, uuid, Deleted::No, Lock::Yes).await?;
+    let before = Box::new(row(&tx, uuid, Deleted::No, Lock::Yes).await?);
     let mut items = before.metadata.clone();
     if replace {
         items.clear();
@@ -38,7 +38,7 @@ pub async fn update_metadata(
 /// Removes one item; [`DbError::NotFound`] with resource `metadata` if it is not there.
 pub async fn delete_metadata(db: &Db, uuid: Uuid, key: &str) -> Result<(), DbError> {
     let tx = db.begin().await?;
-    let before = row(&tx, uuid, Deleted::No, Lock::Yes).await?;
+    let before = Box::new(row(&tx, uuid, Deleted::No, Lock::Yes).await?);
     let mut items = before.metadata.clone();
     items.remove(key).ok_or_else(|| DbError::not_found("metadata", key))?;
     change(&tx, &before, items).await?;
@@ -52,7 +52,7 @@ async fn change(
     metadata: BTreeMap<String, String>,
 ) -> Result<(), DbError> {
     set(tx, before.uuid, &metadata).await?;
-    let after = Instance { metadata, updated_at: Some(utcnow()), ..before.clone() };
+    let after = Box::new(Instance { metadata, updated_at: Some(utcnow()), ..before.clone() });
     update(tx, before, &after).await
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::filter::{Matcher, condition};
 use super::row::{Decoder, READ, TABLE, sort_column, sort_values};
 use super::{Deleted, Expand, InstanceQuery};
-use crate::sql::{Cell, SortColumn, after, chunks, order_by, uuid_in};
+use crate::sql::{Cell, SortColumn, after, order_by};
 use crate::{Db, DbError, faults};
 
 /// Rows that are read at once when SQL alone cannot tell which ones match.

@@ -33,7 +33,7 @@ use crate::sql::{SortColumn, columns};
 pub(super) const TABLE: &str = "instances";
 
 columns!(
-    Instance,
+    only_written: Instance,
     [
         id,
         uuid,
@@ -472,7 +472,7 @@ impl Record {
     }
 
     fn put_into(self, instance: &mut Instance) -> Result<(), DbError> {
-        let uuid = instance.uuid;
+        let uuid = self.uuid;
         instance.tags = self.tags.map(|tags| tag_list(uuid, tags));
         if !self.objects.is_empty() {
             macro_rules! take {

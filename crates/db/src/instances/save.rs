@@ -1,5 +1,7 @@
 //! Saving what a service changed.
 
+use std::slice::from_mut;
+
 use kilonova_core::time::utcnow;
 use kilonova_objects::wire::VersionedObject as _;
 use kilonova_objects::{Instance, TaskState, VmState};
@@ -20,7 +22,8 @@ use crate::{Db, DbError};
 /// field at all is an error; `fault` and `services` are not stored here and are passed over, as in Nova.
 pub async fn save(db: &Db, save: Save<'_>) -> Result<Instance, SaveError> {
     let tx = db.begin().await?;
-    let before = row(&tx, save.uuid, Deleted::No, Lock::Yes).await?;
+    // Boxed: an instance is large, and futures of callers hold this one.
+    let before = Box::new(row(&tx, save.uuid, Deleted::No, Lock::Yes).await?);
     check_states(&before, save.expected_vm_state.as_deref(), save.expected_task_state.as_deref())?;
     let mut after = before.clone();
     apply(&mut after, save.changes)?;
@@ -30,9 +33,9 @@ pub async fn save(db: &Db, save: Save<'_>) -> Result<Instance, SaveError> {
         metadata::set(&tx, save.uuid, &after.metadata).await?;
     }
     follow_build(&tx, &before, &after).await?;
-    let whole = whole(&tx, after).await?;
+    add_faults(&tx, from_mut(&mut *after)).await?;
     tx.commit().await.map_err(DbError::from)?;
-    Ok(whole)
+    Ok(*after)
 }
 
 /// Nova looks at the task first, and has an error of its own for an instance that is being deleted.
@@ -69,14 +72,6 @@ pub(super) async fn update(tx: &impl ConnectionTrait, before: &Instance, after: 
     statement.table(TABLE).values(changed).and_where(Expr::col("id").eq(before.id));
     tx.execute(&statement).await?;
     Ok(())
-}
-
-/// With its fault.
-pub(super) async fn whole(tx: &impl ConnectionTrait, instance: Instance) -> Result<Instance, DbError> {
-    let mut whole = [instance];
-    add_faults(tx, &mut whole).await?;
-    let [whole] = whole;
-    Ok(whole)
 }
 
 async fn follow_build(tx: &impl ConnectionTrait, before: &Instance, after: &Instance) -> Result<(), DbError> {

@@ -1,19 +1,23 @@
 //! The begin of an API action.
 
+use std::slice::from_mut;
+
 use kilonova_core::time::utcnow;
 use kilonova_objects::Instance;
 
-use super::query::{Lock, row};
-use super::save::{check_states, update, whole};
+use super::query::{Lock, add_faults, row};
+use super::save::{check_states, update};
 use super::{Deleted, SaveError, StartAction};
 use crate::{Db, DbError, actions, workflows};
 
 /// Compare-and-swap of the task together with the action's record and its workflow: all or nothing.
 pub async fn start_action(db: &Db, start: StartAction) -> Result<Instance, SaveError> {
     let tx = db.begin().await?;
-    let before = row(&tx, start.uuid, Deleted::No, Lock::Yes).await?;
+    let before = Box::new(row(&tx, start.uuid, Deleted::No, Lock::Yes).await?);
     check_states(&before, start.expected_vm_states.as_deref(), start.expected_task_states.as_deref())?;
-    let after = Instance { task_state: Some(start.task_state), updated_at: Some(utcnow()), ..before.clone() };
+    let mut after = before.clone();
+    after.task_state = Some(start.task_state);
+    after.updated_at = Some(utcnow());
     update(&tx, &before, &after).await?;
     let actor = actions::Actor {
         action: start.action,
@@ -25,7 +29,7 @@ pub async fn start_action(db: &Db, start: StartAction) -> Result<Instance, SaveE
     if let Some(workflow) = start.workflow {
         workflows::insert_if_absent(&tx, workflow).await?;
     }
-    let whole = whole(&tx, after).await?;
+    add_faults(&tx, from_mut(&mut *after)).await?;
     tx.commit().await.map_err(DbError::from)?;
-    Ok(whole)
+    Ok(*after)
 }

@@ -1,5 +1,7 @@
 //! Actions and their steps.
 
+use std::slice::from_ref;
+
 use kilonova_db::actions;
 use kilonova_objects::{InstanceAction, InstanceActionEvent};
 use uuid::Uuid;
@@ -40,7 +42,7 @@ async fn a_step_that_goes_well_ends_its_action() {
         };
         assert!(begun.id > 0 && begun.start_time.is_some());
         assert_eq!(begun, expected);
-        assert_eq!(actions::events(db, action.id).await.unwrap(), [begun.clone()]);
+        assert_eq!(actions::events(db, action.id).await.unwrap(), from_ref(&begun));
         let ended = actions::event_finish(db, uuid, "req-1", "compute_stop_instance", None).await.unwrap();
         let expected = InstanceActionEvent {
             result: Some("Success".into()),

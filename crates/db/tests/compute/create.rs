@@ -1,5 +1,7 @@
 //! Creating servers: whole, within the quota, all or nothing.
 
+use std::slice::from_ref;
+
 use chrono::TimeDelta;
 use kilonova_core::time::utcnow;
 use kilonova_db::instances::{self, CreateError, Deleted, InstanceQuery, QuotaLimits, Usage};
@@ -27,7 +29,7 @@ async fn a_created_server_reads_back_whole() {
         assert_eq!(created.launched_at, given.launched_at, "to the microsecond");
         assert_eq!(get(db, given.uuid).await, created);
         let listed = instances::list(db, &InstanceQuery::default()).await.unwrap();
-        assert_eq!(listed, [created.clone()]);
+        assert_eq!(listed, from_ref(&created));
         for field in ["metadata", "system_metadata", "tags", "keypairs", "fault", "info_cache"] {
             assert!(created.data().contains_key(field), "{field} would be asked for again");
         }

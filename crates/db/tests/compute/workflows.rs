@@ -1,5 +1,6 @@
 //! Leases: exactly one works on a workflow, and what the dead left is found.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -73,7 +74,7 @@ async fn leases_expire_and_the_longest_over_comes_first() {
         let (first, second, third) = (build(db).await, build(db).await, build(db).await);
         assert_eq!(workflows::count(db).await.unwrap(), 3);
         assert_eq!(workflows::expired(db, utcnow(), 10).await.unwrap(), []);
-        assert_eq!(workflows::expired(db, first.lease_until, 10).await.unwrap(), [first.clone()]);
+        assert_eq!(workflows::expired(db, first.lease_until, 10).await.unwrap(), from_ref(&first));
         let late = third.lease_until + TimeDelta::seconds(1);
         assert_eq!(workflows::expired(db, late, 2).await.unwrap(), [first, second.clone()]);
         workflows::release(db, third.id, "thief").await.unwrap();

@@ -107,6 +107,14 @@ impl Drop for Kilonova {
     }
 }
 
+/// Writes a file that ssh takes for a private key.
+pub fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(path).expect("a file");
+    std::io::Write::write_all(&mut file, text.as_bytes()).expect("a written file");
+}
+
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
@@ -202,6 +210,14 @@ impl User {
 
     pub async fn delete(&self, path: &str) -> StatusCode {
         self.request(Method::DELETE, path, None).await.0
+    }
+
+    /// Uploads the bytes of an image.
+    pub async fn upload(&self, path: &str, bytes: Vec<u8>) {
+        let request = self.http.put(format!("{}{path}", self.endpoint)).header("X-Auth-Token", &self.token);
+        let request = request.header("Content-Type", "application/octet-stream").body(bytes);
+        let status = request.send().await.expect("an answer").status();
+        assert_eq!(status, StatusCode::NO_CONTENT, "PUT {path}");
     }
 
     /// The id of the flavor of that name.

@@ -217,7 +217,7 @@ impl SortKey {
 impl Filter {
     fn matches(&self, row: &ImageRow) -> bool {
         match self {
-            Self::Text(field, wanted) => field.of(row).is_some_and(|text| wanted.iter().any(|wanted| *wanted == text)),
+            Self::Text(field, wanted) => field.of(row).is_some_and(|text| wanted.contains(&text)),
             Self::Tag(tag) => row.tags.0.contains(tag),
             Self::Protected(wanted) => row.is_protected == *wanted,
             Self::SizeMin(min) => row.size.is_some_and(|size| size >= *min),
@@ -334,7 +334,8 @@ fn parse_sort(pairs: &[(String, String)]) -> Result<Vec<(SortKey, Direction)>, I
         pairs.iter().filter(|(key, _)| key == wanted).map(|(_, value)| value.as_str()).collect()
     };
     let (new, keys, directions) = (values("sort"), values("sort_key"), values("sort_dir"));
-    if !new.is_empty() && !(keys.is_empty() && directions.is_empty()) {
+    let has_old = !keys.is_empty() || !directions.is_empty();
+    if has_old && !new.is_empty() {
         return Err(bad("Old and new sorting syntax cannot be combined".to_owned()));
     }
     let mut sort = Vec::new();

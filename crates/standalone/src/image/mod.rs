@@ -65,7 +65,7 @@ impl BuiltinImage {
         Ok(Arc::new(service))
     }
 
-    /// The REST API, to be nested at `/image`.
+    /// The REST API, to be mounted with `nest_service("/image", …)`: with `nest`, `/image/` would not be found.
     pub fn router(self: &Arc<Self>, identity: Arc<dyn Identity>) -> Router {
         routes::router(Arc::clone(self), identity)
     }

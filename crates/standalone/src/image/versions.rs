@@ -1,8 +1,7 @@
 //! Version discovery.
 
 use axum::Json;
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::error::ImageError;
@@ -27,10 +26,7 @@ pub(super) async fn list(base: BaseUrl) -> Json<Value> {
     Json(json!({"versions": versions}))
 }
 
-/// What no route matches: the service's own address with a slash at the end, or nothing.
-pub(super) async fn fallback(uri: Uri, base: BaseUrl) -> Response {
-    if uri.path().trim_matches('/').is_empty() {
-        return choices(base).await.into_response();
-    }
-    ImageError::NotFound("The resource could not be found.".to_owned()).into_response()
+/// What no route matches.
+pub(super) async fn fallback() -> ImageError {
+    ImageError::NotFound("The resource could not be found.".to_owned())
 }

@@ -2,8 +2,6 @@
 
 use axum::Json;
 use axum::extract::Path;
-use axum::http::Uri;
-use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use super::error::NetworkError;
@@ -54,12 +52,9 @@ pub(super) async fn resources(base: BaseUrl) -> Json<Value> {
     Json(json!({"resources": resources.map(resource)}))
 }
 
-/// What no route matches: the service's own address with a slash at the end, or nothing.
-pub(super) async fn fallback(uri: Uri, base: BaseUrl) -> Response {
-    match uri.path().trim_matches('/') {
-        "" => versions(base).await.into_response(),
-        _ => NetworkError::no_resource().into_response(),
-    }
+/// What no route matches.
+pub(super) async fn fallback() -> NetworkError {
+    NetworkError::no_resource()
 }
 
 fn extension((alias, name, description): &(&str, &str, &str)) -> Value {

@@ -47,7 +47,7 @@ impl BuiltinNetwork {
         Arc::new(Self { db, cursors: Mutex::default() })
     }
 
-    /// The REST API, to be nested at `/network`.
+    /// The REST API, to be mounted with `nest_service("/network", …)`: with `nest`, `/network/` would not be found.
     pub fn router(self: &Arc<Self>, identity: Arc<dyn Identity>) -> Router {
         routes::router(Arc::clone(self), identity)
     }

@@ -36,7 +36,7 @@ impl Cloud {
             .with_token("other", "other-project", &["member", "reader"])
             .with_token("reader", "demo-project", &["reader"])
             .with_token("admin", "admin-project", &["admin", "member", "reader"]);
-        let router = Router::new().nest("/network", service.router(Arc::new(identity)));
+        let router = Router::new().nest_service("/network", service.router(Arc::new(identity)));
         Self { service, router, _dir: dir }
     }
 

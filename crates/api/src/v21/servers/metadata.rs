@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use kilonova_objects::Instance;
 use serde_json::{Value, json};
 
-use super::target;
+use super::authorized;
 use crate::call::{Answer, Call, empty, ok};
 use crate::compute;
 use crate::error::ApiError;
@@ -57,12 +56,6 @@ pub(crate) async fn delete(call: Call) -> Answer {
     let instance = authorized(&call).await?;
     compute::metadata::delete(&call.state, &call.context, &instance, call.param("id")).await?;
     Ok(empty(StatusCode::NO_CONTENT))
-}
-
-async fn authorized(call: &Call) -> Result<Instance, ApiError> {
-    let instance = compute::get::get(&call.state, &call.context, call.param("server_id")).await?;
-    call.authorize(target(&instance))?;
-    Ok(instance)
 }
 
 /// The metadata of a body that the schema let through: an object of strings.

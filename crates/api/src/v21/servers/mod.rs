@@ -1,12 +1,57 @@
 //! `/servers` and everything under it.
 
+pub(crate) mod action_admin;
+pub(crate) mod action_console_output;
+pub(crate) mod action_power;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod instance_actions;
+pub(crate) mod ips;
+pub(crate) mod list;
 pub(crate) mod metadata;
+pub(crate) mod security_groups;
+pub(crate) mod show;
+pub(crate) mod tags;
+pub(crate) mod update;
+
+use std::collections::HashMap;
 
 use kilonova_objects::Instance;
 
+use crate::call::Call;
+use crate::compute;
+use crate::error::ApiError;
 use crate::policy::Target;
+use crate::views::servers::{Kind, Shown, Viewer};
 
 /// The server as a policy target.
 pub(crate) fn target(instance: &Instance) -> Target<'_> {
     Target { project_id: instance.project_id(), user_id: instance.user_id.as_deref().unwrap_or_default() }
+}
+
+/// The server of the path, once the route's rule allows it.
+async fn authorized(call: &Call) -> Result<Instance, ApiError> {
+    let id = if call.param("server_id").is_empty() { call.param("id") } else { call.param("server_id") };
+    let instance = compute::get::get(&call.state, &call.context, id).await?;
+    call.authorize(target(&instance))?;
+    Ok(instance)
+}
+
+/// A viewer for this caller, who looks at servers of `target`.
+fn viewer<'a>(call: &'a Call, kind: Kind, target: Target<'_>) -> Viewer<'a> {
+    let can = |rule: &str| call.can(rule, target);
+    Viewer {
+        version: call.version,
+        kind,
+        shown: Shown {
+            extended_attributes: can("os_compute_api:os-extended-server-attributes"),
+            flavor_extra_specs: can("os_compute_api:servers:show:flavor-extra-specs"),
+            host_status: can("os_compute_api:servers:show:host_status"),
+            fault_details: call.context.is_admin,
+        },
+        links: &call.links,
+        default_zone: &call.state.config.default_availability_zone,
+        host_statuses: HashMap::new(),
+        host_ids: HashMap::new(),
+    }
 }

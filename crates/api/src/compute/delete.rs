@@ -1,0 +1,75 @@
+//! Deleting a server: the workflow row is the promise, the cast to its host the nudge.
+
+use std::time::Duration;
+
+use kilonova_core::RequestContext;
+use kilonova_db::instances::{self, StartAction};
+use kilonova_db::workflows::{NewWorkflow, WorkflowKind};
+use kilonova_db::{block_devices, instances::SaveError};
+use kilonova_objects::{BlockDeviceMappingList, Instance, TaskState};
+use kilonova_rpcapi::compute::TerminateInstance;
+use serde_json::json;
+
+use super::{ComputeError, checks};
+use crate::state::ApiState;
+
+/// The first step of a delete.
+pub const FIRST_DELETE_STEP: &str = "terminate";
+/// How long the host has before the workflow pass looks after a delete.
+const DELETE_LEASE: Duration = Duration::from_secs(30);
+
+/// Has a server deleted, in whatever state it is. A second delete changes nothing.
+pub(crate) async fn delete(state: &ApiState, context: &RequestContext, instance: &Instance) -> Result<(), ComputeError> {
+    checks::unlocked(context, instance)?;
+    let host = instance.host.as_deref().filter(|host| !host.is_empty());
+    if instance.task_state == Some(TaskState::Deleting) {
+        state.nudge();
+        return Ok(());
+    }
+    // Without a host nobody else is going to look: the pass may begin at once.
+    let lease = if host.is_some() { DELETE_LEASE } else { Duration::ZERO };
+    let start = StartAction {
+        uuid: instance.uuid,
+        action: "delete",
+        task_state: TaskState::Deleting,
+        expected_vm_states: None,
+        expected_task_states: None,
+        request_id: context.request_id().to_owned(),
+        user_id: context.user_id().to_owned(),
+        project_id: context.project_id().to_owned(),
+        workflow: Some(NewWorkflow {
+            kind: WorkflowKind::Delete,
+            instance_uuid: instance.uuid,
+            step: FIRST_DELETE_STEP.to_owned(),
+            payload: json!({"context": context.to_map()}),
+            lease_owner: format!("{}:api", state.config.host),
+            lease,
+        }),
+    };
+    let instance = instances::start_action(&state.db, start).await.map_err(|error| match error {
+        SaveError::Db(error) => error.into(),
+        other => checks::lost_race(other, instance, "delete"),
+    })?;
+    match instance.host.clone().filter(|host| !host.is_empty()) {
+        Some(host) => terminate(state, context, &host, instance).await,
+        None => state.nudge(),
+    }
+    Ok(())
+}
+
+/// A cast that fails is no error: the workflow row is there.
+async fn terminate(state: &ApiState, context: &RequestContext, host: &str, instance: Instance) {
+    let uuid = instance.uuid;
+    let disks = block_devices::list(&state.db, &[uuid]).await;
+    let bdms = match disks {
+        Ok(mut disks) => BlockDeviceMappingList::from(disks.remove(&uuid).unwrap_or_default()),
+        Err(error) => {
+            tracing::warn!(instance = %uuid, %error, "a delete waits for the workflow pass");
+            return state.nudge();
+        }
+    };
+    if let Err(error) = state.compute.cast(context, host, TerminateInstance { instance, bdms }).await {
+        tracing::warn!(instance = %uuid, %error, "a delete was not handed over and waits for the workflow pass");
+        state.nudge();
+    }
+}

@@ -1,0 +1,18 @@
+//! `GET /servers/{id}`
+
+use super::{target, viewer};
+use crate::call::{Answer, Call, ok};
+use crate::compute::{self, host_status};
+use crate::versions::V2_16;
+use crate::views::servers::{Kind, One};
+
+/// `GET /servers/{id}`
+pub(crate) async fn show(call: Call) -> Answer {
+    let instance = compute::get::get(&call.state, &call.context, call.param("id")).await?;
+    call.authorize(target(&instance))?;
+    let mut viewer = viewer(&call, Kind::Show, target(&instance));
+    if viewer.shown.host_status && call.since(V2_16) {
+        viewer.host_statuses = host_status::all(&call.state).await?;
+    }
+    ok(&One { server: viewer.server(&instance) })
+}

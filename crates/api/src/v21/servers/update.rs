@@ -1,0 +1,43 @@
+//! `PUT /servers/{id}`
+
+use serde_json::{Map, Value, json};
+
+use super::{target, viewer};
+use crate::call::{Answer, Call, ok};
+use crate::compute::{self, host_status};
+use crate::versions::V2_75;
+use crate::views::servers::{Kind, One};
+
+/// `PUT /servers/{id}`
+pub(crate) async fn update(call: Call) -> Answer {
+    let instance = compute::get::get(&call.state, &call.context, call.param("id")).await?;
+    call.authorize(target(&instance))?;
+    let updated = compute::update::update(&call.state, &instance, changes(&call.body["server"])).await?;
+    let mut viewer = viewer(&call, Kind::Update, target(&updated));
+    if viewer.shown.host_status && call.since(V2_75) {
+        viewer.host_statuses = host_status::all(&call.state).await?;
+    }
+    ok(&One { server: viewer.server(&updated) })
+}
+
+/// Names and values as the object has them. The schema lets nothing else through.
+fn changes(server: &Value) -> Map<String, Value> {
+    let mut changes = Map::new();
+    for (name, field) in [
+        ("description", "display_description"),
+        ("hostname", "hostname"),
+        ("accessIPv4", "access_ip_v4"),
+        ("accessIPv6", "access_ip_v6"),
+    ] {
+        if let Some(value) = server.get(name) {
+            changes.insert(field.to_owned(), value.clone());
+        }
+    }
+    if let Some(name) = server["name"].as_str() {
+        changes.insert("display_name".to_owned(), json!(name.trim()));
+    }
+    if let Some(value) = server["OS-DCF:diskConfig"].as_str() {
+        changes.insert("auto_disk_config".to_owned(), json!(value == "AUTO"));
+    }
+    changes
+}

@@ -1,0 +1,138 @@
+//! Real guests: the main job with `python-openstackclient` and QEMU, and guests that outlive their agent.
+
+#[path = "common/client_story.rs"]
+mod client_story;
+mod common;
+#[path = "common/openstack.rs"]
+mod openstack;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use client_story::Story;
+use common::{BOUND, Kilonova, User};
+use serde_json::json;
+
+/// The image that `cargo xtask guest-image` makes; its path is in KILONOVA_GUEST_IMAGE.
+fn guest_image() -> String {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest-image/guest.qcow2");
+    let path = std::env::var_os("KILONOVA_GUEST_IMAGE").map_or(made, PathBuf::from);
+    assert!(path.exists(), "{} is missing: `cargo xtask guest-image` makes it", path.display());
+    path.to_str().expect("a path").to_owned()
+}
+
+fn start() -> Kilonova {
+    Kilonova::start("qemu", &["--guest-image", &guest_image()])
+}
+
+/// The QEMU process of a server, by its command line.
+fn qemu(server_id: &str) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").expect("/proc");
+    processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).find(|pid| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        command.contains("qemu-system") && command.contains(server_id)
+    })
+}
+
+fn ssh(user: &str, key: &Path, address: &str, command: &str) -> Result<String, String> {
+    let (host, port) = address.rsplit_once(':').expect("host:port");
+    let output = std::process::Command::new("ssh")
+        .args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+        .args(["-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR", "-p", port, "-i"])
+        .arg(key)
+        .arg(format!("{user}@{host}"))
+        .arg(command)
+        .output()
+        .expect("ssh is installed");
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+#[test]
+fn the_openstack_client_does_the_main_job_with_qemu() {
+    let mut cloud = start();
+    client_story::tell(&cloud.clouds_yaml(), &Story { image: "guest", console: "login:" });
+    assert_eq!(cloud.terminate(), Some(0), "{}", cloud.log_tail());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_outlives_its_agent_and_is_adopted_with_the_same_pid() {
+    let mut cloud = start();
+    let user = User::log_in(&cloud.endpoint(), &cloud.clouds_yaml(), "demo").await;
+    let (status, made) = user.post("/compute/v2.1/os-keypairs", &json!({"keypair": {"name": "key"}})).await;
+    assert_eq!(status, 200, "{made}");
+    let key = cloud.state_dir.path().join("key");
+    common::write_private(&key, made["keypair"]["private_key"].as_str().expect("a private key"));
+    let mut body = user.server("guest", json!([{"uuid": user.network("private").await}])).await;
+    body["server"]["key_name"] = json!("key");
+    body["server"]["metadata"] = json!({"purpose": "test"});
+    let server = user.boot(&body).await;
+    assert_eq!(server["status"], "ACTIVE", "{server:#}");
+    let id = server["id"].as_str().expect("an id").to_owned();
+    let address = server["metadata"]["kilonova:ssh"].as_str().expect("a forwarded port").to_owned();
+    let hostname = logs_in(&key, &address).await;
+    assert_eq!(hostname.trim(), "guest");
+    let pid = qemu(&id).expect("a QEMU process");
+
+    cloud.kill();
+    assert_eq!(qemu(&id), Some(pid), "the guest goes on without its agent");
+    cloud.restart();
+    assert_eq!(qemu(&id), Some(pid), "the guest was adopted");
+    let again = user.get(&format!("/compute/v2.1/servers/{id}")).await["server"].take();
+    assert_eq!(again["status"], "ACTIVE");
+    assert_eq!(again["OS-EXT-STS:power_state"], 1);
+    assert_eq!(logs_in(&key, &address).await.trim(), "guest");
+
+    // The other way round: QEMU dies, the agent lives, and says so when it looks again.
+    cloud.kill();
+    let process = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).expect("QEMU can be killed");
+    cloud.restart();
+    user.wait_for(&id, |server| server["status"] == "SHUTOFF").await;
+
+    assert_eq!(user.delete(&format!("/compute/v2.1/servers/{id}")).await, 204);
+    user.wait_gone(&id).await;
+    assert_eq!(qemu(&id), None);
+    let instances = cloud.state_dir.path().join("instances").join(&id);
+    assert!(!instances.exists(), "the guest's directory is gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_no_disk_is_an_error_that_says_so_and_the_service_goes_on() {
+    let cloud = start();
+    let user = User::log_in(&cloud.endpoint(), &cloud.clouds_yaml(), "demo").await;
+    let image = json!({"name": "broken", "disk_format": "qcow2", "container_format": "bare"});
+    let (status, made) = user.post("/image/v2/images", &image).await;
+    assert_eq!(status, 201, "{made}");
+    let image_id = made["id"].as_str().expect("an id");
+    user.upload(&format!("/image/v2/images/{image_id}/file"), b"this is no qcow2 image".to_vec()).await;
+    let mut body = user.server("broken", json!("none")).await;
+    body["server"]["imageRef"] = json!(image_id);
+    let server = user.boot(&body).await;
+    assert_eq!(server["status"], "ERROR");
+    let message = server["fault"]["message"].as_str().expect("a message");
+    assert!(message.contains(image_id) && message.contains("unacceptable"), "{message}");
+
+    let good = user.boot(&user.server("good", json!("none")).await).await;
+    assert_eq!(good["status"], "ACTIVE", "{good:#}");
+    for server in [server, good] {
+        let id = server["id"].as_str().expect("an id");
+        assert_eq!(user.delete(&format!("/compute/v2.1/servers/{id}")).await, 204);
+        user.wait_gone(id).await;
+    }
+}
+
+async fn logs_in(key: &Path, address: &str) -> String {
+    let deadline = Instant::now() + BOUND;
+    loop {
+        match ssh("kilo", key, address, "hostname") {
+            Ok(answer) => return answer,
+            Err(error) => assert!(Instant::now() < deadline, "no ssh login: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
