@@ -38,37 +38,37 @@ pub(crate) struct Call {
 
 impl Call {
     /// A `{name}` part of the path. The route table's test makes sure that it is there.
-    pub fn param(&self, name: &str) -> &str {
+    pub(crate) fn param(&self, name: &str) -> &str {
         self.params.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
     }
 
     /// Whether the negotiated microversion is at least `version`.
-    pub fn since(&self, version: Microversion) -> bool {
+    pub(crate) fn since(&self, version: Microversion) -> bool {
         self.version >= version
     }
 
     /// Fails unless the route's own rule allows it on a resource of that project and user.
-    pub fn authorize(&self, target: Target<'_>) -> Result<(), ApiError> {
+    pub(crate) fn authorize(&self, target: Target<'_>) -> Result<(), ApiError> {
         self.require(self.policy, target)
     }
 
     /// As [`Call::authorize`], for something that belongs to the caller's own project.
-    pub fn authorize_own(&self) -> Result<(), ApiError> {
+    pub(crate) fn authorize_own(&self) -> Result<(), ApiError> {
         self.authorize(self.own())
     }
 
     /// The caller's own project and user as a target.
-    pub fn own(&self) -> Target<'_> {
+    pub(crate) fn own(&self) -> Target<'_> {
         Target { project_id: self.context.project_id(), user_id: self.context.user_id() }
     }
 
     /// Fails unless `rule` allows it.
-    pub fn require(&self, rule: &str, target: Target<'_>) -> Result<(), ApiError> {
+    pub(crate) fn require(&self, rule: &str, target: Target<'_>) -> Result<(), ApiError> {
         if self.can(rule, target) { Ok(()) } else { Err(ApiError::policy(rule)) }
     }
 
     /// Whether `rule` allows it.
-    pub fn can(&self, rule: &str, target: Target<'_>) -> bool {
+    pub(crate) fn can(&self, rule: &str, target: Target<'_>) -> bool {
         self.state.policy.allows(rule, &self.context, target)
     }
 }
@@ -79,17 +79,17 @@ pub(crate) struct Query(pub Vec<(String, String)>);
 
 impl Query {
     /// The last value of a parameter: what a Python dict of them holds.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Every value of a parameter.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether the parameter is there.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 }

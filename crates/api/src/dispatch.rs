@@ -238,7 +238,7 @@ struct Found<'a> {
 }
 
 impl Table {
-    pub fn new(routes: &'static [Route]) -> Self {
+    pub(crate) fn new(routes: &'static [Route]) -> Self {
         let mut paths: Vec<(&'static str, Path)> = Vec::new();
         for route in routes {
             let entry = Entry::new(route);
@@ -254,7 +254,7 @@ impl Table {
 
     /// Every row, for tests.
     #[cfg(test)]
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.paths.iter().flat_map(|path| &path.entries)
     }
 
@@ -328,11 +328,11 @@ impl Entry {
         Self { route, body: empty(route.body), query: empty(route.query) }
     }
 
-    pub fn body_schema(&self, version: Microversion) -> Option<&Schema> {
+    pub(crate) fn body_schema(&self, version: Microversion) -> Option<&Schema> {
         schema(self.route.body, &self.body, version)
     }
 
-    pub fn query_schema(&self, version: Microversion) -> Option<&Schema> {
+    pub(crate) fn query_schema(&self, version: Microversion) -> Option<&Schema> {
         schema(self.route.query, &self.query, version)
     }
 }

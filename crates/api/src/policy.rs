@@ -41,18 +41,18 @@ enum Wanted {
 
 impl Policy {
     /// Nova's defaults.
-    pub fn defaults() -> Self {
+    pub(crate) fn defaults() -> Self {
         let rules = policies::all().map(|(name, text)| (name.to_owned(), parse(text)));
         Self { rules: rules.collect() }
     }
 
     /// Whether `rule` lets the caller do it to the target.
-    pub fn allows(&self, rule: &str, context: &RequestContext, target: Target<'_>) -> bool {
+    pub(crate) fn allows(&self, rule: &str, context: &RequestContext, target: Target<'_>) -> bool {
         self.rules.get(rule).is_some_and(|check| self.check(check, context, target, 0))
     }
 
     #[cfg(test)]
-    pub fn has(&self, rule: &str) -> bool {
+    pub(crate) fn has(&self, rule: &str) -> bool {
         self.rules.contains_key(rule)
     }
 

@@ -25,17 +25,17 @@ pub(crate) struct Versioned {
 }
 
 impl Versioned {
-    pub const fn new(from: Microversion, to: Microversion, schema: fn() -> Value) -> Self {
+    pub(crate) const fn new(from: Microversion, to: Microversion, schema: fn() -> Value) -> Self {
         Self { from, to, schema }
     }
 
     /// For every microversion from `from` on.
-    pub const fn since(from: Microversion, schema: fn() -> Value) -> Self {
+    pub(crate) const fn since(from: Microversion, schema: fn() -> Value) -> Self {
         Self::new(from, MAX_VERSION, schema)
     }
 
     /// For every microversion.
-    pub const fn always(schema: fn() -> Value) -> Self {
+    pub(crate) const fn always(schema: fn() -> Value) -> Self {
         Self::new(LEGACY, MAX_VERSION, schema)
     }
 }
@@ -66,11 +66,11 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    pub fn is(self, method: &Method) -> bool {
+    pub(crate) fn is(self, method: &Method) -> bool {
         self.as_str() == method.as_str()
     }
 
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
@@ -117,7 +117,7 @@ impl Route {
     }
 
     /// Whether the operation exists in a microversion.
-    pub fn exists_in(&self, version: Microversion) -> bool {
+    pub(crate) fn exists_in(&self, version: Microversion) -> bool {
         (self.from..=self.to).contains(&version)
     }
 }

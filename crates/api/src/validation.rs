@@ -22,7 +22,7 @@ pub(crate) struct Schema {
 
 impl Schema {
     /// Compiles a schema of this crate; that each of them compiles is shown by a test.
-    pub fn compile(source: Value) -> Self {
+    pub(crate) fn compile(source: Value) -> Self {
         let options = jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
             .should_validate_formats(true)
@@ -33,7 +33,7 @@ impl Schema {
     }
 
     /// Checks a body. The legacy API drops what it does not know instead of refusing it.
-    pub fn check_body(&self, body: &mut Value, legacy: bool) -> Result<(), ApiError> {
+    pub(crate) fn check_body(&self, body: &mut Value, legacy: bool) -> Result<(), ApiError> {
         if legacy {
             drop_unknown(&self.source, body);
         }
@@ -44,7 +44,7 @@ impl Schema {
     }
 
     /// Checks a query string and, where unknown parameters are let through, drops them.
-    pub fn check_query(&self, query: &mut Query) -> Result<(), ApiError> {
+    pub(crate) fn check_query(&self, query: &mut Query) -> Result<(), ApiError> {
         let mut object: Map<String, Value> = Map::new();
         for (name, value) in &query.0 {
             let values = object.entry(name.clone()).or_insert_with(|| json!([]));

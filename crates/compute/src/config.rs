@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use kilonova_core::{Config, ConfigError};
 
+/// How often a periodic task runs that has no interval of its own.
+const DEFAULT_PACE: Duration = Duration::from_secs(60);
+
 /// What the agent can be told.
 #[derive(Clone, Debug)]
 pub struct ComputeConfig {
@@ -11,13 +14,16 @@ pub struct ComputeConfig {
     pub host: String,
     /// `[DEFAULT] my_ip`: what `ComputeNode.host_ip` says.
     pub my_ip: String,
-    /// `[DEFAULT] report_interval`: seconds between heartbeats.
+    /// `[DEFAULT] report_interval`: seconds between heartbeats; none where it is zero.
     pub report_interval: Duration,
-    /// `[DEFAULT] update_resources_interval`: seconds between looks at the host's resources; Nova's 0 means 60.
+    /// `[DEFAULT] update_resources_interval`: seconds between looks at the host's resources; never where it is zero.
     pub update_resources_interval: Duration,
-    /// `[DEFAULT] sync_power_state_interval`: seconds between comparisons with the hypervisor.
+    /// `[DEFAULT] sync_power_state_interval`: seconds between comparisons with the hypervisor; never where it is zero.
     pub sync_power_state_interval: Duration,
-    /// `[DEFAULT] max_concurrent_builds`: guests that are made at the same time.
+    /// `[DEFAULT] running_deleted_instance_poll_interval`: seconds between searches for guests that no instance owns;
+    /// never where it is zero.
+    pub running_deleted_instance_poll_interval: Duration,
+    /// `[DEFAULT] max_concurrent_builds`: guests that are made at the same time; any number where it is zero.
     pub max_concurrent_builds: usize,
     /// `[DEFAULT] shutdown_timeout`: how long a guest may take to shut itself down.
     pub shutdown_timeout: Duration,
@@ -43,6 +49,13 @@ impl ComputeConfig {
         let seconds = |name: &str, default: u64| -> Result<Duration, ConfigError> {
             Ok(Duration::from_secs(config.parse("DEFAULT", name, default)?))
         };
+        // Nova's rule for the intervals of periodic tasks: 0 is the default pace, a negative number is never.
+        let pass = |name: &str, default: i64| -> Result<Duration, ConfigError> {
+            Ok(match config.parse("DEFAULT", name, default)? {
+                0 => DEFAULT_PACE,
+                seconds => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+            })
+        };
         let ratio = |name: &str, default: f64| -> Result<f64, ConfigError> {
             let initial = config.parse("DEFAULT", &format!("initial_{name}"), default)?;
             config.parse("DEFAULT", name, initial)
@@ -51,11 +64,9 @@ impl ComputeConfig {
             host: config.get("DEFAULT", "host").unwrap_or_else(|| host.to_owned()),
             my_ip: config.get("DEFAULT", "my_ip").unwrap_or_else(|| "127.0.0.1".to_owned()),
             report_interval: seconds("report_interval", 10)?,
-            update_resources_interval: match seconds("update_resources_interval", 0)? {
-                Duration::ZERO => Duration::from_secs(60),
-                interval => interval,
-            },
-            sync_power_state_interval: seconds("sync_power_state_interval", 600)?,
+            update_resources_interval: pass("update_resources_interval", 0)?,
+            sync_power_state_interval: pass("sync_power_state_interval", 600)?,
+            running_deleted_instance_poll_interval: seconds("running_deleted_instance_poll_interval", 1800)?,
             max_concurrent_builds: config.parse("DEFAULT", "max_concurrent_builds", 10)?,
             shutdown_timeout: seconds("shutdown_timeout", 60)?,
             cpu_allocation_ratio: ratio("cpu_allocation_ratio", 4.0)?,

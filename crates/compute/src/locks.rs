@@ -18,6 +18,11 @@ impl InstanceLocks {
         self.get(instance_uuid).lock_owned().await
     }
 
+    /// Does not wait: `None` where somebody works on the instance.
+    pub(crate) fn try_lock(&self, instance_uuid: Uuid) -> Option<OwnedMutexGuard<()>> {
+        self.get(instance_uuid).try_lock_owned().ok()
+    }
+
     fn get(&self, instance_uuid: Uuid) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lock) = locks.get(&instance_uuid).and_then(Weak::upgrade) {

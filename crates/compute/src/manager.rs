@@ -4,7 +4,10 @@ mod build;
 mod console;
 mod events;
 mod init_host;
+mod orphans;
 mod power;
+mod save;
+mod stale_tasks;
 mod sync_power_states;
 mod terminate;
 
@@ -12,14 +15,16 @@ use std::sync::Arc;
 
 use kilonova_clients::Clients;
 use kilonova_core::RequestContext;
-use kilonova_objects::{Instance, InstanceFault, Tracked};
+use kilonova_objects::{Instance, InstanceFault, PowerState};
 use kilonova_rpcapi::{ConductorApi, RpcError};
 use kilonova_virt::{Driver, DriverError};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::ComputeConfig;
 use crate::locks::InstanceLocks;
 use crate::resource_tracker::ResourceTracker;
+use stale_tasks::StaleTasks;
 
 /// The manager of one host. Shared by the tasks of all messages.
 pub struct Manager {
@@ -30,6 +35,7 @@ pub struct Manager {
     tracker: ResourceTracker,
     locks: InstanceLocks,
     builds: Semaphore,
+    stale: StaleTasks,
 }
 
 /// Why an operation did not succeed.
@@ -44,6 +50,9 @@ pub enum ManagerError {
     /// The conductor refused, or does not answer.
     #[error(transparent)]
     Rpc(#[from] RpcError),
+    /// Another host has the instance now.
+    #[error("the instance is on another host now")]
+    Elsewhere,
     /// The request makes no sense on this host.
     #[error("{0}")]
     Invalid(String),
@@ -58,8 +67,11 @@ impl ManagerError {
 
     /// Somebody else does something to the instance now: theirs counts.
     fn is_conflict(&self) -> bool {
-        matches!(self, Self::Rpc(error)
-            if error.is("UnexpectedTaskStateError") || error.is("InstanceUpdateConflict"))
+        match self {
+            Self::Rpc(error) => error.is("UnexpectedTaskStateError") || error.is("InstanceUpdateConflict"),
+            Self::Elsewhere => true,
+            _ => false,
+        }
     }
 }
 
@@ -68,7 +80,11 @@ impl Manager {
     pub fn new(config: ComputeConfig, conductor: ConductorApi, clients: Clients, driver: Arc<dyn Driver>) -> Self {
         Self {
             tracker: ResourceTracker::new(&config, conductor.clone(), clients.placement.clone(), driver.clone()),
-            builds: Semaphore::new(config.max_concurrent_builds.max(1)),
+            builds: Semaphore::new(match config.max_concurrent_builds {
+                0 => Semaphore::MAX_PERMITS,
+                limit => limit.min(Semaphore::MAX_PERMITS),
+            }),
+            stale: StaleTasks::default(),
             locks: InstanceLocks::default(),
             config,
             conductor,
@@ -94,6 +110,11 @@ impl Manager {
         &self.tracker
     }
 
+    /// Whether the instance is this host's.
+    fn is_mine(&self, instance: &Instance) -> bool {
+        instance.host.as_deref() == Some(self.config.host.as_str())
+    }
+
     /// Keeps why an operation failed, for the user (`message`) and the operator (`details`).
     async fn record_fault(&self, context: &RequestContext, instance: &Instance, error: &ManagerError) {
         let fault = InstanceFault {
@@ -110,11 +131,21 @@ impl Manager {
     }
 
     /// What the hypervisor says now; no state where there is no guest.
-    async fn power_state(&self, instance: &Tracked<Instance>) -> kilonova_objects::PowerState {
-        match self.driver.guest_info(instance.uuid).await {
-            Ok(info) => info.power_state,
-            Err(_) => kilonova_objects::PowerState::NoState,
+    async fn guest_power_state(&self, instance_uuid: Uuid) -> Result<PowerState, DriverError> {
+        match self.driver.guest_info(instance_uuid).await {
+            Ok(info) => Ok(info.power_state),
+            Err(DriverError::InstanceNotFound(_)) => Ok(PowerState::NoState),
+            Err(error) => Err(error),
         }
+    }
+
+    /// The same for the end of an operation, which does not fail because of it: what is not known now, the next
+    /// comparison with the hypervisor corrects.
+    async fn power_state(&self, instance_uuid: Uuid) -> PowerState {
+        self.guest_power_state(instance_uuid).await.unwrap_or_else(|error| {
+            tracing::warn!(instance = %instance_uuid, %error, "the power state is not known");
+            PowerState::NoState
+        })
     }
 }
 

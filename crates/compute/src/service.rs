@@ -26,6 +26,9 @@ const BINARY: &str = "nova-compute";
 /// Nova's service version of 2026.2: what the process can do.
 const SERVICE_VERSION: i64 = 74;
 
+/// Between looks for actions that nobody carries out; Nova has no option for it.
+const STALE_TASKS_INTERVAL: Duration = Duration::from_secs(60);
+
 /// An agent that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -101,6 +104,9 @@ async fn register_service(manager: &Manager, context: &RequestContext) -> Result
 
 fn heartbeats(supervisor: &Supervisor, manager: Arc<Manager>, service: Service) {
     let interval = manager.config().report_interval;
+    if interval.is_zero() {
+        return;
+    }
     let service = Arc::new(tokio::sync::Mutex::new(Tracked::new(service)));
     supervisor.periodic("report_state", interval, move || {
         let (manager, service) = (manager.clone(), service.clone());
@@ -116,27 +122,39 @@ fn heartbeats(supervisor: &Supervisor, manager: Arc<Manager>, service: Service) 
 
 fn periodic_passes(supervisor: &Supervisor, manager: &Arc<Manager>, service_id: i64) {
     let config = manager.config();
-    let update = manager.clone();
-    supervisor.periodic("update_available_resource", config.update_resources_interval, move || {
-        let manager = update.clone();
-        async move {
-            let pass = manager.tracker().update_available_resource(&RequestContext::admin(), service_id).await;
-            report("update_available_resource", pass);
-        }
+    periodic_pass(supervisor, manager, "update_available_resource", config.update_resources_interval, {
+        move |manager, context| async move { manager.tracker().update_available_resource(&context, service_id).await }
     });
-    if config.sync_power_state_interval > Duration::ZERO {
-        let sync = manager.clone();
-        supervisor.periodic("sync_power_states", config.sync_power_state_interval, move || {
-            let manager = sync.clone();
-            async move { report("sync_power_states", manager.sync_power_states(&RequestContext::admin()).await) }
-        });
-    }
+    periodic_pass(supervisor, manager, "sync_power_states", config.sync_power_state_interval, {
+        |manager, context| async move { manager.sync_power_states(&context).await }
+    });
+    periodic_pass(supervisor, manager, "repair_stale_tasks", STALE_TASKS_INTERVAL, {
+        |manager, context| async move { manager.repair_stale_tasks(&context).await }
+    });
+    let interval = config.running_deleted_instance_poll_interval;
+    periodic_pass(supervisor, manager, "cleanup_running_deleted_instances", interval, {
+        |manager, context| async move { manager.cleanup_running_deleted_instances(&context).await }
+    });
 }
 
-fn report(pass: &str, result: Result<(), ManagerError>) {
-    if let Err(error) = result {
-        tracing::warn!(pass, %error, "a periodic pass failed; the next one looks again");
+/// A pass at every interval; none where that is zero. What fails is looked at afresh by the next one.
+fn periodic_pass<F, Fut>(supervisor: &Supervisor, manager: &Arc<Manager>, name: &'static str, interval: Duration, pass: F)
+where
+    F: Fn(Arc<Manager>, RequestContext) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), ManagerError>> + Send + 'static,
+{
+    if interval.is_zero() {
+        return;
     }
+    let manager = manager.clone();
+    supervisor.periodic(name, interval, move || {
+        let pass = pass(manager.clone(), RequestContext::admin());
+        async move {
+            if let Err(error) = pass.await {
+                tracing::warn!(pass = name, %error, "a periodic pass failed; the next one looks again");
+            }
+        }
+    });
 }
 
 fn dispatcher(manager: &Arc<Manager>) -> Dispatcher {

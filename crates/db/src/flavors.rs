@@ -7,7 +7,7 @@ use kilonova_objects::Flavor;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Order, Query};
 use sea_orm::{ConnectionTrait, Value as SqlValue};
 
-use crate::sql::{SortColumn, after, chunks, columns, exists_or, insert, insert_many, order_by, select, val};
+use crate::sql::{SortColumn, after, chunks, columns, exists_or, insert, insert_many, limit_to, order_by, select, val};
 use crate::{Db, DbError};
 
 const TABLE: &str = "flavors";
@@ -75,9 +75,7 @@ pub async fn list(db: &Db, query: &FlavorQuery) -> Result<Vec<Flavor>, DbError> 
     let mut statement = select(TABLE, COLUMNS);
     statement.cond_where(wanted);
     order_by(&mut statement, &sort);
-    if let Some(limit) = query.limit {
-        statement.limit(limit);
-    }
+    limit_to(&mut statement, query.limit);
     read(db.read(), statement).await
 }
 

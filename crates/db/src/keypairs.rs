@@ -5,7 +5,7 @@ use kilonova_objects::KeyPair;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func, Order, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, QueryResult};
 
-use crate::sql::{columns, count as count_rows, exists_or, insert, select};
+use crate::sql::{columns, count as count_rows, exists_or, insert, limit_to, select};
 use crate::{Db, DbError};
 
 const TABLE: &str = "key_pairs";
@@ -22,9 +22,7 @@ pub async fn list(db: &Db, user_id: &str, limit: Option<u64>, marker: Option<&st
         row.ok_or_else(|| DbError::not_found("marker", marker))?;
         statement.and_where(Expr::col("name").gt(marker));
     }
-    if let Some(limit) = limit {
-        statement.limit(limit);
-    }
+    limit_to(&mut statement, limit);
     let rows = db.read().query_all(&statement).await?;
     rows.iter().map(read).collect()
 }

@@ -242,6 +242,13 @@ pub(crate) fn order_by(statement: &mut SelectStatement, sort: &[SortColumn]) {
     }
 }
 
+/// At most `limit` rows. A limit beyond what the databases count to is none.
+pub(crate) fn limit_to(statement: &mut SelectStatement, limit: Option<u64>) {
+    if let Some(limit) = limit.filter(|limit| i64::try_from(*limit).is_ok()) {
+        statement.limit(limit);
+    }
+}
+
 /// Rows strictly after the one that has `marker` in the columns of `sort`.
 pub(crate) fn after(sort: &[SortColumn], marker: &[Value]) -> Condition {
     let mut any = Condition::any();

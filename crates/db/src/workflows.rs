@@ -14,7 +14,7 @@ use sea_orm::{ConnectionTrait, QueryResult, Value as SqlValue};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::sql::{Cell, count as count_rows, insert_many, select, starts_with, val};
+use crate::sql::{Cell, count as count_rows, insert_many, limit_to, select, starts_with, val};
 use crate::{Db, DbError};
 
 const TABLE: &str = "workflows";
@@ -175,8 +175,8 @@ pub async fn expired(db: &Db, now: DateTime<Utc>, limit: u64) -> Result<Vec<Work
     statement
         .and_where(Expr::col("lease_until").lte(val(now)))
         .order_by("lease_until", Order::Asc)
-        .order_by("id", Order::Asc)
-        .limit(limit);
+        .order_by("id", Order::Asc);
+    limit_to(&mut statement, Some(limit));
     let rows = db.read().query_all(&statement).await?;
     rows.iter().map(read).collect()
 }

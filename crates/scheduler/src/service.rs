@@ -80,10 +80,10 @@ impl HostSource for ConductorHosts {
             self.conductor.services_by_binary(context, "nova-compute"),
         )
         .map_err(|error| HostSourceError(Box::new(error)))?;
-        let mut services: HashMap<_, _> =
+        let services: HashMap<_, _> =
             services.into_iter().filter_map(|service| Some((service.host.clone()?, service))).collect();
         let input = |node: kilonova_objects::ComputeNode| {
-            let service = services.remove(node.host.as_deref()?)?;
+            let service = services.get(node.host.as_deref()?)?.clone();
             Some(HostInput { node, service, availability_zone: Some(self.availability_zone.clone()) })
         };
         Ok(nodes.into_iter().filter_map(input).collect())

@@ -68,7 +68,8 @@ async fn update_as(root: Root) -> anyhow::Result<()> {
 
 fn install_command(root: Root, packages: &[&str], pins: &[String]) -> Command {
     let mut command = root.command("apt-get");
-    command.args(["-q", "-y", "install", "--no-install-recommends"]);
+    // what is installed stays: apt would rather remove what is in the way than fail
+    command.args(["-q", "-y", "install", "--no-install-recommends", "--no-remove"]);
     if !pins.is_empty() {
         command.arg("--allow-downgrades");
     }
@@ -126,7 +127,7 @@ enum Cause {
 
 fn diagnose(output: &str) -> Cause {
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| output.contains(phrase));
-    if says(&["unmet dependencies", "held broken packages", "Unable to correct problems"]) {
+    if says(&["unmet dependencies", "held broken packages", "Unable to correct problems", "to be removed but remove"]) {
         Cause::Unmet
     } else if says(&["Unable to locate package", "no installation candidate", "Failed to fetch", "Unable to fetch"]) {
         Cause::OldLists
@@ -192,20 +193,16 @@ fn parse_policy(text: &str) -> Vec<Policy> {
         match words[..] {
             ["Installed:", installed] => package.installed = Some(installed.to_owned()).filter(|it| it != "(none)"),
             ["Candidate:", candidate] => package.has_candidate = candidate != "(none)",
+            ["Version", "table:"] => {}
             ["***", listed, _] => version = Some(listed.to_owned()),
-            [listed, priority] if line.starts_with("     ") && !is_source(listed, priority) => {
-                version = Some(listed.to_owned());
-            }
-            [_, "/var/lib/dpkg/status"] => {}
+            // no archive, but dpkg's own list of what is installed
+            [_, path] if path.starts_with('/') => {}
+            [listed, _] => version = Some(listed.to_owned()),
             [_, _, ..] if line.starts_with("        ") => package.archived.extend(version.take()),
             _ => {}
         }
     }
     packages
-}
-
-fn is_source(first: &str, second: &str) -> bool {
-    first.parse::<i32>().is_ok() && second.starts_with('/')
 }
 
 #[cfg(test)]
@@ -265,6 +262,7 @@ qemu-virtual:
     fn the_cause_of_a_failure_is_read_from_what_apt_says() {
         let unmet = "The following packages have unmet dependencies:\n qemu-system-x86 : Depends: qemu-system-common";
         assert_eq!(diagnose(unmet), Cause::Unmet);
+        assert_eq!(diagnose("E: Packages need to be removed but remove is disabled."), Cause::Unmet);
         assert_eq!(diagnose("E: Unable to locate package cpio"), Cause::OldLists);
         assert_eq!(diagnose("E: Failed to fetch http://x/y.deb  404  Not Found"), Cause::OldLists);
         assert_eq!(diagnose("E: Could not get lock"), Cause::Other);

@@ -25,7 +25,7 @@ pub(crate) async fn import(
     key_type: &str,
     public_key: &str,
 ) -> Result<KeyPair, ComputeError> {
-    check_quota(state, context, user_id, 1).await?;
+    check_quota(state, context, user_id).await?;
     only_ssh(key_type)?;
     let fingerprint = fingerprint(public_key)?;
     store(state, context, user_id, name, public_key.to_owned(), fingerprint).await
@@ -39,7 +39,7 @@ pub(crate) async fn generate(
     name: &str,
     key_type: &str,
 ) -> Result<(KeyPair, String), ComputeError> {
-    check_quota(state, context, user_id, 1).await?;
+    check_quota(state, context, user_id).await?;
     only_ssh(key_type)?;
     let (private_key, public_key) = ed25519().map_err(|error| invalid(&error.to_string()))?;
     let fingerprint = fingerprint(&public_key)?;
@@ -75,19 +75,18 @@ fn only_ssh(key_type: &str) -> Result<(), ComputeError> {
     if key_type == SSH { Ok(()) } else { Err(invalid(&format!("keys of type {key_type} are not supported"))) }
 }
 
-async fn check_quota(
-    state: &ApiState,
-    context: &RequestContext,
-    user_id: &str,
-    more: i64,
-) -> Result<(), ComputeError> {
-    let limits = quota::of_caller(state, context).await?;
-    let limit = limits.get("key_pairs");
-    let has = keypairs::count(&state.db, user_id).await?;
-    if limit >= 0 && has + more > limit { Err(ComputeError::KeypairLimitExceeded) } else { Ok(()) }
+/// How many key pairs a user may have; below 0 is without limit.
+async fn limit(state: &ApiState, context: &RequestContext) -> Result<i64, ComputeError> {
+    Ok(quota::of_caller(state, context).await?.get("key_pairs"))
 }
 
-/// The quota is looked at again afterwards: of two that came at the same time, one too many goes.
+async fn check_quota(state: &ApiState, context: &RequestContext, user_id: &str) -> Result<(), ComputeError> {
+    let limit = limit(state, context).await?;
+    let full = limit >= 0 && keypairs::count(&state.db, user_id).await? >= limit;
+    if full { Err(ComputeError::KeypairLimitExceeded) } else { Ok(()) }
+}
+
+/// The quota is looked at again afterwards: of several that came at the same time, the later ones go.
 async fn store(
     state: &ApiState,
     context: &RequestContext,
@@ -108,9 +107,12 @@ async fn store(
         DbError::Exists { .. } => ComputeError::KeyPairExists { name: name.to_owned() },
         other => other.into(),
     })?;
-    if let Err(error) = check_quota(state, context, user_id, 0).await {
+    let all = keypairs::list(&state.db, user_id, None, None).await?;
+    let place = all.iter().filter(|other| other.id <= stored.id).count();
+    let limit = limit(state, context).await?;
+    if usize::try_from(limit).is_ok_and(|limit| place > limit) {
         delete(state, user_id, name).await?;
-        return Err(error);
+        return Err(ComputeError::KeypairLimitExceeded);
     }
     Ok(stored)
 }

@@ -18,18 +18,18 @@ pub(crate) struct Limits(BTreeMap<String, i64>);
 
 impl Limits {
     /// The limit of a resource.
-    pub fn get(&self, resource: &str) -> i64 {
+    pub(crate) fn get(&self, resource: &str) -> i64 {
         self.0.get(resource).copied().unwrap_or(-1)
     }
 
     /// Whether `wanted` is more than the limit of a resource.
-    pub fn exceeds(&self, resource: &str, wanted: usize) -> bool {
+    pub(crate) fn exceeds(&self, resource: &str, wanted: usize) -> bool {
         let limit = self.get(resource);
         limit >= 0 && i64::try_from(wanted).is_ok_and(|wanted| wanted > limit)
     }
 
     /// The limits that a create is checked against.
-    pub fn of_instances(&self) -> QuotaLimits {
+    pub(crate) fn of_instances(&self) -> QuotaLimits {
         QuotaLimits { instances: self.get("instances"), cores: self.get("cores"), ram: self.get("ram") }
     }
 }

@@ -58,11 +58,11 @@ pub(crate) fn mark(response: &mut Response, version: Microversion) {
 fn standard(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(API_VERSION);
     let items = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    let ours = items.filter_map(|item| {
+    let mut ours = items.filter_map(|item| {
         let (service, version) = item.trim().split_once(char::is_whitespace)?;
         service.eq_ignore_ascii_case("compute").then(|| version.trim().to_owned())
     });
-    ours.last()
+    ours.next_back()
 }
 
 fn legacy(headers: &HeaderMap) -> Option<String> {

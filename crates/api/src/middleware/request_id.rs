@@ -18,13 +18,13 @@ pub(crate) struct RequestIds {
 }
 
 impl RequestIds {
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let inbound = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         Self { own: new_request_id(), global: inbound.filter(|id| is_request_id(id)).map(str::to_owned) }
     }
 
     /// Puts our own id on the answer, under both names.
-    pub fn mark(&self, response: &mut Response) {
+    pub(crate) fn mark(&self, response: &mut Response) {
         if let Ok(value) = HeaderValue::try_from(&self.own) {
             response.headers_mut().insert(COMPUTE_REQUEST_ID, value.clone());
             response.headers_mut().insert(REQUEST_ID, value);

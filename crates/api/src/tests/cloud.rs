@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -13,14 +12,11 @@ use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
 use kilonova_clients::identity::Identity;
 use kilonova_clients::image::Image;
 use kilonova_clients::network::Network;
-use kilonova_clients::placement::{
-    Allocations, Candidate, CandidatesQuery, Inventory, Placement, Resources,
-};
-use kilonova_clients::{ClientError, Clients};
-use kilonova_core::{Config, RequestContext};
+use kilonova_clients::Clients;
+use kilonova_core::Config;
 use kilonova_db::Db;
 use kilonova_messaging::{
-    ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Target, Version,
+    ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Version,
 };
 use kilonova_objects::{Flavor, Service};
 use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance};
@@ -30,8 +26,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tower::ServiceExt as _;
-use uuid::Uuid;
 
+use super::placement::RecordingPlacement;
 use crate::{ApiConfig, ApiState, router};
 
 /// Tokens. All but the last two belong to [`PROJECT`].
@@ -56,6 +52,7 @@ pub(super) struct Cloud {
     pub identity: Arc<FakeIdentity>,
     pub images: Arc<FakeImage>,
     pub networks: Arc<FakeNetwork>,
+    pub placement: Arc<RecordingPlacement>,
     /// A network of [`PROJECT`].
     pub network: Network,
     pub image: Image,
@@ -75,42 +72,42 @@ pub(super) struct Reply {
 
 impl Reply {
     /// The message of a fault body.
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         let fault = self.body.as_object().and_then(|body| body.values().next());
         fault.and_then(|fault| fault["message"].as_str()).unwrap_or_default()
     }
 
     /// Shows the whole answer where the status is another one.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         self
     }
 
     /// The same for a fault: status, name and message.
     #[track_caller]
-    pub fn expect_fault(&self, status: u16, name: &str, message: &str) {
+    pub(crate) fn expect_fault(&self, status: u16, name: &str, message: &str) {
         let expected = json!({name: {"code": status, "message": message}});
         assert_eq!((self.status.as_u16(), &self.body), (status, &expected));
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
 impl Cloud {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_config("").await
     }
 
     /// With the text of a `nova.conf`.
-    pub async fn with_config(config: &str) -> Self {
+    pub(crate) async fn with_config(config: &str) -> Self {
         Self::build(config, None).await
     }
 
     /// With another identity service.
-    pub async fn with_identity(identity: Arc<dyn Identity>) -> Self {
+    pub(crate) async fn with_identity(identity: Arc<dyn Identity>) -> Self {
         Self::build("", Some(identity)).await
     }
 
@@ -128,6 +125,7 @@ impl Cloud {
         let (images, networks) = (Arc::new(FakeImage::new()), Arc::new(FakeNetwork::new()));
         let image = images.add("cirros", dir.path().join("cirros"));
         let network = networks.add_network("private", PROJECT, false);
+        let placement = Arc::new(RecordingPlacement::default());
         let transport = MemoryTransport::new();
         let calls = Calls::default();
         let servers = vec![
@@ -139,7 +137,7 @@ impl Cloud {
             identity: other_identity.unwrap_or_else(|| identity.clone()),
             image: images.clone(),
             network: networks.clone(),
-            placement: Arc::new(NoPlacement),
+            placement: placement.clone(),
         };
         let state = ApiState::new(
             db.clone(),
@@ -155,6 +153,7 @@ impl Cloud {
             identity,
             images,
             networks,
+            placement,
             network,
             image,
             calls,
@@ -194,7 +193,7 @@ impl Cloud {
     }
 
     /// A request with everything.
-    pub async fn send(&self, method: &str, token: Option<&str>, version: &str, path: &str, body: Option<&str>) -> Reply {
+    pub(crate) async fn send(&self, method: &str, token: Option<&str>, version: &str, path: &str, body: Option<&str>) -> Reply {
         let mut request = Request::builder().method(method).uri(path).header("host", "cloud:8774");
         if let Some(token) = token {
             request = request.header("x-auth-token", token);
@@ -209,7 +208,7 @@ impl Cloud {
         self.raw(request.body(body).unwrap()).await
     }
 
-    pub async fn raw(&self, request: Request<Body>) -> Reply {
+    pub(crate) async fn raw(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
@@ -218,30 +217,30 @@ impl Cloud {
     }
 
     /// `GET /v2.1<path>`
-    pub async fn get(&self, token: &str, version: &str, path: &str) -> Reply {
+    pub(crate) async fn get(&self, token: &str, version: &str, path: &str) -> Reply {
         self.send("GET", Some(token), version, &format!("/v2.1{path}"), None).await
     }
 
-    pub async fn post(&self, token: &str, version: &str, path: &str, body: Value) -> Reply {
+    pub(crate) async fn post(&self, token: &str, version: &str, path: &str, body: Value) -> Reply {
         self.send("POST", Some(token), version, &format!("/v2.1{path}"), Some(&body.to_string())).await
     }
 
-    pub async fn put(&self, token: &str, version: &str, path: &str, body: Value) -> Reply {
+    pub(crate) async fn put(&self, token: &str, version: &str, path: &str, body: Value) -> Reply {
         self.send("PUT", Some(token), version, &format!("/v2.1{path}"), Some(&body.to_string())).await
     }
 
-    pub async fn delete(&self, token: &str, version: &str, path: &str) -> Reply {
+    pub(crate) async fn delete(&self, token: &str, version: &str, path: &str) -> Reply {
         self.send("DELETE", Some(token), version, &format!("/v2.1{path}"), None).await
     }
 
     /// The arguments of the calls of a method so far.
-    pub fn calls<M: RpcMethod>(&self) -> Vec<Value> {
+    pub(crate) fn calls<M: RpcMethod>(&self) -> Vec<Value> {
         let calls = self.calls.lock().unwrap();
         calls.iter().filter(|(name, _)| *name == M::NAME).map(|(_, args)| args.clone()).collect()
     }
 
     /// Waits until a method was called so often: a cast is on its way when the answer is there.
-    pub async fn wait_for<M: RpcMethod>(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn wait_for<M: RpcMethod>(&self, count: usize) -> Vec<Value> {
         for _ in 0..500 {
             let calls = self.calls::<M>();
             if calls.len() >= count {
@@ -254,7 +253,7 @@ impl Cloud {
 }
 
 async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endpoint>) -> RpcServer {
-    let target = Target::new(topic).server(HOST);
+    let target = kilonova_rpcapi::target(topic).server(HOST);
     RpcServer::start(transport, target, Dispatcher::new(endpoints), ServerOptions::default()).await.unwrap()
 }
 
@@ -284,60 +283,4 @@ where
         let reply = reply.clone();
         async move { Ok(reply) }
     })
-}
-
-/// The API never asks placement.
-struct NoPlacement;
-
-fn no<T>() -> Result<T, ClientError> {
-    Err(ClientError::unavailable("placement", "there is none"))
-}
-
-#[async_trait]
-impl Placement for NoPlacement {
-    async fn set_provider(
-        &self,
-        _: &RequestContext,
-        _: Uuid,
-        _: &str,
-        _: &BTreeMap<String, Inventory>,
-        _: &[String],
-    ) -> Result<(), ClientError> {
-        no()
-    }
-
-    async fn change_traits(&self, _: &RequestContext, _: Uuid, _: &[String], _: &[String]) -> Result<(), ClientError> {
-        no()
-    }
-
-    async fn delete_provider(&self, _: &RequestContext, _: Uuid) -> Result<(), ClientError> {
-        no()
-    }
-
-    async fn allocation_candidates(&self, _: &RequestContext, _: &CandidatesQuery) -> Result<Vec<Candidate>, ClientError> {
-        no()
-    }
-
-    async fn set_allocations(
-        &self,
-        _: &RequestContext,
-        _: Uuid,
-        _: &str,
-        _: &str,
-        _: &Allocations,
-    ) -> Result<(), ClientError> {
-        no()
-    }
-
-    async fn allocations(&self, _: &RequestContext, _: Uuid) -> Result<Allocations, ClientError> {
-        no()
-    }
-
-    async fn delete_allocations(&self, _: &RequestContext, _: Uuid) -> Result<(), ClientError> {
-        no()
-    }
-
-    async fn provider_allocations(&self, _: &RequestContext, _: Uuid) -> Result<BTreeMap<Uuid, Resources>, ClientError> {
-        no()
-    }
 }

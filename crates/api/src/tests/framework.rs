@@ -159,6 +159,15 @@ async fn an_unknown_server_is_404_with_its_id() {
 }
 
 #[tokio::test]
+async fn a_token_that_ends_is_401_from_then_on() {
+    let cloud = Cloud::new().await;
+    cloud.get(MEMBER, "", "/servers").await.expect(200);
+    cloud.identity.revoke(MEMBER);
+    let reply = cloud.get(MEMBER, "", "/servers").await.expect(401);
+    assert_eq!(reply.message(), "The request you have made requires authentication.");
+}
+
+#[tokio::test]
 async fn identity_out_of_reach_is_503_not_401() {
     use std::sync::Arc;
     struct Down;

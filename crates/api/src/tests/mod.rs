@@ -1,6 +1,21 @@
 //! HTTP-level tests: a request goes through the whole API, over an SQLite file, fakes for the other services, and a
 //! recording conductor and compute agent on the memory transport.
 
+mod availability_zones;
 mod cloud;
+mod extensions;
+mod flavor_access;
+mod flavor_extra_specs;
+mod flavors;
 mod framework;
+mod hosts;
+mod hypervisors;
+mod keypairs;
+mod limits;
+mod placement;
+mod quota_class_sets;
+mod quota_sets;
 mod routes;
+mod servers;
+mod services;
+mod simple_tenant_usage;

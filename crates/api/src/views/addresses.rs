@@ -58,7 +58,7 @@ impl<'a> Addresses<'a> {
     /// Reads the cached model. Fixed addresses of a network go before floating ones.
     ///
     /// `is_extended`: with type and MAC address.
-    pub fn of(instance: &'a Instance, is_extended: bool) -> Self {
+    pub(crate) fn of(instance: &'a Instance, is_extended: bool) -> Self {
         let text = instance.info_cache.as_ref().and_then(|cache| cache.network_info.as_deref());
         let vifs: Vec<Vif<'a>> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let mut all: Vec<(Cow<'a, str>, Vec<Address<'a>>, Vec<Address<'a>>)> = Vec::new();
@@ -84,7 +84,7 @@ impl<'a> Addresses<'a> {
     }
 
     /// The addresses on one network.
-    pub fn on(&self, label: &str) -> Option<&[Address<'a>]> {
+    pub(crate) fn on(&self, label: &str) -> Option<&[Address<'a>]> {
         self.0.iter().find(|(known, _)| known == label).map(|(_, addresses)| addresses.as_slice())
     }
 }

@@ -35,7 +35,7 @@ struct WithEvents<'a> {
 }
 
 impl<'a> OneAction<'a> {
-    pub fn new(action: Action<'a>, events: Option<Vec<Event<'a>>>) -> Self {
+    pub(crate) fn new(action: Action<'a>, events: Option<Vec<Event<'a>>>) -> Self {
         Self { instance_action: WithEvents { action, events } }
     }
 }
@@ -55,7 +55,7 @@ pub(crate) struct Action<'a> {
 }
 
 impl<'a> Action<'a> {
-    pub fn new(action: &'a InstanceAction, version: Microversion) -> Self {
+    pub(crate) fn new(action: &'a InstanceAction, version: Microversion) -> Self {
         Self {
             action: action.action.as_deref(),
             instance_uuid: action.instance_uuid,
@@ -88,7 +88,7 @@ pub(crate) struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// `project_id`: of whom the host is hidden behind `hostId`, where it is shown at all.
-    pub fn new(
+    pub(crate) fn new(
         event: &'a InstanceActionEvent,
         show_traceback: bool,
         show_host: bool,

@@ -23,29 +23,29 @@ pub(crate) struct Link {
 }
 
 impl Links {
-    pub fn new(base: &str, legacy: bool, project_id: Option<&str>) -> Self {
+    pub(crate) fn new(base: &str, legacy: bool, project_id: Option<&str>) -> Self {
         let project = project_id.map(|id| format!("/{id}")).unwrap_or_default();
         let version = if legacy { "v2" } else { "v2.1" };
         Self { versioned: format!("{base}/{version}{project}"), bookmark: format!("{base}{project}") }
     }
 
     /// The `links` of a resource.
-    pub fn of(&self, collection: &str, id: &str) -> [Link; 2] {
+    pub(crate) fn of(&self, collection: &str, id: &str) -> [Link; 2] {
         [Link { rel: "self", href: self.href(collection, id) }, self.bookmark(collection, id)]
     }
 
     /// The versioned address of a resource.
-    pub fn href(&self, collection: &str, id: &str) -> String {
+    pub(crate) fn href(&self, collection: &str, id: &str) -> String {
         join(&self.versioned, collection, id)
     }
 
     /// The address of a resource without a version.
-    pub fn bookmark(&self, collection: &str, id: &str) -> Link {
+    pub(crate) fn bookmark(&self, collection: &str, id: &str) -> Link {
         Link { rel: "bookmark", href: join(&self.bookmark, collection, id) }
     }
 
     /// The link to what comes after `last`, where the list is as long as it may be.
-    pub fn next(&self, collection: &str, query: &Query, max_limit: u64, shown: usize, last: Option<&str>) -> Option<Link> {
+    pub(crate) fn next(&self, collection: &str, query: &Query, max_limit: u64, shown: usize, last: Option<&str>) -> Option<Link> {
         let asked = query.get("limit").and_then(|limit| limit.parse::<u64>().ok()).unwrap_or(max_limit);
         let limit = asked.min(max_limit);
         if limit == 0 || limit != shown as u64 {

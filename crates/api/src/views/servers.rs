@@ -68,7 +68,7 @@ struct CreatedServer<'a> {
 
 impl<'a> Created<'a> {
     /// `groups`: `security_groups` of the request.
-    pub fn new(instance: &Instance, links: &Links, admin_pass: Option<&'a str>, groups: &Value) -> Self {
+    pub(crate) fn new(instance: &Instance, links: &Links, admin_pass: Option<&'a str>, groups: &Value) -> Self {
         let security_groups =
             if groups.is_array() { groups.clone() } else { serde_json::json!([{"name": "default"}]) };
         Self {
@@ -226,7 +226,7 @@ struct MoreAttributes<'a> {
 
 impl<'a> Viewer<'a> {
     /// The view of a server.
-    pub fn server(&mut self, instance: &'a Instance) -> Server<'a> {
+    pub(crate) fn server(&mut self, instance: &'a Instance) -> Server<'a> {
         let id = instance.uuid.to_string();
         let (version, kind) = (self.version, self.kind);
         let whole = kind != Kind::Update || version >= V2_75;

@@ -10,11 +10,13 @@
 //!         build_instances to the conductor      or no host is left: ERROR with a fault
 //! ```
 //!
-//! The message may come twice, or again after a crash: the first save lets only an instance through that is still
-//! being built, and ports and guest are taken over where an interrupted try left them.
+//! The message may come twice, or again after a crash, or when another host has the instance: only one that is still
+//! being built, and here, is let through, and ports and guest are taken over where an interrupted try left them.
+//! Where the conductor cannot be reached nothing is undone: its workflow sends the message again.
 
 use std::collections::BTreeMap;
 
+use kilonova_clients::ClientError;
 use kilonova_clients::image::ImageData;
 use kilonova_clients::network::PortRequest;
 use kilonova_core::RequestContext;
@@ -49,27 +51,62 @@ impl Manager {
     ) -> Result<(), ManagerError> {
         let _slot = self.builds.acquire().await.map_err(|_| ManagerError::Invalid("shutting down".to_owned()))?;
         let _lock = self.locks.lock(build.instance.uuid).await;
+        let uuid = build.instance.uuid;
+        if !self.is_to_be_built(context, &build.instance).await? {
+            return self.let_go(context, uuid).await;
+        }
         let mut instance = Tracked::new(build.instance.clone());
-        let uuid = instance.uuid;
         let event = "compute__do_build_and_run_instance";
         let result = self.with_event(context, uuid, event, self.build(context, &mut instance, &build)).await;
         match result {
             Ok(()) => Ok(()),
-            Err(error) if error.is_deletion() => {
-                tracing::info!(instance = %uuid, "deleted while it was built");
-                self.undo(context, uuid).await;
-                Ok(())
-            }
-            Err(error) if error.is_conflict() => {
+            Err(error) if error.is_deletion() || error.is_conflict() => {
                 tracing::info!(instance = %uuid, %error, "not, or no longer, to be built here");
-                Ok(())
+                self.let_go(context, uuid).await
+            }
+            Err(error @ ManagerError::Rpc(_)) => {
+                tracing::error!(instance = %uuid, error = %super::details(&error), "a build was interrupted and waits for its workflow");
+                Err(error)
             }
             Err(error) => {
                 tracing::warn!(instance = %uuid, error = %super::details(&error), "the build failed");
-                self.undo(context, uuid).await;
                 self.give_back(context, instance, build, error).await
             }
         }
+    }
+
+    /// Whether the instance waits to be built, and by this host. Nova's conductor leaves it to the host to write
+    /// itself down; ours did so before it sent the message.
+    async fn is_to_be_built(&self, context: &RequestContext, asked: &Instance) -> Result<bool, ManagerError> {
+        match self.conductor.instance_get(context, asked.uuid).await {
+            Ok(now) => {
+                let is_here = self.is_mine(&now) || (now.host.is_none() && asked.host.is_none());
+                Ok(is_here && now.vm_state == VmState::Building && BUILD_TASKS.contains(&now.task_state))
+            }
+            Err(error) if error.is("InstanceNotFound") => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The build is not this host's to finish: what it left here goes, and of the rest what nobody else owns.
+    async fn let_go(&self, context: &RequestContext, uuid: Uuid) -> Result<(), ManagerError> {
+        let now = match self.conductor.instance_get(context, uuid).await {
+            Ok(now) => Some(now),
+            Err(error) if error.is("InstanceNotFound") => None,
+            Err(error) => return Err(error.into()),
+        };
+        let leftovers = now.as_ref().map_or(Leftovers::All, |now| leftovers(now, &self.config.host));
+        tracing::debug!(instance = %uuid, ?leftovers, "letting go of an instance");
+        match leftovers {
+            Leftovers::None => {}
+            Leftovers::Guest => self.remove_guest(uuid).await,
+            Leftovers::All => {
+                self.remove_guest(uuid).await;
+                self.release_ports(context, uuid).await;
+                self.release_allocations(context, uuid).await;
+            }
+        }
+        Ok(())
     }
 
     async fn build(
@@ -79,10 +116,10 @@ impl Manager {
         build: &BuildAndRunInstance,
     ) -> Result<(), ManagerError> {
         self.claim(context, instance, build).await?;
-        let (network_info, disk) = tokio::try_join!(
-            self.allocate_network(context, instance, build),
-            self.disk_image(context, build),
-        )?;
+        // Both end, also when one has failed: ports that are made after the undoing would stay.
+        let (network_info, disk) =
+            tokio::join!(self.allocate_network(context, instance, build), self.disk_image(context, build));
+        let (network_info, disk) = (network_info?, disk?);
         let has_config_drive = self.wants_config_drive(instance);
         self.prepare_spawn(context, instance, &network_info, has_config_drive).await?;
         let metadata = {
@@ -114,7 +151,18 @@ impl Manager {
         instance.availability_zone.get_or_insert_with(|| self.config.availability_zone.clone());
         instance.task_state = Some(TaskState::Networking);
         let expected = Expected { task_states: Some(&BUILD_TASKS), vm_states: Some(&[VmState::Building]) };
-        Ok(self.conductor.instance_save(context, instance, expected).await?)
+        self.save_mine(context, instance, expected).await
+    }
+
+    /// Saves; an error if that shows that another host has the instance now.
+    async fn save_mine(
+        &self,
+        context: &RequestContext,
+        instance: &mut Tracked<Instance>,
+        expected: Expected<'_>,
+    ) -> Result<(), ManagerError> {
+        self.save(context, instance, expected).await?;
+        if self.is_mine(instance) { Ok(()) } else { Err(ManagerError::Elsewhere) }
     }
 
     async fn allocate_network(
@@ -228,7 +276,7 @@ impl Manager {
         }
         instance.task_state = Some(TaskState::Spawning);
         let expected = Expected::tasks(&[Some(TaskState::Networking)]);
-        Ok(self.conductor.instance_save(context, instance, expected).await?)
+        self.save_mine(context, instance, expected).await
     }
 
     async fn finish(
@@ -238,26 +286,34 @@ impl Manager {
         metadata: BTreeMap<String, String>,
     ) -> Result<(), ManagerError> {
         instance.metadata.extend(metadata);
-        instance.power_state = self.power_state(instance).await;
+        instance.power_state = self.power_state(instance.uuid).await;
         instance.vm_state = VmState::Active;
         instance.task_state = None;
         instance.launched_at = Some(utcnow());
         let expected = Expected::tasks(&[Some(TaskState::Spawning)]);
-        self.conductor.instance_save(context, instance, expected).await?;
+        self.save_mine(context, instance, expected).await?;
         tracing::info!(instance = %instance.uuid, "instance is active");
         Ok(())
     }
 
-    /// Nothing of an unfinished build stays on this host. What cannot be undone now is found by the reconciler.
-    async fn undo(&self, context: &RequestContext, instance_uuid: Uuid) {
+    // Nothing of an unfinished build stays. What cannot be undone now is found by the reconciler, or by the search for
+    // orphaned guests.
+
+    async fn remove_guest(&self, instance_uuid: Uuid) {
         if let Err(error) = self.driver.destroy(instance_uuid).await {
-            tracing::error!(instance = %instance_uuid, %error, "the guest of a failed build could not be removed");
+            tracing::error!(instance = %instance_uuid, %error, "the guest of an unfinished build could not be removed");
         }
+    }
+
+    async fn release_ports(&self, context: &RequestContext, instance_uuid: Uuid) {
         if let Err(error) = self.clients.network.deallocate_for_instance(context, instance_uuid).await {
-            tracing::error!(instance = %instance_uuid, %error, "the ports of a failed build could not be released");
+            tracing::error!(instance = %instance_uuid, %error, "the ports of an unfinished build could not be released");
         }
+    }
+
+    async fn release_allocations(&self, context: &RequestContext, instance_uuid: Uuid) {
         if let Err(error) = self.clients.placement.delete_allocations(context, instance_uuid).await {
-            tracing::error!(instance = %instance_uuid, %error, "the allocations of a failed build could not be released");
+            tracing::error!(instance = %instance_uuid, %error, "the allocations of an unfinished build could not be released");
         }
     }
 
@@ -269,6 +325,12 @@ impl Manager {
         build: BuildAndRunInstance,
         error: ManagerError,
     ) -> Result<(), ManagerError> {
+        let uuid = instance.uuid;
+        if !self.is_to_be_built(context, &build.instance).await? {
+            return self.let_go(context, uuid).await;
+        }
+        self.remove_guest(uuid).await;
+        self.release_ports(context, uuid).await;
         self.record_fault(context, &instance, &error).await;
         instance.host = None;
         instance.node = None;
@@ -282,16 +344,44 @@ impl Manager {
             instance.vm_state = VmState::Error;
             instance.task_state = None;
         }
-        let saved = self.conductor.instance_save(context, &mut instance, Expected::tasks(&BUILD_TASKS)).await;
-        match saved.map_err(ManagerError::from) {
-            Err(overtaken) if overtaken.is_deletion() || overtaken.is_conflict() => Ok(()),
-            Err(failed) => Err(failed),
-            Ok(()) if is_retried => {
-                let message = rescheduled(instance.into_inner(), build, &error);
-                Ok(self.conductor.cast(context, message).await?)
+        let expected = Expected { task_states: Some(&BUILD_TASKS), vm_states: Some(&[VmState::Building]) };
+        match self.save(context, &mut instance, expected).await {
+            Err(overtaken) if overtaken.is_deletion() || overtaken.is_conflict() => {
+                return self.let_go(context, uuid).await;
             }
-            Ok(()) => Ok(()),
+            saved => saved?,
         }
+        // Not before the row says that the instance is not here: until then the message may come again, and what is
+        // built must be claimed.
+        self.release_allocations(context, uuid).await;
+        if is_retried {
+            let message = rescheduled(instance.into_inner(), build, &error);
+            self.conductor.cast(context, message).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a build that is not this host's to finish may have left, and nobody else owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leftovers {
+    None,
+    /// Ports and allocations are another host's by now.
+    Guest,
+    /// With ports and allocations.
+    All,
+}
+
+fn leftovers(now: &Instance, host: &str) -> Leftovers {
+    if now.deleted || now.task_state == Some(TaskState::Deleting) {
+        return Leftovers::All;
+    }
+    match now.host.as_deref() {
+        // It was built after all, or its workflow asks again.
+        Some(owner) if owner == host => Leftovers::None,
+        // The conductor gave up.
+        None if now.vm_state == VmState::Error => Leftovers::All,
+        _ => Leftovers::Guest,
     }
 }
 
@@ -299,8 +389,10 @@ impl Manager {
 fn is_host_failure(error: &ManagerError) -> bool {
     match error {
         ManagerError::Driver(DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. }) => false,
-        ManagerError::Driver(_) | ManagerError::Rpc(_) => true,
+        ManagerError::Driver(_) | ManagerError::Client(ClientError::Unavailable { .. }) => true,
         ManagerError::Client(_) | ManagerError::Invalid(_) => false,
+        // These end a build in other ways.
+        ManagerError::Rpc(_) | ManagerError::Elsewhere => false,
     }
 }
 
@@ -348,4 +440,31 @@ fn injected_file(pair: &Value) -> Result<(String, Vec<u8>), ManagerError> {
         .decode(encoded)
         .map_err(|_| ManagerError::Invalid(format!("the file {path} to inject is not base64")))?;
     Ok((path.to_owned(), bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(vm_state: VmState, task_state: Option<TaskState>, host: Option<&str>) -> Instance {
+        Instance { vm_state, task_state, host: host.map(str::to_owned), ..Instance::default() }
+    }
+
+    #[test]
+    fn what_another_host_builds_loses_its_guest_here_and_nothing_else() {
+        let elsewhere = instance(VmState::Building, Some(TaskState::Spawning), Some("other"));
+        assert_eq!(leftovers(&elsewhere, "here"), Leftovers::Guest);
+        let to_be_placed = instance(VmState::Building, Some(TaskState::Scheduling), None);
+        assert_eq!(leftovers(&to_be_placed, "here"), Leftovers::Guest);
+    }
+
+    #[test]
+    fn what_is_built_here_stays_and_what_is_over_goes_whole() {
+        let active = instance(VmState::Active, None, Some("here"));
+        assert_eq!(leftovers(&active, "here"), Leftovers::None);
+        let failed = instance(VmState::Error, None, None);
+        assert_eq!(leftovers(&failed, "here"), Leftovers::All);
+        let deleting = instance(VmState::Building, Some(TaskState::Deleting), Some("here"));
+        assert_eq!(leftovers(&deleting, "here"), Leftovers::All);
+    }
 }

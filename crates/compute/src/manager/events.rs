@@ -22,7 +22,8 @@ impl Manager {
         }
         let result = step.await;
         let outcome = match &result {
-            Err(error) if !error.is_deletion() => {
+            // What was overtaken has not failed: the record is that of who came first.
+            Err(error) if !error.is_deletion() && !error.is_conflict() => {
                 EventOutcome::Failure { message: error.to_string(), traceback: details(error) }
             }
             _ => EventOutcome::Success,

@@ -1,15 +1,18 @@
 //! What an agent does before it takes its first message: find its guests, and finish or undo what a crash left.
 
+use futures::StreamExt as _;
 use kilonova_core::RequestContext;
 use kilonova_objects::{Instance, PowerState, TaskState, Tracked, VmState};
 use kilonova_rpcapi::objects::Expected;
-use kilonova_virt::{GuestInfo, RebootKind};
+use kilonova_virt::RebootKind;
 use uuid::Uuid;
 
 use super::{Manager, ManagerError};
 
 /// Instances that are read in one go: bounds the memory that a host with many takes.
 const PAGE: usize = 100;
+/// Instances that are repaired at the same time: a guest that is asked to shut down may take its time.
+pub(super) const CONCURRENT_REPAIRS: usize = 16;
 
 /// What is done about an instance that the agent finds at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +42,8 @@ impl Manager {
             if page.is_empty() {
                 break;
             }
-            for instance in page {
-                self.init_instance(context, instance).await;
-            }
+            let page = futures::stream::iter(page);
+            page.for_each_concurrent(CONCURRENT_REPAIRS, |instance| self.init_instance(context, instance)).await;
         }
         self.remove_orphans(context, &guests).await;
         Ok(())
@@ -58,9 +60,14 @@ impl Manager {
         Ok(page)
     }
 
-    async fn init_instance(&self, context: &RequestContext, instance: Instance) {
+    /// Repairs one instance; an error is logged, and [`Manager::repair_stale_tasks`] tries again.
+    pub(super) async fn init_instance(&self, context: &RequestContext, instance: Instance) {
         let uuid = instance.uuid;
-        let power_state = self.power_state(&Tracked::new(instance.clone())).await;
+        let power_state = match self.guest_power_state(uuid).await {
+            Ok(power_state) => power_state,
+            // Without knowing, a guest that runs could be rebooted.
+            Err(error) => return tracing::error!(instance = %uuid, %error, "the hypervisor does not say how a guest is"),
+        };
         let repair = repair(&instance, power_state, self.config.resume_guests_state_on_host_boot);
         if repair != Repair::None {
             tracing::info!(instance = %uuid, ?repair, task_state = ?instance.task_state, "repairing what a restart cut short");
@@ -90,35 +97,15 @@ impl Manager {
         if power_state == PowerState::Running && instance.vm_state == VmState::Stopped {
             instance.vm_state = VmState::Active;
         }
-        Ok(self.conductor.instance_save(context, &mut instance, Expected::tasks(&expected)).await?)
+        self.save(context, &mut instance, Expected::tasks(&expected)).await
     }
 
     async fn reboot_hard(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
         let expected = [instance.task_state];
         let mut instance = Tracked::new(instance);
         instance.task_state = Some(TaskState::RebootingHard);
-        self.conductor.instance_save(context, &mut instance, Expected::tasks(&expected)).await?;
+        self.save(context, &mut instance, Expected::tasks(&expected)).await?;
         self.reboot_instance(context, instance.into_inner(), RebootKind::Hard).await
-    }
-
-    /// A guest without an instance, or whose instance is elsewhere, has no owner on this host.
-    async fn remove_orphans(&self, context: &RequestContext, guests: &[GuestInfo]) {
-        for guest in guests {
-            let is_orphan = match self.conductor.instance_get(context, guest.uuid).await {
-                Ok(instance) => instance.deleted || instance.host.as_deref() != Some(self.config.host.as_str()),
-                Err(error) if error.is("InstanceNotFound") => true,
-                Err(error) => {
-                    tracing::warn!(instance = %guest.uuid, %error, "cannot tell whether a guest is still wanted");
-                    false
-                }
-            };
-            if is_orphan {
-                tracing::warn!(instance = %guest.uuid, "removing a guest that no instance owns");
-                if let Err(error) = self.driver.destroy(guest.uuid).await {
-                    tracing::error!(instance = %guest.uuid, %error, "an orphaned guest could not be removed");
-                }
-            }
-        }
     }
 }
 

@@ -1,4 +1,11 @@
 //! `start_instance`, `stop_instance`, `reboot_instance`.
+//!
+//! ```text
+//!   powering-off, rebooting, … ──driver──> done: new vm_state, no task
+//!        │                          └────> failed: vm_state as before, no task, a fault
+//!        ├── another action, or a delete, came first: theirs counts
+//!        └── the conductor cannot be reached: the task stays, and `repair_stale_tasks` does the action again
+//! ```
 
 use std::time::Duration;
 
@@ -9,7 +16,9 @@ use kilonova_virt::RebootKind;
 
 use super::{Manager, ManagerError};
 
-/// The tasks that a reboot may be found in when it begins.
+/// The tasks that an action may be found in when it begins.
+const START_TASKS: [Option<TaskState>; 1] = [Some(TaskState::PoweringOn)];
+const STOP_TASKS: [Option<TaskState>; 1] = [Some(TaskState::PoweringOff)];
 const SOFT_REBOOT_TASKS: [Option<TaskState>; 3] =
     [Some(TaskState::Rebooting), Some(TaskState::RebootPending), Some(TaskState::RebootStarted)];
 const HARD_REBOOT_TASKS: [Option<TaskState>; 3] =
@@ -20,9 +29,9 @@ impl Manager {
     pub async fn start_instance(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
         let work = async |instance: &mut Tracked<Instance>| {
             self.driver.power_on(instance, &instance.network_info()).await?;
-            self.settle(context, instance, VmState::Active, &[Some(TaskState::PoweringOn)]).await
+            self.settle(context, instance, VmState::Active, &START_TASKS).await
         };
-        self.power_action(context, instance, "compute_start_instance", work).await
+        self.power_action(context, instance, "compute_start_instance", &START_TASKS, work).await
     }
 
     /// Stops a running instance: asks the guest first if `clean_shutdown`.
@@ -35,9 +44,9 @@ impl Manager {
         let grace = if clean_shutdown { self.config.shutdown_timeout } else { Duration::ZERO };
         let work = async |instance: &mut Tracked<Instance>| {
             self.driver.power_off(instance.uuid, grace).await?;
-            self.settle(context, instance, VmState::Stopped, &[Some(TaskState::PoweringOff)]).await
+            self.settle(context, instance, VmState::Stopped, &STOP_TASKS).await
         };
-        self.power_action(context, instance, "compute_stop_instance", work).await
+        self.power_action(context, instance, "compute_stop_instance", &STOP_TASKS, work).await
     }
 
     /// Reboots an instance.
@@ -53,11 +62,11 @@ impl Manager {
         };
         let work = async |instance: &mut Tracked<Instance>| {
             instance.task_state = Some(started);
-            self.conductor.instance_save(context, instance, Expected::tasks(expected)).await?;
+            self.save(context, instance, Expected::tasks(expected)).await?;
             self.driver.reboot(instance, &instance.network_info(), kind).await?;
             self.settle(context, instance, VmState::Active, &[Some(started)]).await
         };
-        self.power_action(context, instance, "compute_reboot_instance", work).await
+        self.power_action(context, instance, "compute_reboot_instance", expected, work).await
     }
 
     /// One power action: alone on the instance, recorded, and with the task state cleared when it fails.
@@ -66,24 +75,47 @@ impl Manager {
         context: &RequestContext,
         instance: Instance,
         event: &str,
+        tasks: &[Option<TaskState>],
         work: impl AsyncFnOnce(&mut Tracked<Instance>) -> Result<(), ManagerError>,
     ) -> Result<(), ManagerError> {
         let _lock = self.locks.lock(instance.uuid).await;
+        if !self.is_wanted(context, &instance, tasks).await? {
+            tracing::info!(instance = %instance.uuid, event, "the action is done already, or not wanted any more");
+            return Ok(());
+        }
         let mut instance = Tracked::new(instance);
-        let uuid = instance.uuid;
+        let (uuid, vm_state) = (instance.uuid, instance.vm_state);
         let result = self.with_event(context, uuid, event, work(&mut instance)).await;
         match result {
             Err(error) if error.is_deletion() || error.is_conflict() => {
                 tracing::info!(instance = %uuid, event, %error, "overtaken by another action");
                 Ok(())
             }
+            Err(error @ ManagerError::Rpc(_)) => {
+                tracing::error!(instance = %uuid, event, error = %super::details(&error), "how the action ended could not be saved; it will be done again");
+                Err(error)
+            }
             Err(error) => {
                 tracing::warn!(instance = %uuid, event, error = %super::details(&error), "the action failed");
-                self.record_fault(context, &instance, &error).await;
-                self.abandon_task(context, &mut instance).await;
+                instance.vm_state = vm_state;
+                self.abandon_task(context, &mut instance, tasks, &error).await?;
                 Err(error)
             }
             Ok(()) => Ok(()),
+        }
+    }
+
+    /// A message may come twice, or late: an action that is over must not be done to what the instance is by now.
+    async fn is_wanted(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        tasks: &[Option<TaskState>],
+    ) -> Result<bool, ManagerError> {
+        match self.conductor.instance_get(context, instance.uuid).await {
+            Ok(now) => Ok(self.is_mine(&now) && tasks.contains(&now.task_state)),
+            Err(error) if error.is("InstanceNotFound") => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -95,25 +127,57 @@ impl Manager {
         vm_state: VmState,
         expected: &[Option<TaskState>],
     ) -> Result<(), ManagerError> {
-        instance.power_state = self.power_state(instance).await;
+        if vm_state == VmState::Active {
+            self.update_metadata(context, instance).await?;
+        }
+        instance.power_state = self.power_state(instance.uuid).await;
         instance.vm_state = vm_state;
         instance.task_state = None;
-        if vm_state == VmState::Active {
-            // What the driver says of a guest (such as a forwarded port) may be different after a new start.
-            let metadata = self.driver.guest_metadata(instance.uuid).await?;
-            instance.metadata.extend(metadata);
-        }
-        Ok(self.conductor.instance_save(context, instance, Expected::tasks(expected)).await?)
+        self.save(context, instance, Expected::tasks(expected)).await
     }
 
-    /// The action failed: the instance is as it was, with the power state that it now has.
-    async fn abandon_task(&self, context: &RequestContext, instance: &mut Tracked<Instance>) {
-        let task_state = instance.task_state;
-        instance.power_state = self.power_state(instance).await;
-        instance.task_state = None;
-        let expected = [task_state];
-        if let Err(error) = self.conductor.instance_save(context, instance, Expected::tasks(&expected)).await {
-            tracing::warn!(instance = %instance.uuid, %error, "the task state could not be cleared");
+    /// What the driver says of a guest (such as a forwarded port) may be different after a new start.
+    async fn update_metadata(
+        &self,
+        context: &RequestContext,
+        instance: &mut Tracked<Instance>,
+    ) -> Result<(), ManagerError> {
+        let metadata = match self.driver.guest_metadata(instance.uuid).await {
+            Ok(metadata) => metadata,
+            // The guest runs; that nobody knows its address by now does not undo the action.
+            Err(error) => {
+                tracing::warn!(instance = %instance.uuid, %error, "the metadata of a guest are not known");
+                return Ok(());
+            }
+        };
+        if metadata.iter().any(|(key, value)| instance.metadata.get(key) != Some(value)) {
+            // All are saved together, and the user may have changed some since the message was sent.
+            instance.metadata = self.conductor.instance_get(context, instance.uuid).await?.metadata;
+            instance.metadata.extend(metadata);
         }
+        Ok(())
+    }
+
+    /// The action failed: the instance is as it was, with the power state that it now has, and a fault. Who came
+    /// first meanwhile is not bothered with either.
+    async fn abandon_task(
+        &self,
+        context: &RequestContext,
+        instance: &mut Tracked<Instance>,
+        tasks: &[Option<TaskState>],
+        why: &ManagerError,
+    ) -> Result<(), ManagerError> {
+        instance.power_state = self.power_state(instance.uuid).await;
+        instance.task_state = None;
+        match self.save(context, instance, Expected::tasks(tasks)).await {
+            Err(error) if error.is_deletion() || error.is_conflict() => {
+                tracing::info!(instance = %instance.uuid, %error, "overtaken by another action");
+            }
+            saved => {
+                self.record_fault(context, instance, why).await;
+                saved?;
+            }
+        }
+        Ok(())
     }
 }

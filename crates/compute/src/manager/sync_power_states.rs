@@ -23,15 +23,21 @@ impl Manager {
             }
             for instance in page {
                 let power_state = guests.get(&instance.uuid).copied().unwrap_or_default();
-                if let Some(vm_state) = truth(&instance, power_state) {
-                    self.correct(context, instance, power_state, vm_state).await;
+                if truth(&instance, power_state).is_some() {
+                    self.correct(context, instance.uuid).await;
                 }
             }
         }
     }
 
-    async fn correct(&self, context: &RequestContext, instance: Instance, power_state: PowerState, vm_state: VmState) {
-        let _lock = self.locks.lock(instance.uuid).await;
+    /// Looks again, alone on the instance: the guest may have been started or stopped since the pass began.
+    async fn correct(&self, context: &RequestContext, uuid: Uuid) {
+        let Some(_lock) = self.locks.try_lock(uuid) else { return };
+        let (instance, power_state) = match self.look_at(context, uuid).await {
+            Ok(found) => found,
+            Err(error) => return tracing::debug!(instance = %uuid, %error, "not compared with the hypervisor"),
+        };
+        let Some(vm_state) = truth(&instance, power_state).filter(|_| self.is_mine(&instance)) else { return };
         let mut instance = Tracked::new(instance);
         let (was, was_power) = (instance.vm_state, instance.power_state);
         instance.power_state = power_state;
@@ -42,6 +48,11 @@ impl Manager {
             Ok(()) => tracing::info!(instance = %instance.uuid, ?was, now = ?vm_state, ?was_power, ?power_state, "corrected to what the hypervisor says"),
             Err(error) => tracing::debug!(instance = %instance.uuid, %error, "the instance changed meanwhile"),
         }
+    }
+
+    async fn look_at(&self, context: &RequestContext, uuid: Uuid) -> Result<(Instance, PowerState), ManagerError> {
+        let instance = self.conductor.instance_get(context, uuid).await?;
+        Ok((instance, self.guest_power_state(uuid).await?))
     }
 }
 

@@ -89,6 +89,8 @@ impl Conductor {
                 self.ask_host_to_build(&context, workflow, payload).await
             }
             _ => {
+                // What an earlier try claimed must not count against this one.
+                self.clients.placement.delete_allocations(&context, instance.uuid).await?;
                 let spec = request_specs::get(&self.db, instance.uuid).await?;
                 self.place(&context, spec, vec![workflow.clone()]).await
             }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::filter::{Matcher, condition};
 use super::row::{Decoder, READ, TABLE, sort_column, sort_values};
 use super::{Deleted, Expand, InstanceQuery};
-use crate::sql::{Cell, SortColumn, after, order_by};
+use crate::sql::{Cell, SortColumn, after, limit_to, order_by};
 use crate::{Db, DbError, faults};
 
 /// Rows that are read at once when SQL alone cannot tell which ones match.
@@ -137,9 +137,7 @@ fn page(query: &InstanceQuery, sort: &[SortColumn], after: Option<Condition>, li
     let all = if let Some(after) = after { all.add(after) } else { all };
     statement.columns(READ).from(TABLE).cond_where(all);
     order_by(&mut statement, sort);
-    if let Some(limit) = limit {
-        statement.limit(limit);
-    }
+    limit_to(&mut statement, limit);
     statement
 }
 

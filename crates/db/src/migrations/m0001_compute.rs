@@ -248,6 +248,7 @@ fn instances() -> TableCreateStatement {
     )
 }
 
+/// For the metadata filter: the instance has its metadata in `record` too.
 fn instance_metadata() -> TableCreateStatement {
     let columns = vec![uuid("instance_uuid"), name("key"), text("value")];
     with_key("instance_metadata", columns, &["instance_uuid", "key"])

@@ -42,15 +42,15 @@ async fn a_thousand_whole_servers_are_listed_in_twelve_milliseconds() {
             create(db, (0..100).map(|n| server(hundred * 100 + n)).collect()).await;
         }
         let query = InstanceQuery { project_id: Some(PROJECT.into()), limit: Some(1_000), ..InstanceQuery::default() };
-        let mut times: Vec<_> = Vec::new();
+        let mut lists: Vec<_> = Vec::new();
         for _ in 0..30 {
             let start = Instant::now();
             let listed = instances::list(db, &query).await.unwrap();
-            times.push(start.elapsed());
+            lists.push(start.elapsed());
             assert_eq!(listed.len(), 1_000);
         }
-        times.sort();
-        println!("list of 1,000: least {:?}, median {:?}, most {:?}", times[0], times[15], times[29]);
+        lists.sort();
+        println!("list of 1,000: least {:?}, median {:?}, most {:?}", lists[0], lists[15], lists[29]);
         let mut times: Vec<_> = Vec::new();
         for n in 0..100 {
             let start = Instant::now();
@@ -62,7 +62,7 @@ async fn a_thousand_whole_servers_are_listed_in_twelve_milliseconds() {
         let start = Instant::now();
         create(db, (0..100).map(server).collect()).await;
         println!("create of 100: {:?}", start.elapsed());
-        assert!(times[50].as_millis() < 12);
+        assert!(lists[15].as_millis() < 12, "{:?}", lists[15]);
     })
     .await;
 }

@@ -137,6 +137,8 @@ async fn the_newest_come_first_and_a_limit_of_zero_gives_none() {
         for name in [None, Some("[abc]".to_owned())] {
             let none = InstanceQuery { limit: Some(0), name, ..InstanceQuery::default() };
             assert_eq!(instances::list(db, &none).await.unwrap(), []);
+            let every = InstanceQuery { limit: Some(u64::MAX), ..none };
+            assert_eq!(instances::list(db, &every).await.unwrap(), made);
         }
     })
     .await;

@@ -22,7 +22,7 @@ pub(crate) struct Zone {
 
 impl Zone {
     /// From `availability_zone`, which may name host and node behind colons.
-    pub fn parse(text: Option<&str>, default: Option<&str>) -> Result<Self, ComputeError> {
+    pub(crate) fn parse(text: Option<&str>, default: Option<&str>) -> Result<Self, ComputeError> {
         let owned = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let parts: Vec<&str> = text.unwrap_or_default().split(':').collect();
         let (name, host, node) = match parts.as_slice() {
@@ -38,7 +38,7 @@ impl Zone {
     }
 
     /// Whether a host or a node is forced.
-    pub fn is_forced(&self) -> bool {
+    pub(crate) fn is_forced(&self) -> bool {
         self.forced_host.is_some() || self.forced_node.is_some()
     }
 }

@@ -32,7 +32,7 @@ pub(crate) enum RequestedNetworks {
 
 impl RequestedNetworks {
     /// Whether servers will be attached to something that the request named.
-    pub fn is_attached(&self) -> bool {
+    pub(crate) fn is_attached(&self) -> bool {
         matches!(self, Self::Auto) || matches!(self, Self::These(list) if !list.is_empty())
     }
 

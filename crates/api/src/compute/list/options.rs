@@ -67,7 +67,7 @@ impl Search<'_> {
     }
 
     /// Whether servers of all projects are asked for.
-    pub fn all_tenants(&self) -> Result<bool, SearchError> {
+    pub(crate) fn all_tenants(&self) -> Result<bool, SearchError> {
         match self.get("all_tenants") {
             None => Ok(false),
             Some("") => Ok(true),
@@ -76,7 +76,7 @@ impl Search<'_> {
     }
 
     /// The query. `all_tenants`: of all projects, which the caller was found to be allowed.
-    pub fn wanted(&self, all_tenants: bool) -> Result<Wanted, SearchError> {
+    pub(crate) fn wanted(&self, all_tenants: bool) -> Result<Wanted, SearchError> {
         self.check_names()?;
         let mut wanted = Wanted::default();
         self.status(&mut wanted)?;

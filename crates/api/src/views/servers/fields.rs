@@ -20,7 +20,7 @@ pub(super) enum ImageView<'a> {
 }
 
 impl<'a> ImageView<'a> {
-    pub fn new(instance: &'a Instance, links: &Links) -> Self {
+    pub(crate) fn new(instance: &'a Instance, links: &Links) -> Self {
         match instance.image_ref.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => Self::Image { id, links: [links.bookmark("images", id)] },
             None => Self::None(""),
@@ -51,7 +51,7 @@ pub(super) enum FlavorView<'a> {
 }
 
 impl<'a> FlavorView<'a> {
-    pub fn new(instance: &'a Instance, links: &Links, is_embedded: bool, show_extra_specs: bool) -> Self {
+    pub(crate) fn new(instance: &'a Instance, links: &Links, is_embedded: bool, show_extra_specs: bool) -> Self {
         let Some(flavor) = &instance.flavor else { return Self::Lost {} };
         if !is_embedded {
             let id = flavor.flavorid.as_str();
@@ -81,7 +81,7 @@ pub(super) struct Fault<'a> {
 
 impl<'a> Fault<'a> {
     /// The details of a 500 are for admins.
-    pub fn new(instance: &'a Instance, is_admin: bool) -> Option<Self> {
+    pub(crate) fn new(instance: &'a Instance, is_admin: bool) -> Option<Self> {
         let fault = instance.fault.as_ref()?;
         let details = fault.details.as_deref().filter(|details| !details.is_empty());
         Some(Self {
@@ -97,7 +97,7 @@ impl<'a> Fault<'a> {
 pub(super) struct Groups<'a>(pub &'a Instance);
 
 impl Groups<'_> {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.security_groups.objects.is_empty()
     }
 }
