@@ -118,13 +118,7 @@ impl Incoming<'_> {
         Ok(versioned(&headers, legacy, |_| result))
     }
 
-    async fn negotiated(
-        self,
-        app: &App,
-        context: RequestContext,
-        found: Found<'_>,
-        version: Microversion,
-    ) -> Answer {
+    async fn negotiated(self, app: &App, context: RequestContext, found: Found<'_>, version: Microversion) -> Answer {
         limits::check_content_type(&self.parts.headers)?;
         let bytes = limits::read(self.body).await?;
         let entry = found.select(&bytes)?;
@@ -337,11 +331,7 @@ impl Entry {
     }
 }
 
-fn schema<'a>(
-    sources: &[Versioned],
-    compiled: &'a [OnceLock<Schema>],
-    version: Microversion,
-) -> Option<&'a Schema> {
+fn schema<'a>(sources: &[Versioned], compiled: &'a [OnceLock<Schema>], version: Microversion) -> Option<&'a Schema> {
     let at = sources.iter().position(|source| (source.from..=source.to).contains(&version));
     let at = at.or_else(|| (version == LEGACY && !sources.is_empty()).then_some(0))?;
     Some(compiled.get(at)?.get_or_init(|| Schema::compile((sources[at].schema)())))

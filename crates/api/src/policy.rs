@@ -172,10 +172,8 @@ fn leaf(token: &str) -> Option<Check> {
         "rule" => Check::Rule(value.to_owned()),
         key => {
             let target = value.strip_prefix("%(").and_then(|rest| rest.strip_suffix(")s"));
-            let wanted = target.map_or_else(
-                || Wanted::Literal(value.to_owned()),
-                |target| Wanted::Target(target.to_owned()),
-            );
+            let wanted =
+                target.map_or_else(|| Wanted::Literal(value.to_owned()), |target| Wanted::Target(target.to_owned()));
             Check::Match(key.to_owned(), wanted)
         }
     })

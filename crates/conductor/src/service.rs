@@ -79,8 +79,10 @@ fn dispatcher(conductor: &Arc<Conductor>, tasks: &Tasks) -> Dispatcher {
     let (c, t) = (conductor.clone(), tasks.clone());
     let orchestration = Endpoint::new(Some(TASK_NAMESPACE), TASK_VERSION);
     let orchestration = register(orchestration, move |context: RequestContext, message: ScheduleAndBuildInstances| {
+        // All else is in the workflows' rows: a message that waits for its turn should be small.
+        let instance_uuids = message.build_requests.iter().map(|request| request.instance_uuid).collect();
         let conductor = c.clone();
-        t.begin(async move { conductor.schedule_and_build_instances(&context, message).await })
+        t.begin(async move { conductor.schedule_and_build_instances(&context, instance_uuids).await })
     });
     let (c, t) = (conductor.clone(), tasks.clone());
     let orchestration = register(orchestration, move |context: RequestContext, message: BuildInstances| {

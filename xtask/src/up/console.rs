@@ -15,12 +15,14 @@ use crate::progress::Step;
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(300);
 const PROMPT: &str = "login:";
+/// How SeaBIOS begins: it resets the terminal.
+const FIRMWARE_RESET: &str = "c[?7l";
 /// How much is shown of a console that was there before.
 const OLD_LINES: usize = 8;
 
 /// Prints the console until `login:`.
 pub(super) async fn stream_until_login(api: &Api, guest: &Guest) -> anyhow::Result<()> {
-    let step = Step::loud(format!("the console of {}, until {PROMPT}", guest.name()));
+    let step = Step::loud(format!("the console of {} until its login prompt", guest.name()));
     let started = Instant::now();
     let mut screen = Screen::default();
     loop {
@@ -100,27 +102,31 @@ fn print_line(line: &str) {
     println!("    | {}", line.trim_end());
 }
 
-/// Without what moves the cursor or changes colours: escape sequences and control characters but the line's end.
+/// Without what moves the cursor or changes colours: control characters but the line's end, and what an escape
+/// character leaves behind when the API has taken it out, as Nova does.
 pub(super) fn printable(output: &str) -> String {
-    let mut text = String::with_capacity(output.len());
-    let mut characters = output.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => skip_escape(&mut characters),
-            '\n' | '\t' => text.push(character),
-            other if other.is_control() => {}
-            other => text.push(other),
-        }
+    let text: String = output.chars().filter(|it| !it.is_control() || matches!(it, '\n' | '\t')).collect();
+    let mut rest = text.strip_prefix(FIRMWARE_RESET).unwrap_or(&text);
+    let mut kept = String::with_capacity(rest.len());
+    while let Some((before, after)) = rest.split_once('[') {
+        kept.push_str(before);
+        rest = match sequence_length(after) {
+            Some(length) => &after[length..],
+            None => {
+                kept.push('[');
+                after
+            }
+        };
     }
-    text
+    kept + rest
 }
 
-/// ESC [ parameters letter, or ESC and one character.
-fn skip_escape(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
-    if characters.next() != Some('[') {
-        return;
-    }
-    while characters.next().is_some_and(|it| !('@'..='~').contains(&it)) {}
+/// Length of the rest of a control sequence: `?` or nothing, numbers with semicolons, a letter.
+fn sequence_length(after_bracket: &str) -> Option<usize> {
+    let parameters = after_bracket.strip_prefix('?').unwrap_or(after_bracket);
+    let end = parameters.find(|it: char| !it.is_ascii_digit() && it != ';')?;
+    let is_sequence = end > 0 && parameters[end..].starts_with(['A', 'B', 'C', 'D', 'H', 'J', 'K', 'h', 'l', 'm']);
+    is_sequence.then(|| after_bracket.len() - parameters.len() + end + 1)
 }
 
 #[cfg(test)]
@@ -129,8 +135,20 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_left_out() {
-        assert_eq!(printable("\u{1b}[2J\u{1b}[01;01HGRUB\r\n\u{1b}cok\u{7}\tx"), "GRUB\nok\tx");
-        assert_eq!(printable("cut \u{1b}[0"), "cut ");
+        assert_eq!(printable("\u{1b}[2J\u{1b}[01;01HGRUB\r\nok\u{7}\tx"), "GRUB\nok\tx");
+        assert_eq!(printable("\u{1b}c\u{1b}[?7lSeaBIOS"), "SeaBIOS");
+    }
+
+    #[test]
+    fn sequences_go_also_where_their_escape_character_is_gone() {
+        assert_eq!(printable("c[?7l[2J[0mSeaBIOS\n[0;30;47mGRUB"), "SeaBIOS\nGRUB");
+    }
+
+    #[test]
+    fn brackets_of_a_text_stay() {
+        for text in ["[    0.000000] Linux", "[  OK  ] up", "[1] done", "a[i] = [", "[m", "[12"] {
+            assert_eq!(printable(text), text);
+        }
     }
 
     #[test]

@@ -8,18 +8,21 @@ use kilonova_db::workflows::{NewWorkflow, WorkflowKind};
 use kilonova_db::{block_devices, instances::SaveError};
 use kilonova_objects::{BlockDeviceMappingList, Instance, TaskState};
 use kilonova_rpcapi::compute::TerminateInstance;
+use kilonova_rpcapi::workflow::STEP_TERMINATE;
 use serde_json::json;
 
 use super::{ComputeError, checks};
 use crate::state::ApiState;
 
-/// The first step of a delete.
-pub const FIRST_DELETE_STEP: &str = "terminate";
 /// How long the host has before the workflow pass looks after a delete.
 const DELETE_LEASE: Duration = Duration::from_secs(30);
 
 /// Has a server deleted, in whatever state it is. A second delete changes nothing.
-pub(crate) async fn delete(state: &ApiState, context: &RequestContext, instance: &Instance) -> Result<(), ComputeError> {
+pub(crate) async fn delete(
+    state: &ApiState,
+    context: &RequestContext,
+    instance: &Instance,
+) -> Result<(), ComputeError> {
     checks::unlocked(context, instance)?;
     let host = instance.host.as_deref().filter(|host| !host.is_empty());
     if instance.task_state == Some(TaskState::Deleting) {
@@ -40,8 +43,8 @@ pub(crate) async fn delete(state: &ApiState, context: &RequestContext, instance:
         workflow: Some(NewWorkflow {
             kind: WorkflowKind::Delete,
             instance_uuid: instance.uuid,
-            step: FIRST_DELETE_STEP.to_owned(),
-            payload: json!({"context": context.to_map()}),
+            step: STEP_TERMINATE.to_owned(),
+            payload: json!({"request_id": context.request_id()}),
             lease_owner: format!("{}:api", state.config.host),
             lease,
         }),

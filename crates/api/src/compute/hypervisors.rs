@@ -62,11 +62,7 @@ pub(crate) async fn get(state: &ApiState, id: HypervisorId, with_servers: bool) 
 }
 
 /// One whose compute service was deleted does not count any more.
-async fn whole(
-    state: &ApiState,
-    nodes: Vec<ComputeNode>,
-    with_servers: bool,
-) -> Result<Vec<Hypervisor>, ComputeError> {
+async fn whole(state: &ApiState, nodes: Vec<ComputeNode>, with_servers: bool) -> Result<Vec<Hypervisor>, ComputeError> {
     let services = services::list(&state.db, Some(COMPUTE), None).await?;
     let services: BTreeMap<String, Service> =
         services.into_iter().filter_map(|service| Some((service.host.clone()?, service))).collect();
@@ -85,11 +81,8 @@ type ByHost = BTreeMap<String, Vec<(Uuid, String)>>;
 /// One query, however many hosts there are.
 async fn servers_by_host(state: &ApiState, nodes: &[ComputeNode]) -> Result<ByHost, ComputeError> {
     let only = if let [node] = nodes { node.host.clone() } else { None };
-    let query = InstanceQuery {
-        host: only,
-        with: Expand { metadata: false, faults: false },
-        ..InstanceQuery::default()
-    };
+    let query =
+        InstanceQuery { host: only, with: Expand { metadata: false, faults: false }, ..InstanceQuery::default() };
     let mut servers = ByHost::new();
     for instance in instances::list(&state.db, &query).await? {
         if let Some(host) = instance.host.clone().filter(|host| !host.is_empty()) {

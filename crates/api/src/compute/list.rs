@@ -2,8 +2,8 @@
 
 mod options;
 
-use kilonova_db::instances::{self, InstanceQuery};
 use kilonova_db::DbError;
+use kilonova_db::instances::{self, InstanceQuery};
 use kilonova_objects::Instance;
 use regex::Regex;
 use uuid::Uuid;

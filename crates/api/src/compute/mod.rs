@@ -24,5 +24,4 @@ pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod update;
 
-pub use delete::FIRST_DELETE_STEP;
 pub use error::ComputeError;

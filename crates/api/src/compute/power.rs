@@ -35,8 +35,7 @@ pub(crate) async fn reboot(
     } else {
         (Action::SoftReboot, TaskState::Rebooting, "SOFT")
     };
-    let method =
-        |instance| RebootInstance { instance, block_device_info: None, reboot_type: reboot_type.to_owned() };
+    let method = |instance| RebootInstance { instance, block_device_info: None, reboot_type: reboot_type.to_owned() };
     run(state, context, instance, action, task_state, method).await
 }
 
@@ -69,9 +68,8 @@ async fn run<M: RpcMethod>(
         project_id: context.project_id().to_owned(),
         workflow: None,
     };
-    let busy = instances::start_action(&state.db, start)
-        .await
-        .map_err(|error| checks::lost_race(error, &instance, word))?;
+    let busy =
+        instances::start_action(&state.db, start).await.map_err(|error| checks::lost_race(error, &instance, word))?;
     let cast = state.compute.cast(context, &host, method(busy)).await;
     if let Err(error) = cast {
         free(state, &instance, task_state).await;

@@ -52,11 +52,7 @@ pub(crate) fn defaults(quota: &QuotaDefaults) -> BTreeMap<String, i64> {
 }
 
 /// The limits of a project, or of one of its users.
-pub(crate) async fn limits(
-    state: &ApiState,
-    project_id: &str,
-    user_id: Option<&str>,
-) -> Result<Limits, ComputeError> {
+pub(crate) async fn limits(state: &ApiState, project_id: &str, user_id: Option<&str>) -> Result<Limits, ComputeError> {
     let of_user = async {
         match user_id {
             Some(user_id) => quotas::project_user(&state.db, project_id, user_id).await,

@@ -37,11 +37,7 @@ pub(crate) const SERVER_GROUPS: &[&str] = &["server_groups", "server_group_membe
 pub(crate) type Amounts = BTreeMap<&'static str, i64>;
 
 /// The limits of a project, or of one of its users.
-pub(crate) async fn limits(
-    state: &ApiState,
-    project_id: &str,
-    user_id: Option<&str>,
-) -> Result<Amounts, ComputeError> {
+pub(crate) async fn limits(state: &ApiState, project_id: &str, user_id: Option<&str>) -> Result<Amounts, ComputeError> {
     let limits = quota::limits(state, project_id, user_id).await?;
     Ok(RESOURCES.into_iter().map(|resource| (resource, limits.get(resource))).collect())
 }

@@ -82,7 +82,7 @@ pub(crate) async fn update(
     {
         tracing::error!(
             host = updated.host, %error,
-            "cannot set the trait COMPUTE_STATUS_DISABLED; the agent sets it when it starts again"
+            "cannot change the trait COMPUTE_STATUS_DISABLED of a compute service; enable or disable it again"
         );
     }
     Ok(updated)
@@ -133,11 +133,7 @@ async fn refuse_in_use(state: &ApiState, service: &Service) -> Result<(), Comput
 }
 
 /// Something is allocated there although no server is on the host: one is on its way.
-async fn delete_provider(
-    state: &ApiState,
-    context: &RequestContext,
-    node: &ComputeNode,
-) -> Result<(), ComputeError> {
+async fn delete_provider(state: &ApiState, context: &RequestContext, node: &ComputeNode) -> Result<(), ComputeError> {
     match state.clients.placement.delete_provider(context, node.uuid).await {
         Ok(()) | Err(ClientError::NotFound { .. }) => Ok(()),
         Err(ClientError::Conflict(reason)) => {

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use kilonova_core::RequestContext;
-use kilonova_db::instances::{self, Save};
 use kilonova_db::actions;
+use kilonova_db::instances::{self, Save};
 use kilonova_objects::{Instance, VmState, Wire as _};
 use serde_json::{Map, Value, json};
 
@@ -56,7 +56,11 @@ pub(crate) fn is_expected_locked_by(context: &RequestContext, instance: &Instanc
 }
 
 /// `unlock`
-pub(crate) async fn unlock(state: &ApiState, context: &RequestContext, instance: &Instance) -> Result<(), ComputeError> {
+pub(crate) async fn unlock(
+    state: &ApiState,
+    context: &RequestContext,
+    instance: &Instance,
+) -> Result<(), ComputeError> {
     let mut system_metadata = instance.system_metadata.clone();
     system_metadata.remove("locked_reason");
     let changes = Map::from_iter([
@@ -74,8 +78,7 @@ pub(crate) async fn reset_state(
     instance: &Instance,
     vm_state: VmState,
 ) -> Result<(), ComputeError> {
-    let changes =
-        Map::from_iter([("vm_state".to_owned(), vm_state.to_wire()), ("task_state".to_owned(), Value::Null)]);
+    let changes = Map::from_iter([("vm_state".to_owned(), vm_state.to_wire()), ("task_state".to_owned(), Value::Null)]);
     recorded(state, context, instance, "resetState", "api_reset_state", update(state, instance, changes)).await
 }
 

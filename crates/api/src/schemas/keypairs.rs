@@ -38,10 +38,8 @@ fn key_type() -> Value {
 }
 
 fn keypair(name: Value, more: Value, required: &[&str]) -> Value {
-    let mut properties = Map::from_iter([
-        ("name".to_owned(), name),
-        ("public_key".to_owned(), json!({"type": "string"})),
-    ]);
+    let mut properties =
+        Map::from_iter([("name".to_owned(), name), ("public_key".to_owned(), json!({"type": "string"}))]);
     properties.extend(more.as_object().cloned().unwrap_or_default());
     object(json!({"keypair": object(Value::Object(properties), required)}), &["keypair"])
 }

@@ -167,34 +167,118 @@ pub(crate) fn update(version: Microversion) -> Value {
 
 /// Sort keys that are accepted and have no effect.
 pub(crate) const IGNORED_SORT_KEYS: [&str; 22] = [
-    "architecture", "cell_name", "cleaned", "default_ephemeral_device", "default_swap_device", "deleted", "deleted_at",
-    "disable_terminate", "ephemeral_gb", "ephemeral_key_uuid", "id", "key_data", "launched_on", "locked", "memory_mb",
-    "os_type", "reservation_id", "root_gb", "shutdown_terminate", "user_data", "vcpus", "vm_mode",
+    "architecture",
+    "cell_name",
+    "cleaned",
+    "default_ephemeral_device",
+    "default_swap_device",
+    "deleted",
+    "deleted_at",
+    "disable_terminate",
+    "ephemeral_gb",
+    "ephemeral_key_uuid",
+    "id",
+    "key_data",
+    "launched_on",
+    "locked",
+    "memory_mb",
+    "os_type",
+    "reservation_id",
+    "root_gb",
+    "shutdown_terminate",
+    "user_data",
+    "vcpus",
+    "vm_mode",
 ];
 
 const SORT_KEYS: [&str; 29] = [
-    "access_ip_v4", "access_ip_v6", "auto_disk_config", "availability_zone", "config_drive", "created_at",
-    "display_description", "display_name", "host", "hostname", "image_ref", "instance_type_id", "kernel_id", "key_name",
-    "launch_index", "launched_at", "locked_by", "node", "power_state", "progress", "project_id", "ramdisk_id",
-    "root_device_name", "task_state", "terminated_at", "updated_at", "user_id", "uuid", "vm_state",
+    "access_ip_v4",
+    "access_ip_v6",
+    "auto_disk_config",
+    "availability_zone",
+    "config_drive",
+    "created_at",
+    "display_description",
+    "display_name",
+    "host",
+    "hostname",
+    "image_ref",
+    "instance_type_id",
+    "kernel_id",
+    "key_name",
+    "launch_index",
+    "launched_at",
+    "locked_by",
+    "node",
+    "power_state",
+    "progress",
+    "project_id",
+    "ramdisk_id",
+    "root_device_name",
+    "task_state",
+    "terminated_at",
+    "updated_at",
+    "user_id",
+    "uuid",
+    "vm_state",
 ];
 
 /// Filters that name a table instead of a column; they are let through to be refused with a sentence of their own.
-pub(crate) const JOINED_TABLES: [&str; 7] = [
-    "block_device_mapping", "services", "metadata", "system_metadata", "info_cache", "security_groups", "pci_devices",
-];
+pub(crate) const JOINED_TABLES: [&str; 7] =
+    ["block_device_mapping", "services", "metadata", "system_metadata", "info_cache", "security_groups", "pci_devices"];
 
 /// `GET /servers`, `GET /servers/detail`
 pub(crate) fn index_query(version: Microversion) -> Value {
     let mut properties = json_map(types::pagination_parameters());
-    for name in ["user_id", "project_id", "tenant_id", "launch_index", "image_ref", "image", "vm_state", "task_state",
-        "host", "uuid", "sort_dir", "all_tenants", "soft_deleted", "deleted", "status"].into_iter().chain(JOINED_TABLES) {
+    for name in [
+        "user_id",
+        "project_id",
+        "tenant_id",
+        "launch_index",
+        "image_ref",
+        "image",
+        "vm_state",
+        "task_state",
+        "host",
+        "uuid",
+        "sort_dir",
+        "all_tenants",
+        "soft_deleted",
+        "deleted",
+        "status",
+    ]
+    .into_iter()
+    .chain(JOINED_TABLES)
+    {
         properties.insert(name.to_owned(), types::common_query_param());
     }
-    for name in ["kernel_id", "ramdisk_id", "hostname", "key_name", "power_state", "node", "flavor", "reservation_id",
-        "launched_at", "terminated_at", "availability_zone", "name", "display_name", "description",
-        "display_description", "locked_by", "root_device_name", "config_drive", "access_ip_v4", "access_ip_v6",
-        "auto_disk_config", "progress", "ip", "ip6", "created_at"] {
+    for name in [
+        "kernel_id",
+        "ramdisk_id",
+        "hostname",
+        "key_name",
+        "power_state",
+        "node",
+        "flavor",
+        "reservation_id",
+        "launched_at",
+        "terminated_at",
+        "availability_zone",
+        "name",
+        "display_name",
+        "description",
+        "display_description",
+        "locked_by",
+        "root_device_name",
+        "config_drive",
+        "access_ip_v4",
+        "access_ip_v6",
+        "auto_disk_config",
+        "progress",
+        "ip",
+        "ip6",
+        "created_at",
+    ] {
         properties.insert(name.to_owned(), types::common_query_regex_param());
     }
     let time = types::multi_params(&json!({"type": "string", "format": "date-time"}));

@@ -8,16 +8,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use kilonova_clients::Clients;
 use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
 use kilonova_clients::identity::Identity;
 use kilonova_clients::image::Image;
 use kilonova_clients::network::Network;
-use kilonova_clients::Clients;
 use kilonova_core::Config;
 use kilonova_db::Db;
-use kilonova_messaging::{
-    ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Version,
-};
+use kilonova_messaging::{ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Version};
 use kilonova_objects::{Flavor, Service};
 use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance};
 use kilonova_rpcapi::conductor::ScheduleAndBuildInstances;
@@ -175,7 +173,8 @@ impl Cloud {
             ..Service::default()
         };
         kilonova_db::services::create(&self.db, &service).await.unwrap();
-        for (flavorid, name, memory_mb, vcpus, root_gb) in [("1", "m1.tiny", 512, 1, 1), ("2", "m1.small", 2048, 2, 20)] {
+        for (flavorid, name, memory_mb, vcpus, root_gb) in [("1", "m1.tiny", 512, 1, 1), ("2", "m1.small", 2048, 2, 20)]
+        {
             let flavor = Flavor {
                 flavorid: flavorid.to_owned(),
                 name: Some(name.to_owned()),
@@ -193,7 +192,14 @@ impl Cloud {
     }
 
     /// A request with everything.
-    pub(crate) async fn send(&self, method: &str, token: Option<&str>, version: &str, path: &str, body: Option<&str>) -> Reply {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        token: Option<&str>,
+        version: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> Reply {
         let mut request = Request::builder().method(method).uri(path).header("host", "cloud:8774");
         if let Some(token) = token {
             request = request.header("x-auth-token", token);

@@ -73,7 +73,8 @@ async fn bodies_are_validated() {
 #[tokio::test]
 async fn readers_read_and_admins_write() {
     let cloud = Cloud::new().await;
-    let denied = |rule: &str| format!("Policy doesn't allow os_compute_api:os-flavor-extra-specs:{rule} to be performed.");
+    let denied =
+        |rule: &str| format!("Policy doesn't allow os_compute_api:os-flavor-extra-specs:{rule} to be performed.");
     cloud.get(NOBODY, "2.1", SPECS).await.expect_fault(403, "forbidden", &denied("index"));
     let body = json!({"extra_specs": {"a": "b"}});
     cloud.post(MEMBER, "2.1", SPECS, body).await.expect_fault(403, "forbidden", &denied("create"));

@@ -79,7 +79,8 @@ async fn extra_specs_are_shown_only_to_whom_the_policy_shows_them() {
 #[tokio::test]
 async fn a_flavor_is_created_with_what_was_asked_and_defaults_for_the_rest() {
     let cloud = Cloud::new().await;
-    let created = cloud.post(ADMIN, "2.96", "/flavors", body(json!({"description": "for tests"}))).await.expect(200).body;
+    let created =
+        cloud.post(ADMIN, "2.96", "/flavors", body(json!({"description": "for tests"}))).await.expect(200).body;
     let flavor = &created["flavor"];
     assert_eq!(flavor["id"], "new-id");
     assert_eq!(flavor["description"], "for tests");
@@ -127,8 +128,15 @@ async fn a_flavor_that_makes_no_sense_is_refused() {
         let reply = cloud.post(ADMIN, "2.54", "/flavors", body(change)).await;
         reply.expect_fault(400, "badRequest", reason);
     }
-    for change in [json!({"id": " x"}), json!({"id": "a/b"}), json!({"name": ""}), json!({"rxtx_factor": 0}),
-        json!({"rxtx_factor": "0.0"}), json!({"name": "n".repeat(256)}), json!({"os-flavor-access:is_public": "maybe"})] {
+    for change in [
+        json!({"id": " x"}),
+        json!({"id": "a/b"}),
+        json!({"name": ""}),
+        json!({"rxtx_factor": 0}),
+        json!({"rxtx_factor": "0.0"}),
+        json!({"name": "n".repeat(256)}),
+        json!({"os-flavor-access:is_public": "maybe"}),
+    ] {
         cloud.post(ADMIN, "2.55", "/flavors", body(change)).await.expect(400);
     }
     assert_eq!(ids(&cloud.get(ADMIN, "2.1", "/flavors").await.body), ["1", "2"]);
@@ -141,7 +149,8 @@ async fn only_the_description_can_be_changed_and_only_from_2_55() {
     cloud.put(ADMIN, "2.54", "/flavors/1", description.clone()).await.expect(404);
     let updated = cloud.put(ADMIN, "2.55", "/flavors/1", description.clone()).await.expect(200).body;
     assert_eq!(updated["flavor"]["description"], "small");
-    let cleared = cloud.put(ADMIN, "2.61", "/flavors/1", json!({"flavor": {"description": null}})).await.expect(200).body;
+    let cleared =
+        cloud.put(ADMIN, "2.61", "/flavors/1", json!({"flavor": {"description": null}})).await.expect(200).body;
     assert_eq!(cleared["flavor"]["description"], Value::Null);
     assert_eq!(cleared["flavor"]["extra_specs"], json!({"hw:cpu_policy": "shared"}));
     cloud.put(ADMIN, "2.55", "/flavors/1", json!({"flavor": {"ram": 1}})).await.expect(400);
@@ -174,7 +183,11 @@ async fn private_flavors_are_seen_by_admins_and_by_projects_with_access() {
     assert_eq!(seen(ADMIN, "?is_public=None").await, "1 2 private theirs");
     assert_eq!(seen(ADMIN, "?is_public=false").await, "private theirs");
     assert_eq!(seen(ADMIN, "?is_public=yes").await, "1 2 private");
-    cloud.get(OTHER, "2.1", "/flavors/private").await.expect_fault(404, "itemNotFound", "Flavor private could not be found.");
+    cloud.get(OTHER, "2.1", "/flavors/private").await.expect_fault(
+        404,
+        "itemNotFound",
+        "Flavor private could not be found.",
+    );
     cloud.get(MEMBER, "2.1", "/flavors/private").await.expect(200);
     cloud.get(ADMIN, "2.1", "/flavors/theirs").await.expect(200);
     let nonsense = cloud.get(ADMIN, "2.1", "/flavors?is_public=maybe").await;

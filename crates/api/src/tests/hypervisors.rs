@@ -39,7 +39,8 @@ async fn details_change_with_the_microversion() {
         "disk_available_least": null, "cpu_info": "{\"arch\":\"x86_64\"}",
     });
     let at = async |version: &str| {
-        let listed = cloud.get(ADMIN, version, "/os-hypervisors/detail").await.expect(200).body["hypervisors"][0].clone();
+        let listed =
+            cloud.get(ADMIN, version, "/os-hypervisors/detail").await.expect(200).body["hypervisors"][0].clone();
         let id = listed["id"].as_str().map_or_else(|| listed["id"].to_string(), str::to_owned);
         let shown = cloud.get(ADMIN, version, &format!("/os-hypervisors/{id}")).await.expect(200).body;
         assert_eq!(shown["hypervisor"], listed, "{version}");
@@ -219,8 +220,15 @@ async fn uptime_is_what_the_host_says_if_it_says_something_and_is_up() {
 #[tokio::test]
 async fn hypervisors_are_for_admins() {
     let cloud = Cloud::new().await;
-    for (path, rule) in [("", "list"), ("/detail", "list-detail"), ("/statistics", "statistics"), ("/1", "show"),
-        ("/1/uptime", "uptime"), ("/1/search", "search"), ("/1/servers", "servers")] {
+    for (path, rule) in [
+        ("", "list"),
+        ("/detail", "list-detail"),
+        ("/statistics", "statistics"),
+        ("/1", "show"),
+        ("/1/uptime", "uptime"),
+        ("/1/search", "search"),
+        ("/1/servers", "servers"),
+    ] {
         let reply = cloud.get(MEMBER, "2.52", &format!("/os-hypervisors{path}")).await;
         let message = format!("Policy doesn't allow os_compute_api:os-hypervisors:{rule} to be performed.");
         reply.expect_fault(403, "forbidden", &message);

@@ -25,7 +25,8 @@ fn keys(object: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn a_generated_pair_is_shown_whole_once() {
     let cloud = Cloud::new().await;
-    let created = cloud.post(MEMBER, "2.2", "/os-keypairs", json!({"keypair": {"name": "mine"}})).await.expect(201).body;
+    let created =
+        cloud.post(MEMBER, "2.2", "/os-keypairs", json!({"keypair": {"name": "mine"}})).await.expect(201).body;
     let keypair = &created["keypair"];
     assert_eq!(keys(keypair), ["fingerprint", "name", "private_key", "public_key", "type", "user_id"]);
     assert_eq!((&keypair["type"], &keypair["user_id"]), (&json!("ssh"), &json!("member-user")));
@@ -35,10 +36,24 @@ async fn a_generated_pair_is_shown_whole_once() {
     let shown = cloud.get(MEMBER, "2.2", "/os-keypairs/mine").await.expect(200).body["keypair"].clone();
     assert_eq!(
         keys(&shown),
-        ["created_at", "deleted", "deleted_at", "fingerprint", "id", "name", "public_key", "type", "updated_at", "user_id"]
+        [
+            "created_at",
+            "deleted",
+            "deleted_at",
+            "fingerprint",
+            "id",
+            "name",
+            "public_key",
+            "type",
+            "updated_at",
+            "user_id"
+        ]
     );
     assert_eq!(shown["fingerprint"], keypair["fingerprint"]);
-    assert_eq!((&shown["deleted"], &shown["deleted_at"], &shown["updated_at"]), (&json!(false), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&shown["deleted"], &shown["deleted_at"], &shown["updated_at"]),
+        (&json!(false), &Value::Null, &Value::Null)
+    );
     let created_at = shown["created_at"].as_str().unwrap();
     assert!(chrono::NaiveDateTime::parse_from_str(created_at, "%Y-%m-%dT%H:%M:%S.%f").is_ok(), "{created_at}");
 }

@@ -29,8 +29,13 @@ async fn the_limits_of_2_1_are_all_there_and_nothing_is_used() {
 async fn limits_of_other_services_go_with_the_microversions() {
     let cloud = Cloud::new().await;
     let at = async |version: &str| cloud.get(MEMBER, version, "/limits").await.expect(200).body;
-    let network = ["maxSecurityGroups", "maxSecurityGroupRules", "maxTotalFloatingIps", "totalFloatingIpsUsed",
-        "totalSecurityGroupsUsed"];
+    let network = [
+        "maxSecurityGroups",
+        "maxSecurityGroupRules",
+        "maxTotalFloatingIps",
+        "totalFloatingIpsUsed",
+        "totalSecurityGroupsUsed",
+    ];
     let (v235, v236) = (at("2.35").await, at("2.36").await);
     assert!(network.iter().all(|name| absolute(&v235).contains(name)));
     assert!(!network.iter().any(|name| absolute(&v236).contains(name)));
@@ -39,9 +44,19 @@ async fn limits_of_other_services_go_with_the_microversions() {
     assert!(absolute(&at("2.56").await).contains(&"maxPersonality"));
     assert_eq!(
         absolute(&at("2.57").await),
-        ["maxServerGroupMembers", "maxServerGroups", "maxServerMeta", "maxTotalCores", "maxTotalInstances",
-            "maxTotalKeypairs", "maxTotalRAMSize", "totalCoresUsed", "totalInstancesUsed", "totalRAMUsed",
-            "totalServerGroupsUsed"]
+        [
+            "maxServerGroupMembers",
+            "maxServerGroups",
+            "maxServerMeta",
+            "maxTotalCores",
+            "maxTotalInstances",
+            "maxTotalKeypairs",
+            "maxTotalRAMSize",
+            "totalCoresUsed",
+            "totalInstancesUsed",
+            "totalRAMUsed",
+            "totalServerGroupsUsed"
+        ]
     );
 }
 

@@ -9,10 +9,12 @@ use kilonova_clients::placement::{Allocations, Candidate, CandidatesQuery, Inven
 use kilonova_core::RequestContext;
 use uuid::Uuid;
 
+/// Provider, traits added, traits removed.
+type TraitChange = (Uuid, Vec<String>, Vec<String>);
+
 #[derive(Default)]
 pub(super) struct RecordingPlacement {
-    /// Provider, traits added, traits removed.
-    pub(super) traits: Mutex<Vec<(Uuid, Vec<String>, Vec<String>)>>,
+    pub(super) traits: Mutex<Vec<TraitChange>>,
     /// Providers that were deleted.
     pub(super) deleted: Mutex<Vec<Uuid>>,
     /// Providers with allocations.

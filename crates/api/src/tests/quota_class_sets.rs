@@ -16,14 +16,37 @@ async fn what_is_shown_changes_with_the_microversion() {
     let at = async |version: &str| cloud.get(ADMIN, version, DEFAULT).await.expect(200).body;
     assert_eq!(
         keys(&at("2.49").await),
-        ["cores", "fixed_ips", "floating_ips", "id", "injected_file_content_bytes", "injected_file_path_bytes",
-            "injected_files", "instances", "key_pairs", "metadata_items", "ram", "security_group_rules",
-            "security_groups"]
+        [
+            "cores",
+            "fixed_ips",
+            "floating_ips",
+            "id",
+            "injected_file_content_bytes",
+            "injected_file_path_bytes",
+            "injected_files",
+            "instances",
+            "key_pairs",
+            "metadata_items",
+            "ram",
+            "security_group_rules",
+            "security_groups"
+        ]
     );
     assert_eq!(
         keys(&at("2.50").await),
-        ["cores", "id", "injected_file_content_bytes", "injected_file_path_bytes", "injected_files", "instances",
-            "key_pairs", "metadata_items", "ram", "server_group_members", "server_groups"]
+        [
+            "cores",
+            "id",
+            "injected_file_content_bytes",
+            "injected_file_path_bytes",
+            "injected_files",
+            "instances",
+            "key_pairs",
+            "metadata_items",
+            "ram",
+            "server_group_members",
+            "server_groups"
+        ]
     );
     assert_eq!(
         keys(&at("2.57").await),
@@ -60,7 +83,8 @@ async fn bodies_and_names_are_validated() {
 #[tokio::test]
 async fn quota_classes_are_for_admins() {
     let cloud = Cloud::new().await;
-    let denied = |rule: &str| format!("Policy doesn't allow os_compute_api:os-quota-class-sets:{rule} to be performed.");
+    let denied =
+        |rule: &str| format!("Policy doesn't allow os_compute_api:os-quota-class-sets:{rule} to be performed.");
     cloud.get(MEMBER, "2.96", DEFAULT).await.expect_fault(403, "forbidden", &denied("show"));
     let body = json!({"quota_class_set": {"cores": 1}});
     cloud.put(MEMBER, "2.96", DEFAULT, body).await.expect_fault(403, "forbidden", &denied("update"));

@@ -54,7 +54,10 @@ async fn limits_are_set_shown_and_taken_back() {
     let cloud = Cloud::new().await;
     let updated = cloud.put(ADMIN, "2.96", OWN, limits(json!({"cores": 30, "ram": "-1"}))).await.expect(200).body;
     let set = &updated["quota_set"];
-    assert_eq!((&set["cores"], &set["ram"], &set["instances"], set.get("id")), (&json!(30), &json!(-1), &json!(10), None));
+    assert_eq!(
+        (&set["cores"], &set["ram"], &set["instances"], set.get("id")),
+        (&json!(30), &json!(-1), &json!(10), None)
+    );
     assert_eq!(cloud.get(MEMBER, "2.96", "/limits").await.body["limits"]["absolute"]["maxTotalCores"], 30);
     let defaults = cloud.get(READER, "2.96", &format!("{OWN}/defaults")).await.body;
     assert_eq!(defaults["quota_set"]["cores"], 20, "what is set for a project is no default");
@@ -102,8 +105,15 @@ async fn a_limit_below_what_is_used_needs_force_and_one_bad_limit_spoils_all() {
 #[tokio::test]
 async fn bodies_are_validated() {
     let cloud = Cloud::new().await;
-    for body in [json!({"cores": -2}), json!({"cores": "many"}), json!({"cores": 2_147_483_648_u32}),
-        json!({"colours": 1}), json!({"force": "maybe"}), json!({"cores": null}), json!({"cores": ""})] {
+    for body in [
+        json!({"cores": -2}),
+        json!({"cores": "many"}),
+        json!({"cores": 2_147_483_648_u32}),
+        json!({"colours": 1}),
+        json!({"force": "maybe"}),
+        json!({"cores": null}),
+        json!({"cores": ""}),
+    ] {
         cloud.put(ADMIN, "2.35", OWN, limits(body)).await.expect(400);
     }
     cloud.put(ADMIN, "2.35", OWN, limits(json!({"floating_ips": 5}))).await.expect(200);

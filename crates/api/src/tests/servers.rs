@@ -52,16 +52,20 @@ async fn save(cloud: &Cloud, uuid: Uuid, changes: Value) {
 /// As if the server had been built on the compute host.
 async fn activate(cloud: &Cloud, uuid: Uuid) {
     let network_info = NetworkInfo::from_json(&network_info(cloud)).unwrap();
-    save(cloud, uuid, json!({
-        "vm_state": "active",
-        "task_state": null,
-        "power_state": 1,
-        "host": HOST,
-        "node": "node1",
-        "availability_zone": "nova",
-        "launched_at": "2026-11-23T07:00:00Z",
-        "info_cache": InstanceInfoCache::new(uuid, &network_info).to_wire(),
-    }))
+    save(
+        cloud,
+        uuid,
+        json!({
+            "vm_state": "active",
+            "task_state": null,
+            "power_state": 1,
+            "host": HOST,
+            "node": "node1",
+            "availability_zone": "nova",
+            "launched_at": "2026-11-23T07:00:00Z",
+            "info_cache": InstanceInfoCache::new(uuid, &network_info).to_wire(),
+        }),
+    )
     .await;
 }
 

@@ -55,7 +55,9 @@ async fn services_are_filtered_by_host_and_binary_and_apis_left_out() {
 async fn before_2_53_the_action_is_in_the_path_and_the_service_in_the_body() {
     let cloud = Cloud::new().await;
     let node = hosts::node(&cloud, HOST).await;
-    let put = async |action: &str, more: Value| cloud.put(ADMIN, "2.52", &format!("/os-services/{action}"), of_host(more)).await;
+    let put = async |action: &str, more: Value| {
+        cloud.put(ADMIN, "2.52", &format!("/os-services/{action}"), of_host(more)).await
+    };
     let disabled = put("disable", json!({})).await.expect(200).body;
     assert_eq!(disabled, json!({"service": {"host": HOST, "binary": "nova-compute", "status": "disabled"}}));
     let because = put("disable-log-reason", json!({"disabled_reason": "broken"})).await.expect(200).body;
@@ -111,15 +113,15 @@ async fn from_2_53_the_service_is_in_the_path() {
         keys,
         ["binary", "disabled_reason", "forced_down", "host", "id", "state", "status", "updated_at", "zone"]
     );
-    assert_eq!((&disabled["service"]["status"], &disabled["service"]["disabled_reason"]), (&json!("disabled"), &json!("broken")));
+    assert_eq!(
+        (&disabled["service"]["status"], &disabled["service"]["disabled_reason"]),
+        (&json!("disabled"), &json!("broken"))
+    );
     let enabled = put(json!({"status": "enabled", "forced_down": true})).await.expect(200).body;
     assert_eq!(enabled["service"]["disabled_reason"], Value::Null);
     assert_eq!((&enabled["service"]["forced_down"], &enabled["service"]["state"]), (&json!(true), &json!("down")));
     let status = || vec!["COMPUTE_STATUS_DISABLED".to_owned()];
-    assert_eq!(
-        *cloud.placement.traits.lock().unwrap(),
-        [(node.uuid, status(), vec![]), (node.uuid, vec![], status())]
-    );
+    assert_eq!(*cloud.placement.traits.lock().unwrap(), [(node.uuid, status(), vec![]), (node.uuid, vec![], status())]);
 }
 
 #[tokio::test]

@@ -38,9 +38,17 @@ async fn hours_are_summed_by_project() {
     let servers = detailed["tenant_usages"][0]["server_usages"].as_array().unwrap().clone();
     let one = servers.iter().find(|one| one["instance_id"] == json!(server.uuid)).unwrap();
     assert!(near(&one["hours"], 1.0) && near(&one["uptime"], 3600.0), "{one}");
-    for (name, value) in [("flavor", json!("m1.small")), ("name", json!("a server")), ("state", json!("active")),
-        ("tenant_id", json!(PROJECT)), ("vcpus", json!(2)), ("memory_mb", json!(2048)), ("local_gb", json!(20)),
-        ("ended_at", Value::Null), ("started_at", json!(strtime(server.launched_at.unwrap())))] {
+    for (name, value) in [
+        ("flavor", json!("m1.small")),
+        ("name", json!("a server")),
+        ("state", json!("active")),
+        ("tenant_id", json!(PROJECT)),
+        ("vcpus", json!(2)),
+        ("memory_mb", json!(2048)),
+        ("local_gb", json!(20)),
+        ("ended_at", Value::Null),
+        ("started_at", json!(strtime(server.launched_at.unwrap()))),
+    ] {
         assert_eq!(one[name], value, "{name}");
     }
 }
@@ -48,15 +56,19 @@ async fn hours_are_summed_by_project() {
 #[tokio::test]
 async fn servers_that_ended_in_the_period_count_and_those_before_do_not() {
     let cloud = Cloud::new().await;
-    let ended = hosts::server(&cloud, PROJECT, "member-user", Ran { launched: Some(3), terminated: Some(1), ..RUNNING }).await;
-    let before = hosts::server(&cloud, PROJECT, "member-user", Ran { launched: Some(9), terminated: Some(8), ..RUNNING }).await;
+    let ended =
+        hosts::server(&cloud, PROJECT, "member-user", Ran { launched: Some(3), terminated: Some(1), ..RUNNING }).await;
+    let before =
+        hosts::server(&cloud, PROJECT, "member-user", Ran { launched: Some(9), terminated: Some(8), ..RUNNING }).await;
     let gone = hosts::server(&cloud, PROJECT, "member-user", RUNNING).await;
     instances::destroy(&cloud.db, gone.uuid).await.unwrap();
     let usage = cloud.get(READER, "2.96", &format!("{USAGE}/{PROJECT}?{}", last(5))).await.expect(200).body;
     let servers = usage["tenant_usage"]["server_usages"].as_array().unwrap().clone();
     let ids: Vec<&Value> = servers.iter().map(|one| &one["instance_id"]).collect();
     assert_eq!(ids.len(), 2);
-    assert!(ids.contains(&&json!(ended.uuid)) && ids.contains(&&json!(gone.uuid)) && !ids.contains(&&json!(before.uuid)));
+    assert!(
+        ids.contains(&&json!(ended.uuid)) && ids.contains(&&json!(gone.uuid)) && !ids.contains(&&json!(before.uuid))
+    );
     assert!(servers.iter().all(|one| one["state"] == "terminated" && one["ended_at"].is_string()));
     assert!(near(&usage["tenant_usage"]["total_hours"], 3.0), "{usage}");
 }
@@ -88,7 +100,10 @@ async fn servers_are_paged_from_2_40() {
     let first = get("2.40", "&limit=2").await;
     assert_eq!(shown(&first), ids[..2]);
     let href = first["tenant_usage_links"][0]["href"].as_str().unwrap();
-    assert!(href.starts_with(&format!("http://cloud:8774/v2.1{USAGE}/{PROJECT}?limit=2&marker={}&start=", ids[1])), "{href}");
+    assert!(
+        href.starts_with(&format!("http://cloud:8774/v2.1{USAGE}/{PROJECT}?limit=2&marker={}&start=", ids[1])),
+        "{href}"
+    );
     let rest = get("2.40", &format!("&limit=2&marker={}", ids[1])).await;
     assert_eq!((shown(&rest), rest.get("tenant_usage_links")), (ids[2..].to_vec(), None));
     let unknown = cloud.get(READER, "2.40", &format!("{USAGE}/{PROJECT}?{}&marker=x", last(2))).await;
@@ -110,7 +125,8 @@ async fn periods_that_make_no_sense_are_refused() {
 #[tokio::test]
 async fn readers_see_their_own_project() {
     let cloud = Cloud::new().await;
-    let denied = |rule: &str| format!("Policy doesn't allow os_compute_api:os-simple-tenant-usage:{rule} to be performed.");
+    let denied =
+        |rule: &str| format!("Policy doesn't allow os_compute_api:os-simple-tenant-usage:{rule} to be performed.");
     cloud.get(OTHER, "2.1", &format!("{USAGE}/{PROJECT}")).await.expect_fault(403, "forbidden", &denied("show"));
     cloud.get(MEMBER, "2.1", USAGE).await.expect_fault(403, "forbidden", &denied("list"));
 }

@@ -17,9 +17,7 @@ pub(crate) async fn index(call: Call) -> Answer {
         }
         None => call.context.project_id(),
     };
-    let (limits, used) = try_join!(
-        quota_sets::limits(&call.state, project_id, None),
-        quota_sets::used(&call.state, project_id, None)
-    )?;
+    let (limits, used) =
+        try_join!(quota_sets::limits(&call.state, project_id, None), quota_sets::used(&call.state, project_id, None))?;
     ok(&view(&limits, &used, call.version))
 }

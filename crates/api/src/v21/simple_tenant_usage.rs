@@ -106,8 +106,7 @@ async fn active(call: &Call, project_id: Option<&str>, period: &Period) -> Resul
     let mut servers = instances::list(&call.state.db, &living).await?;
     servers.extend(instances::list(&call.state.db, &gone).await?);
     servers.retain(|server| {
-        server.launched_at.is_some_and(|at| at < period.stop)
-            && server.terminated_at.is_none_or(|at| at > period.start)
+        server.launched_at.is_some_and(|at| at < period.stop) && server.terminated_at.is_none_or(|at| at > period.start)
     });
     servers.sort_by(|a, b| (a.project_id(), a.uuid).cmp(&(b.project_id(), b.uuid)));
     // One that was deleted between the two queries is in both.

@@ -81,7 +81,14 @@ pub(crate) fn parse_isotime(text: &str) -> Option<DateTime<Utc>> {
     if let Some(time) = zoned.iter().find_map(|format| DateTime::parse_from_str(text, format).ok()) {
         return Some(time.with_timezone(&Utc));
     }
-    let naive = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%MZ", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ"];
+    let naive = [
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%dT%H:%M",
+        "%Y-%m-%dT%H:%MZ",
+        "%Y%m%dT%H%M%S",
+        "%Y%m%dT%H%M%SZ",
+    ];
     if let Some(time) = naive.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok()) {
         return Some(time.and_utc());
     }
@@ -120,8 +127,14 @@ mod tests {
     #[test]
     fn times_come_in_several_forms() {
         let expected = "2026-11-23T06:40:00Z".parse::<DateTime<Utc>>().unwrap();
-        for text in ["2026-11-23T06:40:00Z", "2026-11-23T06:40:00", "2026-11-23T07:40:00+01:00", "2026-11-23 06:40:00",
-            "2026-11-23T06:40", "2026-11-23T06:40:00.000000"] {
+        for text in [
+            "2026-11-23T06:40:00Z",
+            "2026-11-23T06:40:00",
+            "2026-11-23T07:40:00+01:00",
+            "2026-11-23 06:40:00",
+            "2026-11-23T06:40",
+            "2026-11-23T06:40:00.000000",
+        ] {
             assert_eq!(parse_isotime(text), Some(expected), "{text}");
         }
         assert_eq!(parse_isotime("2026-11-23").map(|at| at.to_rfc3339()), Some("2026-11-23T00:00:00+00:00".into()));

@@ -12,7 +12,8 @@ pub(super) fn repr(value: &Value) -> String {
         Value::String(text) => repr_str(text),
         Value::Array(items) => format!("[{}]", items.iter().map(repr).collect::<Vec<_>>().join(", ")),
         Value::Object(map) => {
-            let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{}: {}", repr_str(key), repr(value))).collect();
+            let pairs: Vec<String> =
+                map.iter().map(|(key, value)| format!("{}: {}", repr_str(key), repr(value))).collect();
             format!("{{{}}}", pairs.join(", "))
         }
     }
@@ -56,7 +57,10 @@ mod tests {
 
     #[test]
     fn values_print_as_in_python() {
-        assert_eq!(repr(&json!({"a": [1, true, null, "it's", "\"'\u{0}"]})), r#"{'a': [1, True, None, "it's", '"\'\x00']}"#);
+        assert_eq!(
+            repr(&json!({"a": [1, true, null, "it's", "\"'\u{0}"]})),
+            r#"{'a': [1, True, None, "it's", '"\'\x00']}"#
+        );
         assert_eq!(str(&json!("x")), "x");
     }
 }

@@ -120,8 +120,11 @@ mod tests {
     fn addresses_are_grouped_by_network_fixed_before_floating() {
         let vif = |mac: &str, ips: Value| json!({"id": "x", "address": mac, "network": {"label": "net \"1\"", "subnets": [{"ips": ips}]}});
         let model = json!([
-            vif("aa", json!([{"address": "10.0.0.1", "type": "fixed", "version": 4,
-                "floating_ips": [{"address": "172.24.4.1", "type": "floating", "version": 4}]}])),
+            vif(
+                "aa",
+                json!([{"address": "10.0.0.1", "type": "fixed", "version": 4,
+                "floating_ips": [{"address": "172.24.4.1", "type": "floating", "version": 4}]}])
+            ),
             vif("bb", json!([{"address": "fd00::1", "type": "fixed", "version": 6}])),
         ]);
         let cache = InstanceInfoCache { network_info: Some(model.to_string()), ..InstanceInfoCache::default() };
@@ -134,7 +137,10 @@ mod tests {
                 {"version": 4, "addr": "172.24.4.1", "OS-EXT-IPS:type": "floating", "OS-EXT-IPS-MAC:mac_addr": "aa"},
             ]})
         );
-        assert_eq!(json!(Addresses::of(&instance, false).on("net \"1\"").unwrap()[0]), json!({"version": 4, "addr": "10.0.0.1"}));
+        assert_eq!(
+            json!(Addresses::of(&instance, false).on("net \"1\"").unwrap()[0]),
+            json!({"version": 4, "addr": "10.0.0.1"})
+        );
         assert!(Addresses::of(&Instance::default(), true).on("x").is_none());
     }
 }

@@ -103,7 +103,8 @@ impl<'a> Event<'a> {
             result: event.result.as_deref(),
             traceback: show_traceback.then_some(event.traceback.as_deref()),
             host: show_host.then_some(host),
-            host_id: project_id.map(|project_id| host.map_or_else(String::new, |host| obfuscated_host(project_id, host))),
+            host_id: project_id
+                .map(|project_id| host.map_or_else(String::new, |host| obfuscated_host(project_id, host))),
             details: show_details.then_some(event.details.as_deref()),
         }
     }

@@ -45,17 +45,29 @@ impl Links {
     }
 
     /// The link to what comes after `last`, where the list is as long as it may be.
-    pub(crate) fn next(&self, collection: &str, query: &Query, max_limit: u64, shown: usize, last: Option<&str>) -> Option<Link> {
+    pub(crate) fn next(
+        &self,
+        collection: &str,
+        query: &Query,
+        max_limit: u64,
+        shown: usize,
+        last: Option<&str>,
+    ) -> Option<Link> {
         let asked = query.get("limit").and_then(|limit| limit.parse::<u64>().ok()).unwrap_or(max_limit);
         let limit = asked.min(max_limit);
         if limit == 0 || limit != shown as u64 {
             return None;
         }
-        let mut params: Vec<(&str, &str)> =
-            query.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(name, _)| *name != "marker").collect();
+        let mut params: Vec<(&str, &str)> = query
+            .0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, _)| *name != "marker")
+            .collect();
         params.push(("marker", last?));
         params.sort();
-        let pairs: Vec<String> = params.iter().map(|(name, value)| format!("{}={}", quote(name), quote(value))).collect();
+        let pairs: Vec<String> =
+            params.iter().map(|(name, value)| format!("{}={}", quote(name), quote(value))).collect();
         Some(Link { rel: "next", href: format!("{}/{collection}?{}", self.versioned, pairs.join("&")) })
     }
 }
@@ -103,11 +115,8 @@ mod tests {
     #[test]
     fn the_next_link_keeps_the_filters_and_moves_the_marker() {
         let links = Links::new("http://h/compute", false, Some("p"));
-        let query = Query(vec![
-            ("limit".into(), "2".into()),
-            ("name".into(), "a b".into()),
-            ("marker".into(), "old".into()),
-        ]);
+        let query =
+            Query(vec![("limit".into(), "2".into()), ("name".into(), "a b".into()), ("marker".into(), "old".into())]);
         let next = links.next("servers/detail", &query, 1000, 2, Some("new")).unwrap();
         assert_eq!(next.href, "http://h/compute/v2.1/p/servers/detail?limit=2&marker=new&name=a+b");
         assert!(links.next("servers", &query, 1000, 1, Some("new")).is_none());

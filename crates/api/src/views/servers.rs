@@ -16,9 +16,7 @@ use super::addresses::Addresses;
 use super::links::{Link, Links};
 use super::time::{IsoTime, StrTime};
 use crate::compute::create::PINNED_ZONE;
-use crate::versions::{
-    V2_3, V2_9, V2_16, V2_19, V2_26, V2_47, V2_63, V2_71, V2_73, V2_75, V2_90, V2_96,
-};
+use crate::versions::{V2_3, V2_9, V2_16, V2_19, V2_26, V2_47, V2_63, V2_71, V2_73, V2_75, V2_90, V2_96};
 use fields::{Fault, FlavorView, Groups, ImageView, Tags, host_id, trusted_certs};
 
 /// `{"server": {…}}`
@@ -69,8 +67,7 @@ struct CreatedServer<'a> {
 impl<'a> Created<'a> {
     /// `groups`: `security_groups` of the request.
     pub(crate) fn new(instance: &Instance, links: &Links, admin_pass: Option<&'a str>, groups: &Value) -> Self {
-        let security_groups =
-            if groups.is_array() { groups.clone() } else { serde_json::json!([{"name": "default"}]) };
+        let security_groups = if groups.is_array() { groups.clone() } else { serde_json::json!([{"name": "default"}]) };
         Self {
             server: CreatedServer {
                 id: instance.uuid,
@@ -251,7 +248,9 @@ impl<'a> Viewer<'a> {
             links: self.links.of("servers", &id),
             disk_config: disk_config(instance),
             progress: has_progress(status).then(|| instance.progress.unwrap_or_default()),
-            fault: matches!(status, "ERROR" | "DELETED").then(|| Fault::new(instance, self.shown.fault_details)).flatten(),
+            fault: matches!(status, "ERROR" | "DELETED")
+                .then(|| Fault::new(instance, self.shown.fault_details))
+                .flatten(),
             whole: whole.then(|| self.whole(instance)),
             attributes: has_attributes.then(|| attributes(instance, version)),
             locked: since(V2_9).then_some(instance.locked_by.is_some()),
@@ -271,10 +270,11 @@ impl<'a> Viewer<'a> {
         let stamp = |at: Option<DateTime<Utc>>| at.map(StrTime);
         let host = instance.host.as_deref().filter(|host| !host.is_empty());
         Whole {
-            availability_zone: instance
-                .availability_zone
-                .as_deref()
-                .unwrap_or(if host.is_some() { self.default_zone } else { "" }),
+            availability_zone: instance.availability_zone.as_deref().unwrap_or(if host.is_some() {
+                self.default_zone
+            } else {
+                ""
+            }),
             config_drive: text(&instance.config_drive),
             key_name: instance.key_name.as_deref(),
             launched_at: stamp(instance.launched_at),

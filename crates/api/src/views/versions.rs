@@ -32,11 +32,8 @@ pub(crate) fn one(base: &str, legacy: bool) -> Response {
 
 fn document(legacy: bool) -> Value {
     let (id, status, media) = if legacy { ("v2.0", "DEPRECATED", "2") } else { ("v2.1", "CURRENT", "2.1") };
-    let (newest, oldest) = if legacy {
-        (String::new(), String::new())
-    } else {
-        (MAX_VERSION.to_string(), MIN_VERSION.to_string())
-    };
+    let (newest, oldest) =
+        if legacy { (String::new(), String::new()) } else { (MAX_VERSION.to_string(), MIN_VERSION.to_string()) };
     json!({
         "id": id,
         "status": status,

@@ -19,7 +19,7 @@ use kilonova_objects::{
 };
 use kilonova_rpcapi::RpcError;
 use kilonova_rpcapi::compute::BuildAndRunInstance;
-use kilonova_rpcapi::conductor::{BuildInstances, ScheduleAndBuildInstances};
+use kilonova_rpcapi::conductor::BuildInstances;
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_SCHEDULE};
 use serde_json::{Value, json};
@@ -32,15 +32,15 @@ use crate::Conductor;
 const SCHEDULE_EVENT: &str = "conductor_schedule_and_build_instances";
 
 impl Conductor {
-    /// `schedule_and_build_instances`: the nudge to place what the API has just written.
+    /// `schedule_and_build_instances`: the nudge to place what the API has just written, all by one request.
     pub(crate) async fn schedule_and_build_instances(
         &self,
         context: &RequestContext,
-        message: ScheduleAndBuildInstances,
+        instance_uuids: Vec<Uuid>,
     ) -> Result<(), TaskError> {
         let mut mine = Vec::new();
-        for request in &message.build_requests {
-            let found = workflows::get(&self.db, WorkflowKind::Build, request.instance_uuid).await?;
+        for instance_uuid in instance_uuids {
+            let found = workflows::get(&self.db, WorkflowKind::Build, instance_uuid).await?;
             let Some(workflow) = found.filter(|workflow| workflow.step == STEP_SCHEDULE && workflow.attempts == 0) else {
                 continue;
             };
@@ -48,7 +48,8 @@ impl Conductor {
                 mine.push(workflow);
             }
         }
-        let Some(spec) = message.request_specs.into_iter().next() else { return Ok(()) };
+        let Some(first) = mine.first() else { return Ok(()) };
+        let spec = request_specs::get(&self.db, first.instance_uuid).await?;
         self.place(context, spec, mine).await
     }
 

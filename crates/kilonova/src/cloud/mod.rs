@@ -27,7 +27,7 @@ use kilonova_placement::PlacementService;
 use kilonova_rpcapi::{ComputeApi, ConductorApi, SchedulerApi};
 use kilonova_scheduler::SchedulerManager;
 use kilonova_scheduler::service::{ConductorHosts, SchedulerService};
-use kilonova_standalone::identity::{Bootstrap, Bootstrapped, IdentityConfig, IdentityService};
+use kilonova_standalone::identity::{Bootstrap, IdentityConfig, IdentityService};
 use kilonova_standalone::image::BuiltinImage;
 use kilonova_standalone::network::BuiltinNetwork;
 use tokio::net::TcpListener;
@@ -84,7 +84,6 @@ struct Builtin {
     image: Arc<BuiltinImage>,
     network: Arc<BuiltinNetwork>,
     placement: Arc<PlacementService>,
-    ids: Bootstrapped,
 }
 
 impl Cloud {
@@ -165,7 +164,7 @@ impl Builtin {
         let image = BuiltinImage::open(db.clone(), state_dir.join("images")).await?;
         let network = BuiltinNetwork::open(db.clone());
         network.bootstrap(&ids.demo_project_id, &ids.admin_project_id).await?;
-        Ok(Self { identity, image, network, placement: PlacementService::open(db.clone()), ids })
+        Ok(Self { identity, image, network, placement: PlacementService::open(db.clone()) })
     }
 
     fn clients(&self) -> Clients {

@@ -23,7 +23,7 @@ enum DriverName {
 
 /// Options of `kilonova up`.
 #[derive(Debug, Args)]
-pub struct Up {
+pub(super) struct Up {
     /// What runs the guests; the default is what `[DEFAULT] compute_driver` says, else qemu.
     #[arg(long)]
     driver: Option<DriverName>,
@@ -52,18 +52,7 @@ impl Up {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
         let cloud = Cloud::start(self.options()?).await?;
-        let endpoint = format!("http://{}", cloud.address());
-        let clouds_yaml = cloud.clouds_yaml().display().to_string();
-        // The only words on stdout: what a person, or a script, needs to go on.
-        let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "endpoint   {endpoint}")?;
-        writeln!(stdout, "clouds     {clouds_yaml}")?;
-        writeln!(
-            stdout,
-            "try        OS_CLIENT_CONFIG_FILE={clouds_yaml} openstack --os-cloud kilonova server list"
-        )?;
-        stdout.flush()?;
-        drop(stdout);
+        announce(&cloud);
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}
@@ -92,6 +81,20 @@ impl Up {
             hosts: usize::from(self.fake_hosts),
             faults: None,
         })
+    }
+}
+
+/// The only words on stdout: what a person, or a script, needs to go on. Nobody has to listen.
+fn announce(cloud: &Cloud) {
+    let clouds_yaml = cloud.clouds_yaml().display();
+    let words = format!(
+        "endpoint   http://{}\nclouds     {clouds_yaml}\ntry        OS_CLIENT_CONFIG_FILE={clouds_yaml} openstack \
+         --os-cloud kilonova server list\n",
+        cloud.address()
+    );
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = stdout.write_all(words.as_bytes()).and_then(|()| stdout.flush()) {
+        tracing::warn!(%error, "stdout is closed");
     }
 }
 

@@ -9,15 +9,15 @@ use serde_json::json;
 use crate::openstack::{OpenStack, row};
 
 /// What differs between drivers.
-pub struct Story<'a> {
+pub(crate) struct Story<'a> {
     /// The image to boot.
-    pub image: &'a str,
+    pub(crate) image: &'a str,
     /// What the console log must come to hold.
-    pub console: &'a str,
+    pub(crate) console: &'a str,
 }
 
 /// Walks through the story on the cloud of `clouds_yaml`.
-pub fn tell(clouds_yaml: &Path, story: &Story<'_>) {
+pub(crate) fn tell(clouds_yaml: &Path, story: &Story<'_>) {
     let cli = OpenStack::new(clouds_yaml, "kilonova");
     assert!(cli.json(&["token", "issue"])["id"].as_str().is_some_and(|token| token.len() > 20));
     assert_eq!(row(&cli.json(&["flavor", "list"]), "m1.nano")["Disk"], 1);

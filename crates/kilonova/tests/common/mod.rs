@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long anything that has to happen may take.
-pub const BOUND: Duration = Duration::from_secs(90);
+pub(crate) const BOUND: Duration = Duration::from_secs(90);
 
 /// `kilonova up` in a process of its own, on a state directory that outlives it.
-pub struct Kilonova {
+pub(crate) struct Kilonova {
     child: Option<Child>,
-    pub state_dir: TempDir,
+    pub(crate) state_dir: TempDir,
     driver: &'static str,
     port: u16,
     extra: Vec<String>,
@@ -24,7 +24,7 @@ pub struct Kilonova {
 
 impl Kilonova {
     /// Starts a cloud on an empty state directory and returns when it serves.
-    pub fn start(driver: &'static str, extra: &[&str]) -> Self {
+    pub(crate) fn start(driver: &'static str, extra: &[&str]) -> Self {
         let state_dir = tempfile::Builder::new().prefix("kilonova-test-").tempdir().expect("a temporary directory");
         let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
         let mut cloud = Self { child: None, state_dir, driver, port: free_port(), extra };
@@ -33,7 +33,7 @@ impl Kilonova {
     }
 
     /// Starts the process (again) on the same state directory and port.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "it still runs");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_kilonova"))
@@ -51,37 +51,37 @@ impl Kilonova {
         assert!(first.starts_with("endpoint"), "kilonova did not come up:\n{}", self.log_tail());
     }
 
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.state_dir.path().join("kilonova.log")
     }
 
-    pub fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub fn clouds_yaml(&self) -> PathBuf {
+    pub(crate) fn clouds_yaml(&self) -> PathBuf {
         self.state_dir.path().join("clouds.yaml")
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
 
     /// SIGKILL: no destructor, no flush, nothing.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         child.kill().expect("it can be killed");
         child.wait().expect("it ends");
     }
 
     /// SIGTERM, and the status that it ends with.
-    pub fn terminate(&mut self) -> Option<i32> {
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("it runs");
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be asked to end");
@@ -108,7 +108,7 @@ impl Drop for Kilonova {
 }
 
 /// Writes a file that ssh takes for a private key.
-pub fn write_private(path: &Path, text: &str) {
+pub(crate) fn write_private(path: &Path, text: &str) {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(path).expect("a file");
@@ -121,7 +121,7 @@ fn free_port() -> u16 {
 }
 
 /// The password of `user` in a `clouds.yaml` that Kilonova wrote.
-pub fn password(clouds_yaml: &Path, user: &str) -> String {
+pub(crate) fn password(clouds_yaml: &Path, user: &str) -> String {
     let text = std::fs::read_to_string(clouds_yaml).expect("clouds.yaml is there");
     let after = text.split(&format!("username: {user}\n")).nth(1).expect("the user is in clouds.yaml");
     let line = after.lines().find(|line| line.trim().starts_with("password:")).expect("with a password");
@@ -130,19 +130,20 @@ pub fn password(clouds_yaml: &Path, user: &str) -> String {
 
 /// Somebody with a token.
 #[derive(Clone)]
-pub struct User {
+pub(crate) struct User {
     http: reqwest::Client,
     endpoint: String,
-    pub token: String,
-    pub project_id: String,
-    pub user_id: String,
+    pub(crate) token: String,
+    pub(crate) project_id: String,
+    pub(crate) user_id: String,
     microversion: String,
 }
 
 impl User {
     /// Logs in.
-    pub async fn log_in(endpoint: &str, clouds_yaml: &Path, user: &str) -> Self {
-        let http = reqwest::Client::builder().timeout(BOUND).build().expect("an HTTP client");
+    pub(crate) async fn log_in(endpoint: &str, clouds_yaml: &Path, user: &str) -> Self {
+        // No connection is kept: the process at its other end may have been killed since.
+        let http = reqwest::Client::builder().timeout(BOUND).pool_max_idle_per_host(0).build().expect("an HTTP client");
         let domain = json!({"name": "Default"});
         let body = json!({"auth": {
             "identity": {"methods": ["password"], "password": {"user": {
@@ -165,12 +166,12 @@ impl User {
     }
 
     /// The same, asking in another microversion.
-    pub fn at(&self, microversion: &str) -> Self {
+    pub(crate) fn at(&self, microversion: &str) -> Self {
         Self { microversion: microversion.to_owned(), ..self.clone() }
     }
 
     /// One request; `Err` when there was no answer (the process was killed).
-    pub async fn try_request(
+    pub(crate) async fn try_request(
         &self,
         method: Method,
         path: &str,
@@ -190,30 +191,30 @@ impl User {
         Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
     }
 
-    pub async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
-        self.try_request(method, path, body).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    pub(crate) async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        self.try_request(method, path, body).await.unwrap_or_else(|error| panic!("{path}: {error:?}"))
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.request(Method::GET, path, None).await;
         assert_eq!(status, StatusCode::OK, "GET {path}: {body}");
         body
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         self.request(Method::POST, path, Some(body)).await
     }
 
-    pub async fn put(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         self.request(Method::PUT, path, Some(body)).await
     }
 
-    pub async fn delete(&self, path: &str) -> StatusCode {
+    pub(crate) async fn delete(&self, path: &str) -> StatusCode {
         self.request(Method::DELETE, path, None).await.0
     }
 
     /// Uploads the bytes of an image.
-    pub async fn upload(&self, path: &str, bytes: Vec<u8>) {
+    pub(crate) async fn upload(&self, path: &str, bytes: Vec<u8>) {
         let request = self.http.put(format!("{}{path}", self.endpoint)).header("X-Auth-Token", &self.token);
         let request = request.header("Content-Type", "application/octet-stream").body(bytes);
         let status = request.send().await.expect("an answer").status();
@@ -221,25 +222,25 @@ impl User {
     }
 
     /// The id of the flavor of that name.
-    pub async fn flavor(&self, name: &str) -> String {
+    pub(crate) async fn flavor(&self, name: &str) -> String {
         let flavors = self.get("/compute/v2.1/flavors").await;
         id_of(&flavors["flavors"], name)
     }
 
     /// The id of the image of that name.
-    pub async fn image(&self, name: &str) -> String {
+    pub(crate) async fn image(&self, name: &str) -> String {
         let images = self.get("/image/v2/images").await;
         id_of(&images["images"], name)
     }
 
     /// The id of the network of that name.
-    pub async fn network(&self, name: &str) -> String {
+    pub(crate) async fn network(&self, name: &str) -> String {
         let networks = self.get("/network/v2.0/networks").await;
         id_of(&networks["networks"], name)
     }
 
     /// The body to create a server with.
-    pub async fn server(&self, name: &str, networks: Value) -> Value {
+    pub(crate) async fn server(&self, name: &str, networks: Value) -> Value {
         json!({"server": {
             "name": name, "flavorRef": self.flavor("m1.nano").await, "imageRef": self.image("guest").await,
             "networks": networks,
@@ -247,7 +248,7 @@ impl User {
     }
 
     /// Creates a server, waits until it is no longer being built, and returns it.
-    pub async fn boot(&self, body: &Value) -> Value {
+    pub(crate) async fn boot(&self, body: &Value) -> Value {
         let (status, created) = self.post("/compute/v2.1/servers", body).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{created}");
         let id = created["server"]["id"].as_str().expect("an id").to_owned();
@@ -255,7 +256,7 @@ impl User {
     }
 
     /// Waits until a server is as `until` says, and returns it.
-    pub async fn wait_for(&self, id: &str, until: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn wait_for(&self, id: &str, until: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + BOUND;
         loop {
             let server = self.get(&format!("/compute/v2.1/servers/{id}")).await["server"].take();
@@ -268,7 +269,7 @@ impl User {
     }
 
     /// Waits until a server is gone.
-    pub async fn wait_gone(&self, id: &str) {
+    pub(crate) async fn wait_gone(&self, id: &str) {
         let deadline = Instant::now() + BOUND;
         loop {
             let (status, body) = self.request(Method::GET, &format!("/compute/v2.1/servers/{id}"), None).await;
@@ -281,7 +282,7 @@ impl User {
     }
 
     /// Takes every limit from a project; `self` is an administrator.
-    pub async fn lift_quotas(&self, project_id: &str) {
+    pub(crate) async fn lift_quotas(&self, project_id: &str) {
         let unlimited = json!({"quota_set": {"instances": -1, "cores": -1, "ram": -1}});
         let (status, body) = self.put(&format!("/compute/v2.1/os-quota-sets/{project_id}"), &unlimited).await;
         assert_eq!(status, StatusCode::OK, "{body}");

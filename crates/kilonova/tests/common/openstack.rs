@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The client for one cloud of a `clouds.yaml`.
-pub struct OpenStack {
+pub(crate) struct OpenStack {
     program: PathBuf,
     clouds_yaml: PathBuf,
     cloud: &'static str,
@@ -15,7 +15,7 @@ pub struct OpenStack {
 
 impl OpenStack {
     /// The client that `cargo xtask test` installed; its path is in KILONOVA_OPENSTACK.
-    pub fn new(clouds_yaml: &Path, cloud: &'static str) -> Self {
+    pub(crate) fn new(clouds_yaml: &Path, cloud: &'static str) -> Self {
         let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/openstack");
         let program = std::env::var_os("KILONOVA_OPENSTACK").map_or(installed, PathBuf::from);
         assert!(program.exists(), "{} is missing: `cargo xtask test` installs it", program.display());
@@ -35,14 +35,14 @@ impl OpenStack {
     }
 
     /// What the command prints; it must succeed.
-    pub fn text(&self, arguments: &[&str]) -> String {
+    pub(crate) fn text(&self, arguments: &[&str]) -> String {
         let (is_success, stdout, stderr) = self.run(arguments);
         assert!(is_success, "openstack {}: {stdout}{stderr}", arguments.join(" "));
         stdout
     }
 
     /// What the command prints with `-f json`; it must succeed.
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.text(&[arguments, &["-f", "json"]].concat());
         // Progress of --wait stands before the JSON.
         let start = text.find(['{', '[']).unwrap_or_else(|| panic!("no JSON in {text}"));
@@ -50,7 +50,7 @@ impl OpenStack {
     }
 
     /// What the command says when it fails, as it must.
-    pub fn refused(&self, arguments: &[&str]) -> String {
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
         let (is_success, stdout, stderr) = self.run(arguments);
         assert!(!is_success, "openstack {} succeeded: {stdout}", arguments.join(" "));
         stderr
@@ -58,7 +58,7 @@ impl OpenStack {
 }
 
 /// The value of a column in the rows of a list, by the name in another column.
-pub fn row<'a>(rows: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn row<'a>(rows: &'a Value, name: &str) -> &'a Value {
     let found = rows.as_array().and_then(|rows| rows.iter().find(|row| row["Name"] == name));
     found.unwrap_or_else(|| panic!("no row is named {name}: {rows}"))
 }

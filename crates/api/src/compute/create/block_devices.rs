@@ -40,13 +40,13 @@ fn check_one(device: &BlockDevice, image_ref: Uuid) -> Result<(), ComputeError> 
     match (device.source_type.as_deref(), device.uuid.as_deref()) {
         (None, _) => format("Invalid source_type field."),
         (Some("blank"), Some(_)) => format("Invalid device UUID."),
-        (Some("blank"), None) if local => {
-            format("You specified more local devices than the limit allows")
-        }
+        (Some("blank"), None) if local => format("You specified more local devices than the limit allows"),
         (Some("blank"), None) => no_volumes(),
         (Some(_), None) => format("Missing device UUID."),
         (Some(source @ ("volume" | "snapshot")), Some(id)) => failed_to_get(source, id),
-        (Some(_), Some(_)) if local && device.boot_index != Some(0) => format("Mapping image to local is not supported."),
+        (Some(_), Some(_)) if local && device.boot_index != Some(0) => {
+            format("Mapping image to local is not supported.")
+        }
         (Some(_), Some(_)) if local && device.volume_type.is_some() => {
             format("Specifying a volume_type with destination_type=local is not supported.")
         }
@@ -77,7 +77,12 @@ fn boot_sequence() -> ComputeError {
 }
 
 /// The image's disk, and the empty disks that the flavor has beside it.
-pub(super) fn of(instance_uuid: Uuid, image_ref: Uuid, flavor: &Flavor, requested: &[BlockDevice]) -> Vec<BlockDeviceMapping> {
+pub(super) fn of(
+    instance_uuid: Uuid,
+    image_ref: Uuid,
+    flavor: &Flavor,
+    requested: &[BlockDevice],
+) -> Vec<BlockDeviceMapping> {
     let disk = |source_type: &str| BlockDeviceMapping {
         uuid: Some(Uuid::new_v4()),
         instance_uuid: Some(instance_uuid),

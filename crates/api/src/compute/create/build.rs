@@ -7,12 +7,14 @@ use kilonova_core::time::utcnow;
 use kilonova_db::instances::NewInstance;
 use kilonova_objects::{
     Destination, Instance, InstanceInfoCache, InstancePciRequests, KeyPairList, NetworkInfo, NetworkRequestList,
-    RequestSpec, SecurityGroupList, Tag, TagList, TaskState, VmState, Wire as _,
+    RequestSpec, SecurityGroupList, Tag, TagList, TaskState, VmState,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{CreateServers, Found, PINNED_ZONE, RequestedNetworks, block_devices, files, image, names, workflow_payload};
+use super::{
+    CreateServers, Found, PINNED_ZONE, RequestedNetworks, block_devices, files, image, names, workflow_payload,
+};
 
 /// Everything that a request makes.
 pub(super) struct Plan {
@@ -32,8 +34,7 @@ pub(super) fn plan(
     count: u32,
 ) -> Plan {
     let image = image::dict(&found.image);
-    let networks = found.networks.as_ref().map_or(Value::Null, NetworkRequestList::to_wire);
-    let payload = workflow_payload(context, &image, wanted, &networks);
+    let payload = workflow_payload(context, &image, wanted, found);
     let spec = request_spec(context, wanted, found, count);
     let template = instance(context, wanted, found, reservation_id);
     let new = (0..count).map(|index| one(&template, &spec, wanted, found, index, count, &payload)).collect();
@@ -121,7 +122,11 @@ fn instance(context: &RequestContext, wanted: &CreateServers, found: &Found, res
     }
 }
 
-fn system_metadata(context: &RequestContext, wanted: &CreateServers, found: &Found) -> BTreeMap<String, Option<String>> {
+fn system_metadata(
+    context: &RequestContext,
+    wanted: &CreateServers,
+    found: &Found,
+) -> BTreeMap<String, Option<String>> {
     let mut all = image::system_metadata(&found.image, &found.flavor);
     all.insert("owner_user_name".to_owned(), context.user_name.clone());
     all.insert("owner_project_name".to_owned(), context.project_name.clone());

@@ -55,16 +55,16 @@ pub(super) async fn check(state: &ApiState, zone: &Zone) -> Result<(), ComputeEr
     }
     let nodes = compute_nodes::list(&state.db).await?;
     let not_found = |host: &str| ComputeError::Invalid(format!("Compute host {host} could not be found."));
-    let on_host = |host: &Option<String>| {
-        zone.requested_host.is_none() || *host == zone.requested_host
-    };
+    let on_host = |host: &Option<String>| zone.requested_host.is_none() || *host == zone.requested_host;
     if let Some(host) = &zone.requested_host
         && !nodes.iter().any(|node| on_host(&node.host))
     {
         return Err(not_found(host));
     }
     match &zone.requested_node {
-        Some(name) if !nodes.iter().any(|node| on_host(&node.host) && node.hypervisor_hostname.as_ref() == Some(name)) => {
+        Some(name)
+            if !nodes.iter().any(|node| on_host(&node.host) && node.hypervisor_hostname.as_ref() == Some(name)) =>
+        {
             Err(not_found(name))
         }
         _ => Ok(()),

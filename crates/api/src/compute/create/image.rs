@@ -71,7 +71,9 @@ pub(super) fn check(
         let reason = "Direct booting of an image uploaded from an encrypted volume is unsupported.";
         return Err(ComputeError::Invalid(format!("Image {id} is unacceptable: {reason}")));
     }
-    if let Some(option) = image.properties.get("img_config_drive").filter(|it| !matches!(it.as_str(), "optional" | "mandatory")) {
+    if let Some(option) =
+        image.properties.get("img_config_drive").filter(|it| !matches!(it.as_str(), "optional" | "mandatory"))
+    {
         return Err(ComputeError::Invalid(format!("Image's config drive option '{option}' is invalid")));
     }
     if flavor.memory_mb < image.min_ram {

@@ -24,9 +24,11 @@ use kilonova_db::instances::{self, Create, CreateError, QuotaLimits, Usage};
 use kilonova_db::{DbError, flavors, keypairs};
 use kilonova_objects::{
     BlockDeviceMapping, BlockDeviceMappingList, BuildRequest, Flavor, Instance, KeyPair, NetworkRequestList,
+    SecurityGroup,
 };
 use kilonova_rpcapi::conductor::ScheduleAndBuildInstances;
-use serde_json::{Value, json};
+use kilonova_rpcapi::workflow::BuildPayload;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{ComputeError, quota};
@@ -80,7 +82,7 @@ struct Found {
     image: kilonova_clients::image::Image,
     key_pair: Option<KeyPair>,
     networks: Option<NetworkRequestList>,
-    security_groups: Vec<kilonova_objects::SecurityGroup>,
+    security_groups: Vec<SecurityGroup>,
     limits: QuotaLimits,
 }
 
@@ -118,6 +120,7 @@ fn check_request(wanted: &CreateServers) -> Result<(), ComputeError> {
     if wanted.min_count > wanted.max_count {
         return Err(ComputeError::invalid("min_count must be <= max_count"));
     }
+    block_devices::check(&wanted.block_devices, wanted.image_ref)?;
     let several = wanted.max_count > 1;
     if several {
         wanted.networks.check_for_several()?;
@@ -132,11 +135,7 @@ fn check_request(wanted: &CreateServers) -> Result<(), ComputeError> {
 }
 
 /// Looks everything up at once; errors are told in Nova's order whatever came first.
-async fn look_up(
-    state: &ApiState,
-    context: &RequestContext,
-    wanted: &CreateServers,
-) -> Result<Found, ComputeError> {
+async fn look_up(state: &ApiState, context: &RequestContext, wanted: &CreateServers) -> Result<Found, ComputeError> {
     let visible_to = (!context.is_admin).then(|| context.project_id());
     let (flavor, image, key_pair, networks, groups, limits, zone) = join!(
         flavors::get(&state.db, &wanted.flavor_id, visible_to),
@@ -158,7 +157,6 @@ async fn look_up(
     }
     files::check(&limits, &wanted.injected_files)?;
     check_metadata(&limits, &wanted.metadata)?;
-    block_devices::check(&wanted.block_devices, wanted.image_ref)?;
     let security_groups = groups?;
     let networks = networks?;
     Ok(Found { flavor, image, key_pair: key_pair?, networks, security_groups, limits: limits.of_instances() })
@@ -198,9 +196,11 @@ fn fitting(used: Usage, limits: QuotaLimits, flavor: &Flavor) -> i64 {
         (_, 0) => i64::MAX,
         (limit, each) => (limit - used).max(0) / each,
     };
-    room(limits.instances, used.instances, 1)
-        .min(room(limits.cores, used.cores, flavor.vcpus))
-        .min(room(limits.ram, used.ram, flavor.memory_mb))
+    room(limits.instances, used.instances, 1).min(room(limits.cores, used.cores, flavor.vcpus)).min(room(
+        limits.ram,
+        used.ram,
+        flavor.memory_mb,
+    ))
 }
 
 fn over_quota(
@@ -249,8 +249,11 @@ async fn hand_over(state: &ApiState, context: &RequestContext, created: &[Instan
     let disks = first.map(|new| new.block_devices.clone()).unwrap_or_default();
     let of_request = disks.into_iter().map(|disk| BlockDeviceMapping { uuid: None, instance_uuid: None, ..disk });
     let block_device_mapping = BlockDeviceMappingList::from(of_request.collect::<Vec<_>>());
-    let (build_requests, request_specs) =
-        created.iter().zip(plan.new).map(|(instance, new)| (build_request(instance, new.block_devices), new.request_spec)).unzip();
+    let (build_requests, request_specs) = created
+        .iter()
+        .zip(plan.new)
+        .map(|(instance, new)| (build_request(instance, new.block_devices), new.request_spec))
+        .unzip();
     let message = ScheduleAndBuildInstances {
         build_requests,
         request_specs,
@@ -262,7 +265,8 @@ async fn hand_over(state: &ApiState, context: &RequestContext, created: &[Instan
         tags,
     };
     if let Err(error) = state.conductor.cast(context, message).await {
-        tracing::warn!(request_id = context.request_id(), %error, "a build was not handed over and waits for the workflow pass");
+        let request_id = context.request_id();
+        tracing::warn!(request_id, %error, "a build was not handed over and waits for the workflow pass");
         state.nudge();
     }
 }
@@ -279,14 +283,17 @@ fn build_request(instance: &Instance, disks: Vec<BlockDeviceMapping>) -> BuildRe
     }
 }
 
-/// What a conductor that takes a build over from the database needs beside the rows: the context, and what is in no
-/// row.
-fn workflow_payload(context: &RequestContext, image: &Value, wanted: &CreateServers, networks: &Value) -> Value {
-    json!({
-        "context": context.to_map(),
-        "image": image,
-        "admin_password": wanted.admin_password,
-        "injected_files": files::on_the_wire(&wanted.injected_files),
-        "requested_networks": networks,
-    })
+/// What a conductor needs beside the rows.
+fn workflow_payload(context: &RequestContext, image: &Value, wanted: &CreateServers, found: &Found) -> Value {
+    let identifier = |group: &SecurityGroup| group.uuid.map_or_else(|| group.name.clone(), |uuid| uuid.to_string());
+    let payload = BuildPayload {
+        context: context.clone(),
+        image: image.clone(),
+        admin_password: Some(wanted.admin_password.clone()),
+        injected_files: files::on_the_wire(&wanted.injected_files),
+        requested_networks: found.networks.clone(),
+        security_groups: found.security_groups.iter().map(identifier).collect(),
+        selections: Vec::new(),
+    };
+    payload.to_value()
 }

@@ -71,9 +71,7 @@ pub(super) async fn look_up(
             }
             Ok(Some(special(NETWORK_ID_AUTO).into()))
         }
-        RequestedNetworks::These(list) if !list.is_empty() => {
-            Ok(Some(named(state, context, list).await?.into()))
-        }
+        RequestedNetworks::These(list) if !list.is_empty() => Ok(Some(named(state, context, list).await?.into())),
         RequestedNetworks::These(_) => {
             only_network(state, context).await?;
             Ok(Some(NetworkRequestList::default()))
@@ -145,11 +143,8 @@ fn check_networks(
         let id = bare.id;
         return Err(ComputeError::Invalid(format!("Network {id} requires a subnet in order to boot instances on.")));
     }
-    let lost: Vec<String> = wanted
-        .iter()
-        .filter(|id| !found.iter().any(|network| network.id == **id))
-        .map(Uuid::to_string)
-        .collect();
+    let lost: Vec<String> =
+        wanted.iter().filter(|id| !found.iter().any(|network| network.id == **id)).map(Uuid::to_string).collect();
     if !lost.is_empty() {
         return Err(ComputeError::Invalid(format!("Network {} could not be found.", lost.join(", "))));
     }

@@ -31,8 +31,7 @@ fn below(limit: usize) -> Result<usize, ComputeError> {
     let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
     let fair = u32::MAX - u32::MAX % limit;
     loop {
-        let number = getrandom::u32()
-            .map_err(|error| ComputeError::Internal(format!("no random numbers: {error}")))?;
+        let number = getrandom::u32().map_err(|error| ComputeError::Internal(format!("no random numbers: {error}")))?;
         if number < fair {
             return Ok((number % limit) as usize);
         }

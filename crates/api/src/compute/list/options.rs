@@ -320,13 +320,7 @@ mod tests {
     use crate::versions::MAX_VERSION;
 
     fn search<'a>(context: &'a RequestContext, options: &[(&'a str, &'a str)], version: Microversion) -> Search<'a> {
-        Search {
-            options: options.to_vec(),
-            version,
-            context,
-            all_filters: context.is_admin,
-            max_limit: 1000,
-        }
+        Search { options: options.to_vec(), version, context, all_filters: context.is_admin, max_limit: 1000 }
     }
 
     fn member() -> RequestContext {
@@ -336,7 +330,8 @@ mod tests {
     #[test]
     fn others_than_admins_cannot_leave_their_project_or_use_every_filter() {
         let context = member();
-        let wanted = search(&context, &[("host", "h"), ("project_id", "x"), ("name", "n")], MAX_VERSION).wanted(false).unwrap();
+        let wanted =
+            search(&context, &[("host", "h"), ("project_id", "x"), ("name", "n")], MAX_VERSION).wanted(false).unwrap();
         assert_eq!(wanted.query.project_id.as_deref(), Some("p"));
         assert_eq!(wanted.query.host, None);
         assert_eq!(wanted.query.name.as_deref(), Some("n"));
@@ -351,10 +346,14 @@ mod tests {
         let sort = |options: &[(&'static str, &'static str)]| search(&context, options, MAX_VERSION).sort();
         let key = |name: &str, desc: bool| (name.to_owned(), desc);
         assert_eq!(sort(&[]), Ok(vec![key("created_at", true)]));
-        assert_eq!(sort(&[("sort_key", "uuid"), ("sort_key", "vm_state"), ("sort_dir", "asc")]),
-            Ok(vec![key("uuid", false), key("vm_state", false)]));
-        assert_eq!(sort(&[("sort_key", "vcpus"), ("sort_key", "uuid"), ("sort_dir", "asc"), ("sort_dir", "desc")]),
-            Ok(vec![key("uuid", true)]));
+        assert_eq!(
+            sort(&[("sort_key", "uuid"), ("sort_key", "vm_state"), ("sort_dir", "asc")]),
+            Ok(vec![key("uuid", false), key("vm_state", false)])
+        );
+        assert_eq!(
+            sort(&[("sort_key", "vcpus"), ("sort_key", "uuid"), ("sort_dir", "asc"), ("sort_dir", "desc")]),
+            Ok(vec![key("uuid", true)])
+        );
         assert!(matches!(sort(&[("sort_key", "host")]), Err(SearchError::Forbidden(_))));
         assert!(matches!(sort(&[("sort_dir", "up")]), Err(SearchError::Invalid(_))));
         assert!(matches!(sort(&[("sort_dir", "asc"), ("sort_dir", "asc")]), Err(SearchError::Invalid(_))));

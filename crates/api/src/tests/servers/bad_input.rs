@@ -68,7 +68,11 @@ async fn what_the_schema_does_not_let_through_is_400_with_the_field_and_the_valu
     let reply = cloud.post(MEMBER, "2.96", "/servers", with(&cloud, json!({"colour": "blue"}))).await;
     assert_eq!(reply.status, 400);
     assert!(reply.message().starts_with("Invalid input for field/attribute server. Value: {"), "{}", reply.body);
-    assert!(reply.message().ends_with("Additional properties are not allowed ('colour' was unexpected)"), "{}", reply.body);
+    assert!(
+        reply.message().ends_with("Additional properties are not allowed ('colour' was unexpected)"),
+        "{}",
+        reply.body
+    );
     let reply = cloud.post(MEMBER, "2.96", "/servers", json!({})).await;
     reply.expect_fault(400, "badRequest", "'server' is a required property");
     assert_eq!(count(&cloud).await, 0);
@@ -155,6 +159,23 @@ async fn what_cannot_be_found_is_400() {
 }
 
 #[tokio::test]
+async fn a_server_cannot_boot_from_a_volume_that_nobody_has() {
+    let cloud = Cloud::new().await;
+    let volume = Uuid::new_v4();
+    let v2 = json!({"block_device_mapping_v2": [{"source_type": "volume", "destination_type": "volume", "uuid": volume,
+        "boot_index": 0}]});
+    let legacy = json!({"block_device_mapping": [{"volume_id": volume, "device_name": "vda"}]});
+    for devices in [v2, legacy] {
+        let mut body = with(&cloud, devices);
+        body["server"].as_object_mut().unwrap().remove("imageRef");
+        let reply = cloud.post(MEMBER, "2.96", "/servers", body).await;
+        let message = format!("Block Device Mapping is Invalid: failed to get volume {volume}.");
+        reply.expect_fault(400, "badRequest", &message);
+    }
+    assert_eq!(count(&cloud).await, 0);
+}
+
+#[tokio::test]
 async fn an_image_that_does_not_fit_the_flavor_is_400() {
     let cloud = Cloud::new().await;
     let image = |change: fn(&mut Image)| {
@@ -196,12 +217,20 @@ async fn too_much_of_something_is_403() {
         "[quota]\nmetadata_items = 1\ninjected_files = 1\ninjected_file_content_bytes = 8\ninjected_file_path_length = 5\n",
     )
     .await;
-    refused(&cloud, "2.96", json!({"metadata": {"a": "1", "b": "2"}}), 403, "Maximum number of metadata items exceeds 1").await;
+    refused(
+        &cloud,
+        "2.96",
+        json!({"metadata": {"a": "1", "b": "2"}}),
+        403,
+        "Maximum number of metadata items exceeds 1",
+    )
+    .await;
     let file = |path: &str, contents: &str| json!({"path": path, "contents": contents});
     let files = |files: &[Value]| json!({"personality": files});
     refused(&cloud, "2.1", files(&[file("/a", ""), file("/b", "")]), 403, "Personality file limit exceeded").await;
     refused(&cloud, "2.1", files(&[file("/too/long", "")]), 403, "Personality file path exceeds maximum 5").await;
-    refused(&cloud, "2.1", files(&[file("/a", "aGVsbG8gYm95cyE=")]), 403, "Personality file content exceeds maximum 8").await;
+    refused(&cloud, "2.1", files(&[file("/a", "aGVsbG8gYm95cyE=")]), 403, "Personality file content exceeds maximum 8")
+        .await;
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ async fn a_server_is_accepted_written_with_its_workflow_and_handed_to_a_conducto
     let workflow = workflows::get(&cloud.db, WorkflowKind::Build, id.parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(workflow.payload["admin_password"], server["adminPass"]);
     assert_eq!(workflow.payload["context"]["project_id"], PROJECT);
+    assert_eq!(workflow.payload["context"]["auth_token"], Value::Null);
+    assert_eq!(workflow.payload["security_groups"], json!(["default"]));
     assert_eq!(workflow.payload["requested_networks"], calls[0]["requested_networks"]);
     let actions = cloud.get(MEMBER, "2.96", &format!("/servers/{id}/os-instance-actions")).await.expect(200);
     assert_eq!(actions.body["instanceActions"][0]["action"], "create");
@@ -57,22 +59,25 @@ async fn everything_that_can_be_asked_for_is_kept() {
         ..KeyPair::default()
     };
     kilonova_db::keypairs::create(&cloud.db, &pair).await.unwrap();
-    let mut body = with(&cloud, json!({
-        "metadata": {"a": "1"},
-        "tags": ["x", "y", "x"],
-        "description": "what for",
-        "hostname": "host.example.org",
-        "user_data": "aGVsbG8=",
-        "config_drive": "yes",
-        "key_name": "mine",
-        "security_groups": [{"name": "web"}, {"name": "default"}],
-        "availability_zone": "nova",
-        "accessIPv4": "192.0.2.1",
-        "accessIPv6": "2001:db8::1",
-        "OS-DCF:diskConfig": "AUTO",
-        "adminPass": "secret",
-        "trusted_image_certificates": ["cert"],
-    }));
+    let mut body = with(
+        &cloud,
+        json!({
+            "metadata": {"a": "1"},
+            "tags": ["x", "y", "x"],
+            "description": "what for",
+            "hostname": "host.example.org",
+            "user_data": "aGVsbG8=",
+            "config_drive": "yes",
+            "key_name": "mine",
+            "security_groups": [{"name": "web"}, {"name": "default"}],
+            "availability_zone": "nova",
+            "accessIPv4": "192.0.2.1",
+            "accessIPv6": "2001:db8::1",
+            "OS-DCF:diskConfig": "AUTO",
+            "adminPass": "secret",
+            "trusted_image_certificates": ["cert"],
+        }),
+    );
     body["os:scheduler_hints"] = json!({"same_host": "5f1b6dd9-7a2f-4d55-9f0a-f8a0bf4ae0b2", "_nova_x": "y", "n": 1});
     let reply = cloud.post(MEMBER, "2.96", "/servers", body).await.expect(202);
     assert_eq!(reply.body["server"]["adminPass"], "secret");
@@ -113,7 +118,10 @@ async fn several_servers_are_numbered_and_share_a_reservation() {
     let reply = cloud.post(MEMBER, "2.96", "/servers", body).await.expect(202);
     let reservation = reply.body["reservation_id"].as_str().unwrap().to_owned();
     assert!(reservation.starts_with("r-"));
-    let list = cloud.get(MEMBER, "2.96", &format!("/servers?reservation_id={reservation}&sort_key=display_name&sort_dir=asc")).await.expect(200);
+    let list = cloud
+        .get(MEMBER, "2.96", &format!("/servers?reservation_id={reservation}&sort_key=display_name&sort_dir=asc"))
+        .await
+        .expect(200);
     let names: Vec<&Value> = list.body["servers"].as_array().unwrap().iter().map(|server| &server["name"]).collect();
     assert_eq!(names, ["vm-1", "vm-2", "vm-3"]);
     let calls = cloud.wait_for::<ScheduleAndBuildInstances>(1).await;
@@ -197,7 +205,9 @@ async fn a_host_is_for_admins_to_choose() {
         "Policy doesn't allow compute:servers:create:requested_destination to be performed.",
     );
     cloud.post(ADMIN, "2.74", "/servers", requested).await.expect(202);
-    for (host, lost) in [(json!({"host": "nowhere"}), "nowhere"), (json!({"host": "compute1", "hypervisor_hostname": "x"}), "x")] {
+    for (host, lost) in
+        [(json!({"host": "nowhere"}), "nowhere"), (json!({"host": "compute1", "hypervisor_hostname": "x"}), "x")]
+    {
         cloud.post(ADMIN, "2.74", "/servers", with(&cloud, host)).await.expect_fault(
             400,
             "badRequest",

@@ -5,7 +5,8 @@ use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{activate, active, create, instance, save};
+use super::{activate, active, create, instance, minimal, save};
+use crate::routes::{ROUTES, Verb};
 use crate::tests::cloud::{ADMIN, Cloud, MEMBER, NOBODY, OTHER, READER, Reply};
 
 async fn act(cloud: &Cloud, token: &str, uuid: Uuid, body: Value) -> Reply {
@@ -85,7 +86,8 @@ async fn the_console_log_comes_without_control_characters() {
     let reply = act(&cloud, MEMBER, uuid, json!({"os-getConsoleOutput": {"length": "5"}})).await.expect(200);
     assert_eq!(reply.body, json!({"output": "hello\nlogin:"}));
     act(&cloud, MEMBER, uuid, json!({"os-getConsoleOutput": {"length": -1}})).await.expect(200);
-    let lengths: Vec<Value> = cloud.calls::<GetConsoleOutput>().iter().map(|call| call["tail_length"].clone()).collect();
+    let lengths: Vec<Value> =
+        cloud.calls::<GetConsoleOutput>().iter().map(|call| call["tail_length"].clone()).collect();
     assert_eq!(lengths, [json!(5), Value::Null]);
 }
 
@@ -98,10 +100,12 @@ async fn a_delete_is_a_workflow_and_a_word_to_the_host() {
     assert_eq!(call["instance"]["nova_object.data"]["task_state"], "deleting");
     assert_eq!(call["bdms"]["nova_object.data"]["objects"].as_array().unwrap().len(), 1);
     let workflow = workflows::get(&cloud.db, WorkflowKind::Delete, uuid).await.unwrap().unwrap();
-    assert_eq!(workflow.step, crate::compute::FIRST_DELETE_STEP);
+    assert_eq!(workflow.step, kilonova_rpcapi::workflow::STEP_TERMINATE);
+    assert!(workflow.payload["request_id"].as_str().unwrap().starts_with("req-"));
     cloud.delete(MEMBER, "2.96", &format!("/servers/{uuid}")).await.expect(204);
     let actions = cloud.get(MEMBER, "2.96", &format!("/servers/{uuid}/os-instance-actions")).await.expect(200);
-    let deletes = actions.body["instanceActions"].as_array().unwrap().iter().filter(|action| action["action"] == "delete");
+    let deletes =
+        actions.body["instanceActions"].as_array().unwrap().iter().filter(|action| action["action"] == "delete");
     assert_eq!(deletes.count(), 1);
 }
 
@@ -164,23 +168,64 @@ async fn readers_look_and_nobody_else_does_anything() {
 }
 
 #[tokio::test]
+async fn every_operation_on_a_server_asks_its_own_rule() {
+    let cloud = Cloud::new().await;
+    let uuid = active(&cloud, "vm").await;
+    let mut asked = 0;
+    for route in ROUTES.iter().filter(|route| route.path.starts_with("/servers")) {
+        let path = route.path.replace("{server_id}", &uuid.to_string());
+        // The first id is the server's, a second one a metadata key, a tag, a network or a request.
+        let path =
+            if path == route.path { path.replace("{id}", &uuid.to_string()) } else { path.replace("{id}", "key") };
+        let body = match (route.method, route.action, route.path) {
+            (Verb::Get | Verb::Delete, ..) | (_, _, "/servers/{server_id}/tags/{id}") => None,
+            (_, _, "/servers") => Some(minimal(&cloud, "new")),
+            (_, None, "/servers/{id}") => Some(json!({"server": {"name": "new"}})),
+            (_, None, "/servers/{server_id}/tags") => Some(json!({"tags": []})),
+            (_, None, "/servers/{server_id}/metadata/{id}") => Some(json!({"meta": {"key": "value"}})),
+            (_, None, _) => Some(json!({"metadata": {}})),
+            (_, Some("reboot"), _) => Some(json!({"reboot": {"type": "HARD"}})),
+            (_, Some("os-resetState"), _) => Some(json!({"os-resetState": {"state": "error"}})),
+            (_, Some("os-getConsoleOutput"), _) => Some(json!({"os-getConsoleOutput": {}})),
+            (_, Some(action), _) => Some(json!({action: null})),
+        };
+        let body = body.map(|body| body.to_string());
+        let (method, path) = (route.method.as_str(), format!("/v2.1{path}"));
+        let reply = cloud.send(method, Some(NOBODY), "2.96", &path, body.as_deref()).await;
+        let message = format!("Policy doesn't allow {} to be performed.", route.policy);
+        assert_eq!((reply.status.as_u16(), reply.message()), (403, message.as_str()), "{method} {path} {body:?}");
+        asked += 1;
+    }
+    assert!(asked > 20, "{asked}");
+    assert_eq!(super::count(&cloud).await, 1);
+}
+
+#[tokio::test]
 async fn a_locked_server_is_for_admins() {
     let cloud = Cloud::new().await;
     let uuid = active(&cloud, "vm").await;
     act(&cloud, MEMBER, uuid, json!({"lock": {"locked_reason": "hands off"}})).await.expect(202);
     let shown = cloud.get(MEMBER, "2.73", &format!("/servers/{uuid}")).await.expect(200);
-    assert_eq!((&shown.body["server"]["locked"], &shown.body["server"]["locked_reason"]), (&json!(true), &json!("hands off")));
+    assert_eq!(
+        (&shown.body["server"]["locked"], &shown.body["server"]["locked_reason"]),
+        (&json!(true), &json!("hands off"))
+    );
     let message = format!("Instance {uuid} is locked");
     act(&cloud, MEMBER, uuid, json!({"os-stop": null})).await.expect_fault(409, "conflictingRequest", &message);
     cloud.delete(MEMBER, "2.96", &format!("/servers/{uuid}")).await.expect_fault(409, "conflictingRequest", &message);
-    let metadata = cloud.post(MEMBER, "2.96", &format!("/servers/{uuid}/metadata"), json!({"metadata": {"a": "b"}})).await;
+    let metadata =
+        cloud.post(MEMBER, "2.96", &format!("/servers/{uuid}/metadata"), json!({"metadata": {"a": "b"}})).await;
     metadata.expect_fault(409, "conflictingRequest", &message);
     act(&cloud, ADMIN, uuid, json!({"os-stop": null})).await.expect(202);
     act(&cloud, MEMBER, uuid, json!({"unlock": null})).await.expect(202);
     let shown = cloud.get(MEMBER, "2.73", &format!("/servers/{uuid}")).await.expect(200);
-    assert_eq!((&shown.body["server"]["locked"], &shown.body["server"]["locked_reason"]), (&json!(false), &Value::Null));
+    assert_eq!(
+        (&shown.body["server"]["locked"], &shown.body["server"]["locked_reason"]),
+        (&json!(false), &Value::Null)
+    );
     let actions = cloud.get(MEMBER, "2.96", &format!("/servers/{uuid}/os-instance-actions")).await.expect(200);
-    let names: Vec<&str> = actions.body["instanceActions"].as_array().unwrap().iter().map(|a| a["action"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        actions.body["instanceActions"].as_array().unwrap().iter().map(|a| a["action"].as_str().unwrap()).collect();
     assert_eq!(names, ["unlock", "stop", "lock", "create"]);
 }
 
@@ -292,7 +337,10 @@ async fn actions_show_their_events_by_persona_and_version() {
         page["links"][0]["href"],
         format!("http://cloud:8774/v2.1/servers/{uuid}/os-instance-actions?limit=1&marker={request_id}")
     );
-    let rest = cloud.get(MEMBER, "2.58", &format!("/servers/{uuid}/os-instance-actions?marker={request_id}")).await.expect(200);
+    let rest = cloud
+        .get(MEMBER, "2.58", &format!("/servers/{uuid}/os-instance-actions?marker={request_id}"))
+        .await
+        .expect(200);
     assert_eq!(rest.body["instanceActions"][0]["action"], "create");
     cloud.get(MEMBER, "2.58", &format!("/servers/{uuid}/os-instance-actions?marker=x")).await.expect_fault(
         400,

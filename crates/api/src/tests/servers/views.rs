@@ -89,9 +89,14 @@ async fn every_microversion_adds_what_its_history_says() {
         (3, vec![]),
         (16, vec![]),
     ] {
-        assert_eq!(difference(&cloud, MEMBER, minor, uuid).await, (added.iter().map(|key| key.to_string()).collect(), vec![]), "2.{minor}");
+        assert_eq!(
+            difference(&cloud, MEMBER, minor, uuid).await,
+            (added.iter().map(|key| key.to_string()).collect(), vec![]),
+            "2.{minor}"
+        );
     }
-    let attributes = ["hostname", "kernel_id", "launch_index", "ramdisk_id", "reservation_id", "root_device_name", "user_data"];
+    let attributes =
+        ["hostname", "kernel_id", "launch_index", "ramdisk_id", "reservation_id", "root_device_name", "user_data"];
     let attributes = attributes.map(|name| format!("OS-EXT-SRV-ATTR:{name}")).to_vec();
     assert_eq!(difference(&cloud, ADMIN, 3, uuid).await, (attributes, vec![]));
     assert_eq!(difference(&cloud, ADMIN, 16, uuid).await, (vec!["host_status".to_owned()], vec![]));
@@ -168,9 +173,13 @@ async fn an_update_answers_with_less_before_2_75() {
         let (cloud, path) = (&cloud, &path);
         async move { cloud.put(MEMBER, version, path, json!({"server": server})).await }
     };
-    let old = put("2.74", json!({"name": "renamed", "description": "new", "accessIPv4": "192.0.2.7"})).await.expect(200).body;
+    let old =
+        put("2.74", json!({"name": "renamed", "description": "new", "accessIPv4": "192.0.2.7"})).await.expect(200).body;
     let old = &old["server"];
-    assert_eq!((&old["name"], &old["description"], &old["accessIPv4"]), (&json!("renamed"), &json!("new"), &json!("192.0.2.7")));
+    assert_eq!(
+        (&old["name"], &old["description"], &old["accessIPv4"]),
+        (&json!("renamed"), &json!("new"), &json!("192.0.2.7"))
+    );
     assert!(old.get("OS-EXT-STS:vm_state").is_none() && old.get("key_name").is_none());
     assert_eq!(old["addresses"]["private"][0], json!({"version": 4, "addr": "10.0.0.7"}));
     let new = put("2.96", json!({"hostname": "other.example"})).await.expect(200).body["server"].clone();

@@ -49,10 +49,9 @@ pub(crate) async fn remove_tenant_access(call: Call) -> Answer {
     let flavor = visible(&call, call.param("id")).await?;
     let removed = flavors::remove_access(&call.state.db, &flavor.flavorid, tenant).await;
     removed.map_err(|error| match error {
-        DbError::NotFound { resource: "flavor access", .. } => ApiError::NotFound(format!(
-            "Flavor access not found for {} / {tenant} combination.",
-            flavor.id
-        )),
+        DbError::NotFound { resource: "flavor access", .. } => {
+            ApiError::NotFound(format!("Flavor access not found for {} / {tenant} combination.", flavor.id))
+        }
         other => other.into(),
     })?;
     list(&call, &flavor).await
@@ -64,9 +63,7 @@ fn tenant(action: &Value) -> &str {
 
 async fn list(call: &Call, flavor: &Flavor) -> Answer {
     let projects = flavors::access(&call.state.db, &flavor.flavorid).await?;
-    let access: Vec<Value> = projects
-        .iter()
-        .map(|project| json!({"flavor_id": flavor.flavorid, "tenant_id": project}))
-        .collect();
+    let access: Vec<Value> =
+        projects.iter().map(|project| json!({"flavor_id": flavor.flavorid, "tenant_id": project})).collect();
     ok(&json!({"flavor_access": access}))
 }

@@ -74,8 +74,9 @@ fn is_public(call: &Call) -> Result<Option<bool>, ApiError> {
 }
 
 fn number(call: &Call, name: &str) -> Result<Option<i64>, ApiError> {
-    let parsed = call.query.get(name).map(|text| {
-        text.trim().parse().map_err(|_| ApiError::BadRequest(format!("Invalid {name} filter [{text}]")))
-    });
+    let parsed = call
+        .query
+        .get(name)
+        .map(|text| text.trim().parse().map_err(|_| ApiError::BadRequest(format!("Invalid {name} filter [{text}]"))));
     parsed.transpose()
 }

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::metadata::pairs;
 use crate::call::{Answer, Call, json};
-use crate::compute::create::{BlockDevice, CreateServers, RequestedNetworks, Zone, generate_password};
 use crate::compute;
+use crate::compute::create::{BlockDevice, CreateServers, RequestedNetworks, Zone, generate_password};
 use crate::error::ApiError;
 use crate::versions::{V2_19, V2_52, V2_63, V2_74, V2_90};
 use crate::views::servers::{Created, Reservation};
@@ -181,9 +181,7 @@ fn networks(value: &Value) -> Result<RequestedNetworks, ApiError> {
         let request = network(item)?;
         if request.port_id.is_some() && requests.iter().any(|other| other.port_id == request.port_id) {
             let port = item["port"].as_str().unwrap_or_default();
-            return Err(bad(format!(
-                "Port ID '{port}' was specified twice: you cannot attach a port multiple times."
-            )));
+            return Err(bad(format!("Port ID '{port}' was specified twice: you cannot attach a port multiple times.")));
         }
         requests.push(request);
     }
@@ -203,9 +201,8 @@ fn network(item: &Value) -> Result<NetworkRequest, ApiError> {
         return Ok(NetworkRequest { port_id: Some(port_id), tag, ..NetworkRequest::default() });
     }
     let uuid = text("uuid").ok_or_else(|| bad("Bad network format: missing 'uuid'"))?;
-    let id: Uuid = uuid
-        .parse()
-        .map_err(|_| bad(format!("Bad networks format: network uuid is not in proper format ({uuid})")))?;
+    let id: Uuid =
+        uuid.parse().map_err(|_| bad(format!("Bad networks format: network uuid is not in proper format ({uuid})")))?;
     Ok(NetworkRequest { network_id: Some(id.to_string()), address, tag, ..NetworkRequest::default() })
 }
 

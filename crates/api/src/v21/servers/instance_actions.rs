@@ -40,7 +40,8 @@ pub(crate) async fn show(call: Call) -> Answer {
     let details = call.since(V2_84) && call.can("os_compute_api:os-instance-actions:events:details", target(&instance));
     let events = if all || call.since(V2_51) { Some(actions::events(&call.state.db, action.id).await?) } else { None };
     let project_id = action.project_id.as_deref().unwrap_or(instance.project_id());
-    let event = |event| Event::new(event, all, all && call.since(V2_62), call.since(V2_62).then_some(project_id), details);
+    let event =
+        |event| Event::new(event, all, all && call.since(V2_62), call.since(V2_62).then_some(project_id), details);
     let events = events.as_ref().map(|events| events.iter().map(event).collect());
     ok(&OneAction::new(Action::new(&action, call.version), events))
 }

@@ -17,8 +17,8 @@ pub(crate) async fn index(call: Call) -> Answer {
 pub(crate) async fn show(call: Call) -> Answer {
     let instance = authorized(&call).await?;
     let (addresses, label) = (Addresses::of(&instance, false), call.param("id"));
-    let on_network = addresses.on(label).ok_or_else(|| {
-        ApiError::NotFound("Instance is not a member of specified network".to_owned())
-    })?;
+    let on_network = addresses
+        .on(label)
+        .ok_or_else(|| ApiError::NotFound("Instance is not a member of specified network".to_owned()))?;
     ok(&json!({label: on_network}))
 }

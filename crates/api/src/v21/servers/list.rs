@@ -33,7 +33,8 @@ pub(crate) async fn detail(call: Call) -> Answer {
         viewer.host_statuses = host_status::all(&call.state).await?;
     }
     let last = found.last().map(|instance| instance.uuid.to_string());
-    let next = call.links.next("servers/detail", &call.query, call.state.config.max_limit, found.len(), last.as_deref());
+    let next =
+        call.links.next("servers/detail", &call.query, call.state.config.max_limit, found.len(), last.as_deref());
     let servers = found.iter().map(|instance| viewer.server(instance)).collect();
     ok(&Many { servers, servers_links: next.map(|link| [link]) })
 }

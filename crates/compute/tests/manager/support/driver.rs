@@ -1,0 +1,125 @@
+//! The fake driver with what it lacks: metadata of guests, and a gate that holds spawns up.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kilonova_objects::{Instance, NetworkInfo};
+use kilonova_virt::fake::FakeDriver;
+use kilonova_virt::{
+    Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn,
+};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+pub struct TestDriver {
+    pub fake: FakeDriver,
+    /// What is said of every guest.
+    pub metadata: Mutex<BTreeMap<String, String>>,
+    /// Spawns take a permit to get through; plenty from the start.
+    pub gate: Semaphore,
+    pub at_gate: AtomicUsize,
+    pub most_at_gate: AtomicUsize,
+    /// What the last spawn was given.
+    pub injected: Mutex<Option<Injected>>,
+    pub reboots: Mutex<Vec<RebootKind>>,
+    pub graces: Mutex<Vec<Duration>>,
+}
+
+impl TestDriver {
+    pub fn new(fake: FakeDriver) -> Self {
+        Self {
+            fake,
+            metadata: Mutex::default(),
+            gate: Semaphore::new(1000),
+            at_gate: AtomicUsize::new(0),
+            most_at_gate: AtomicUsize::new(0),
+            injected: Mutex::default(),
+            reboots: Mutex::default(),
+            graces: Mutex::default(),
+        }
+    }
+
+    /// Spawns wait from now on, until `open_gate`.
+    pub fn close_gate(&self) {
+        self.gate.forget_permits(1000);
+    }
+
+    pub fn open_gate(&self) {
+        self.gate.add_permits(1000);
+    }
+}
+
+#[async_trait]
+impl Driver for TestDriver {
+    fn name(&self) -> &'static str {
+        self.fake.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.fake.capabilities()
+    }
+
+    fn requires_config_drive(&self) -> bool {
+        self.fake.requires_config_drive()
+    }
+
+    async fn recover(&self) -> Result<Vec<GuestInfo>, DriverError> {
+        self.fake.recover().await
+    }
+
+    async fn host_resources(&self) -> Result<HostResources, DriverError> {
+        self.fake.host_resources().await
+    }
+
+    async fn list_guests(&self) -> Result<Vec<GuestInfo>, DriverError> {
+        self.fake.list_guests().await
+    }
+
+    async fn guest_info(&self, uuid: Uuid) -> Result<GuestInfo, DriverError> {
+        self.fake.guest_info(uuid).await
+    }
+
+    async fn guest_metadata(&self, _uuid: Uuid) -> Result<BTreeMap<String, String>, DriverError> {
+        Ok(self.metadata.lock().unwrap().clone())
+    }
+
+    async fn spawn(&self, spawn: Spawn<'_>) -> Result<BTreeMap<String, String>, DriverError> {
+        let now = self.at_gate.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_gate.fetch_max(now, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        self.at_gate.fetch_sub(1, Ordering::SeqCst);
+        *self.injected.lock().unwrap() = Some(spawn.injected.clone());
+        self.fake.spawn(spawn).await?;
+        Ok(self.metadata.lock().unwrap().clone())
+    }
+
+    async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.destroy(uuid).await
+    }
+
+    async fn power_off(&self, uuid: Uuid, grace: Duration) -> Result<(), DriverError> {
+        self.graces.lock().unwrap().push(grace);
+        self.fake.power_off(uuid, grace).await
+    }
+
+    async fn power_on(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.fake.power_on(instance, network_info).await
+    }
+
+    async fn reboot(
+        &self,
+        instance: &Instance,
+        network_info: &NetworkInfo,
+        kind: RebootKind,
+    ) -> Result<(), DriverError> {
+        self.reboots.lock().unwrap().push(kind);
+        self.fake.reboot(instance, network_info, kind).await
+    }
+
+    async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError> {
+        self.fake.console_log(uuid, max_bytes).await
+    }
+}

@@ -1,0 +1,161 @@
+//! Placement in memory (the real one needs the database, which this crate must not see), and a network service whose
+//! releases can fail.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use kilonova_clients::ClientError;
+use kilonova_clients::fake::FakeNetwork;
+use kilonova_clients::network::{Network, NetworkService, Port, PortRequest, SecurityGroup};
+use kilonova_clients::network_model::Vif;
+use kilonova_clients::placement::{Allocations, Candidate, CandidatesQuery, Inventory, Placement, Resources};
+use kilonova_core::RequestContext;
+use uuid::Uuid;
+
+/// A provider as it was last set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Provider {
+    pub name: String,
+    pub inventory: BTreeMap<String, Inventory>,
+    pub traits: Vec<String>,
+}
+
+#[derive(Default)]
+pub struct MemoryPlacement {
+    pub providers: Mutex<BTreeMap<Uuid, Provider>>,
+    pub consumers: Mutex<BTreeMap<Uuid, Allocations>>,
+    pub failing_releases: Mutex<usize>,
+}
+
+#[async_trait]
+impl Placement for MemoryPlacement {
+    async fn set_provider(
+        &self,
+        _context: &RequestContext,
+        uuid: Uuid,
+        name: &str,
+        inventory: &BTreeMap<String, Inventory>,
+        traits: &[String],
+    ) -> Result<(), ClientError> {
+        let provider = Provider { name: name.to_owned(), inventory: inventory.clone(), traits: traits.to_vec() };
+        self.providers.lock().unwrap().insert(uuid, provider);
+        Ok(())
+    }
+
+    async fn change_traits(
+        &self,
+        _context: &RequestContext,
+        _provider: Uuid,
+        _add: &[String],
+        _remove: &[String],
+    ) -> Result<(), ClientError> {
+        panic!("an agent sets all traits together")
+    }
+
+    async fn delete_provider(&self, _context: &RequestContext, _provider: Uuid) -> Result<(), ClientError> {
+        panic!("an agent deletes no provider")
+    }
+
+    async fn allocation_candidates(
+        &self,
+        _context: &RequestContext,
+        _query: &CandidatesQuery,
+    ) -> Result<Vec<Candidate>, ClientError> {
+        panic!("an agent asks for no candidates")
+    }
+
+    async fn set_allocations(
+        &self,
+        _context: &RequestContext,
+        consumer: Uuid,
+        _project_id: &str,
+        _user_id: &str,
+        allocations: &Allocations,
+    ) -> Result<(), ClientError> {
+        self.consumers.lock().unwrap().insert(consumer, allocations.clone());
+        Ok(())
+    }
+
+    async fn allocations(&self, _context: &RequestContext, consumer: Uuid) -> Result<Allocations, ClientError> {
+        Ok(self.consumers.lock().unwrap().get(&consumer).cloned().unwrap_or_default())
+    }
+
+    async fn delete_allocations(&self, _context: &RequestContext, consumer: Uuid) -> Result<(), ClientError> {
+        take_one(&self.failing_releases, "placement")?;
+        self.consumers.lock().unwrap().remove(&consumer);
+        Ok(())
+    }
+
+    async fn provider_allocations(
+        &self,
+        _context: &RequestContext,
+        provider: Uuid,
+    ) -> Result<BTreeMap<Uuid, Resources>, ClientError> {
+        let consumers = self.consumers.lock().unwrap();
+        let of_provider = |(uuid, allocations): (&Uuid, &Allocations)| Some((*uuid, allocations.get(&provider)?.clone()));
+        Ok(consumers.iter().filter_map(of_provider).collect())
+    }
+}
+
+pub struct FlakyNetwork {
+    pub fake: Arc<FakeNetwork>,
+    pub failing_releases: Mutex<usize>,
+    /// What was last asked for.
+    pub requests: Mutex<Vec<PortRequest>>,
+}
+
+impl FlakyNetwork {
+    pub fn new() -> Self {
+        Self { fake: Arc::new(FakeNetwork::new()), failing_releases: Mutex::default(), requests: Mutex::default() }
+    }
+}
+
+fn take_one(failures: &Mutex<usize>, service: &'static str) -> Result<(), ClientError> {
+    let mut failures = failures.lock().unwrap();
+    if *failures > 0 {
+        *failures -= 1;
+        return Err(ClientError::unavailable(service, "told to fail"));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl NetworkService for FlakyNetwork {
+    async fn available_networks(&self, context: &RequestContext) -> Result<Vec<Network>, ClientError> {
+        self.fake.available_networks(context).await
+    }
+
+    async fn show_port(&self, context: &RequestContext, port_id: Uuid) -> Result<Port, ClientError> {
+        self.fake.show_port(context, port_id).await
+    }
+
+    async fn security_groups(
+        &self,
+        context: &RequestContext,
+        project_id: &str,
+    ) -> Result<Vec<SecurityGroup>, ClientError> {
+        self.fake.security_groups(context, project_id).await
+    }
+
+    async fn allocate_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        project_id: &str,
+        host: &str,
+        requests: &[PortRequest],
+    ) -> Result<Vec<Vif>, ClientError> {
+        *self.requests.lock().unwrap() = requests.to_vec();
+        self.fake.allocate_for_instance(context, instance_uuid, project_id, host, requests).await
+    }
+
+    async fn deallocate_for_instance(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError> {
+        take_one(&self.failing_releases, "network")?;
+        self.fake.deallocate_for_instance(context, instance_uuid).await
+    }
+
+    async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {
+        self.fake.devices_with_ports(context).await
+    }
+}
