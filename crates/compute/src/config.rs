@@ -75,9 +75,7 @@ impl ComputeConfig {
             reserved_host_memory_mb: config.parse("DEFAULT", "reserved_host_memory_mb", 512)?,
             force_config_drive: config.flag("DEFAULT", "force_config_drive", false)?,
             resume_guests_state_on_host_boot: config.flag("DEFAULT", "resume_guests_state_on_host_boot", false)?,
-            availability_zone: config
-                .get("DEFAULT", "default_availability_zone")
-                .unwrap_or_else(|| "nova".to_owned()),
+            availability_zone: config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned()),
         })
     }
 }

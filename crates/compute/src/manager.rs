@@ -151,7 +151,9 @@ impl Manager {
 
 fn fault_code(error: &ManagerError) -> i64 {
     match error {
-        ManagerError::Driver(DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. }) => 400,
+        ManagerError::Driver(
+            DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. },
+        ) => 400,
         ManagerError::Driver(DriverError::InstanceNotFound(_)) => 404,
         _ => 500,
     }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use kilonova_core::time::utcnow;
 use kilonova_core::{RequestContext, Supervisor};
-use kilonova_messaging::{
-    Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport,
-};
+use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_objects::{Service, Tracked};
-use kilonova_rpcapi::compute::{self, BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance};
+use kilonova_rpcapi::compute::{
+    self, BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
+};
 use kilonova_rpcapi::{RpcError, base, exception, register};
 use kilonova_virt::{DriverError, RebootKind};
 
@@ -138,8 +138,13 @@ fn periodic_passes(supervisor: &Supervisor, manager: &Arc<Manager>, service_id: 
 }
 
 /// A pass at every interval; none where that is zero. What fails is looked at afresh by the next one.
-fn periodic_pass<F, Fut>(supervisor: &Supervisor, manager: &Arc<Manager>, name: &'static str, interval: Duration, pass: F)
-where
+fn periodic_pass<F, Fut>(
+    supervisor: &Supervisor,
+    manager: &Arc<Manager>,
+    name: &'static str,
+    interval: Duration,
+    pass: F,
+) where
     F: Fn(Arc<Manager>, RequestContext) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), ManagerError>> + Send + 'static,
 {
@@ -162,7 +167,7 @@ fn dispatcher(manager: &Arc<Manager>) -> Dispatcher {
     let m = manager.clone();
     let endpoint = register(endpoint, move |context, build: BuildAndRunInstance| {
         let manager = m.clone();
-        async move { manager.build_and_run_instance(&context, build).await.map_err(raised) }
+        async move { Box::pin(manager.build_and_run_instance(&context, build)).await.map_err(raised) }
     });
     let m = manager.clone();
     let endpoint = register(endpoint, move |context, TerminateInstance { instance, .. }| {

@@ -24,7 +24,7 @@ pub struct ConductorConfig {
     pub workflow_max_attempts: i64,
     /// `[conductor] reconcile_interval`: seconds between looks for allocations and ports without an instance.
     pub reconcile_interval: Duration,
-    /// Every lease of this host was held by a process that is dead: there is only one, and it just started.
+    /// Every lease was held by a process that is dead: there is only one, and it just started.
     pub is_alone: bool,
 }
 

@@ -40,8 +40,8 @@ impl ConductorService {
     /// Takes up what an earlier process left, and from now on whatever nobody works on.
     pub async fn start_passes(&self) -> Result<(), kilonova_db::DbError> {
         if self.conductor.config.is_alone {
-            let prefix = format!("{}/", self.conductor.config.host);
-            let left = kilonova_db::workflows::expire_owner(&self.conductor.db, &prefix).await?;
+            // Whoever held a lease is dead: there is only this process.
+            let left = kilonova_db::workflows::expire_owner(&self.conductor.db, "").await?;
             tracing::info!(left, "workflows of the last run");
         }
         self.conductor.start_workflow_passes(&self.supervisor);

@@ -64,7 +64,7 @@ async fn a_guest_outlives_its_agent_and_is_adopted_with_the_same_pid() {
     let mut cloud = start();
     let user = User::log_in(&cloud.endpoint(), &cloud.clouds_yaml(), "demo").await;
     let (status, made) = user.post("/compute/v2.1/os-keypairs", &json!({"keypair": {"name": "key"}})).await;
-    assert_eq!(status, 200, "{made}");
+    assert_eq!(status, 201, "{made}");
     let key = cloud.state_dir.path().join("key");
     common::write_private(&key, made["keypair"]["private_key"].as_str().expect("a private key"));
     let mut body = user.server("guest", json!([{"uuid": user.network("private").await}])).await;

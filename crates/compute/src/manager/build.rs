@@ -70,7 +70,7 @@ impl Manager {
             }
             Err(error) => {
                 tracing::warn!(instance = %uuid, error = %super::details(&error), "the build failed");
-                self.give_back(context, instance, build, error).await
+                Box::pin(self.give_back(context, instance, build, error)).await
             }
         }
     }
@@ -143,7 +143,8 @@ impl Manager {
         instance: &mut Tracked<Instance>,
         build: &BuildAndRunInstance,
     ) -> Result<(), ManagerError> {
-        let node = self.tracker.node().await.ok_or_else(|| ManagerError::Invalid("the host is not ready".to_owned()))?;
+        let node =
+            self.tracker.node().await.ok_or_else(|| ManagerError::Invalid("the host is not ready".to_owned()))?;
         instance.host = Some(self.config.host.clone());
         instance.node = build.node.clone().or(node.hypervisor_hostname);
         instance.compute_id = Some(node.id);
@@ -388,7 +389,9 @@ fn leftovers(now: &Instance, host: &str) -> Leftovers {
 /// The failure may be this host's own: another one could succeed.
 fn is_host_failure(error: &ManagerError) -> bool {
     match error {
-        ManagerError::Driver(DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. }) => false,
+        ManagerError::Driver(
+            DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. },
+        ) => false,
         ManagerError::Driver(_) | ManagerError::Client(ClientError::Unavailable { .. }) => true,
         ManagerError::Client(_) | ManagerError::Invalid(_) => false,
         // These end a build in other ways.

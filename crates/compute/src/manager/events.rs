@@ -20,7 +20,8 @@ impl Manager {
         if let Err(error) = self.conductor.event_start(context, instance_uuid, event, &self.config.host).await {
             tracing::debug!(instance = %instance_uuid, event, %error, "the start of an event was not recorded");
         }
-        let result = step.await;
+        // Boxed: a step is as large as all that happens in it.
+        let result = Box::pin(step).await;
         let outcome = match &result {
             // What was overtaken has not failed: the record is that of who came first.
             Err(error) if !error.is_deletion() && !error.is_conflict() => {

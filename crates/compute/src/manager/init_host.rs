@@ -66,7 +66,9 @@ impl Manager {
         let power_state = match self.guest_power_state(uuid).await {
             Ok(power_state) => power_state,
             // Without knowing, a guest that runs could be rebooted.
-            Err(error) => return tracing::error!(instance = %uuid, %error, "the hypervisor does not say how a guest is"),
+            Err(error) => {
+                return tracing::error!(instance = %uuid, %error, "the hypervisor does not say how a guest is");
+            }
         };
         let repair = repair(&instance, power_state, self.config.resume_guests_state_on_host_boot);
         if repair != Repair::None {
@@ -123,8 +125,19 @@ fn repair(instance: &Instance, power_state: PowerState, resumes_guests: bool) ->
         None | Some(T::Deleting | T::SoftDeleting) => Repair::None,
         Some(T::PoweringOff) => Repair::Stop,
         Some(T::PoweringOn) => Repair::Start,
-        Some(T::Rebooting | T::RebootPending | T::RebootStarted | T::RebootingHard | T::RebootPendingHard | T::RebootStartedHard) => {
-            if power_state == PowerState::Running { Repair::ClearTask } else { Repair::HardReboot }
+        Some(
+            T::Rebooting
+            | T::RebootPending
+            | T::RebootStarted
+            | T::RebootingHard
+            | T::RebootPendingHard
+            | T::RebootStartedHard,
+        ) => {
+            if power_state == PowerState::Running {
+                Repair::ClearTask
+            } else {
+                Repair::HardReboot
+            }
         }
         Some(_) => Repair::ClearTask,
     }
@@ -162,7 +175,13 @@ mod tests {
 
     #[test]
     fn builds_and_deletes_are_left_to_their_workflows() {
-        assert_eq!(repair(&instance(VmState::Building, Some(TaskState::Spawning)), PowerState::NoState, false), Repair::None);
-        assert_eq!(repair(&instance(VmState::Active, Some(TaskState::Deleting)), PowerState::Running, false), Repair::None);
+        assert_eq!(
+            repair(&instance(VmState::Building, Some(TaskState::Spawning)), PowerState::NoState, false),
+            Repair::None
+        );
+        assert_eq!(
+            repair(&instance(VmState::Active, Some(TaskState::Deleting)), PowerState::Running, false),
+            Repair::None
+        );
     }
 }

@@ -31,7 +31,7 @@ impl Manager {
             self.driver.power_on(instance, &instance.network_info()).await?;
             self.settle(context, instance, VmState::Active, &START_TASKS).await
         };
-        self.power_action(context, instance, "compute_start_instance", &START_TASKS, work).await
+        Box::pin(self.power_action(context, instance, "compute_start_instance", &START_TASKS, work)).await
     }
 
     /// Stops a running instance: asks the guest first if `clean_shutdown`.
@@ -46,7 +46,7 @@ impl Manager {
             self.driver.power_off(instance.uuid, grace).await?;
             self.settle(context, instance, VmState::Stopped, &STOP_TASKS).await
         };
-        self.power_action(context, instance, "compute_stop_instance", &STOP_TASKS, work).await
+        Box::pin(self.power_action(context, instance, "compute_stop_instance", &STOP_TASKS, work)).await
     }
 
     /// Reboots an instance.
@@ -66,7 +66,7 @@ impl Manager {
             self.driver.reboot(instance, &instance.network_info(), kind).await?;
             self.settle(context, instance, VmState::Active, &[Some(started)]).await
         };
-        self.power_action(context, instance, "compute_reboot_instance", expected, work).await
+        Box::pin(self.power_action(context, instance, "compute_reboot_instance", expected, work)).await
     }
 
     /// One power action: alone on the instance, recorded, and with the task state cleared when it fails.

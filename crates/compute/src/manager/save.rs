@@ -26,7 +26,7 @@ impl Manager {
         let mut pauses = PAUSES.into_iter();
         let mut may_be_saved = false;
         loop {
-            let error = match self.conductor.instance_save(context, instance, expected).await {
+            let error = match Box::pin(self.conductor.instance_save(context, instance, expected)).await {
                 Ok(()) => return Ok(()),
                 Err(error @ RpcError::Messaging(MessagingError::Closed)) => return Err(error.into()),
                 Err(error) => ManagerError::from(error),
@@ -51,7 +51,7 @@ impl Manager {
         instance: &mut Tracked<Instance>,
         conflict: ManagerError,
     ) -> Result<(), ManagerError> {
-        let now = self.conductor.instance_get(context, instance.uuid).await?;
+        let now = Box::pin(self.conductor.instance_get(context, instance.uuid)).await?;
         let state = |instance: &Instance| (instance.vm_state, instance.task_state, instance.host.clone());
         if state(&now) != state(instance) {
             return Err(conflict);

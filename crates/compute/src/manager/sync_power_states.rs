@@ -45,7 +45,9 @@ impl Manager {
         let none: [Option<TaskState>; 1] = [None];
         let expected = Expected { task_states: Some(&none), vm_states: Some(&[was]) };
         match self.conductor.instance_save(context, &mut instance, expected).await {
-            Ok(()) => tracing::info!(instance = %instance.uuid, ?was, now = ?vm_state, ?was_power, ?power_state, "corrected to what the hypervisor says"),
+            Ok(()) => {
+                tracing::info!(instance = %instance.uuid, ?was, now = ?vm_state, ?was_power, ?power_state, "corrected to what the hypervisor says")
+            }
             Err(error) => tracing::debug!(instance = %instance.uuid, %error, "the instance changed meanwhile"),
         }
     }
@@ -100,10 +102,8 @@ mod tests {
 
     #[test]
     fn what_is_being_worked_on_is_left_alone() {
-        let stopping = Instance {
-            task_state: Some(TaskState::PoweringOff),
-            ..instance(VmState::Active, PowerState::Running)
-        };
+        let stopping =
+            Instance { task_state: Some(TaskState::PoweringOff), ..instance(VmState::Active, PowerState::Running) };
         assert_eq!(truth(&stopping, PowerState::Shutdown), None);
     }
 }

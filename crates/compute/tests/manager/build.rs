@@ -92,8 +92,9 @@ async fn a_config_drive_is_made_where_the_server_or_the_host_wants_it() {
 async fn a_server_without_networks_gets_no_port() {
     let world = World::new().await;
     let message = world.message(&world.create());
-    let active =
-        world.build(BuildAndRunInstance { requested_networks: networks(vec![network(NETWORK_ID_NONE)]), ..message }).await;
+    let active = world
+        .build(BuildAndRunInstance { requested_networks: networks(vec![network(NETWORK_ID_NONE)]), ..message })
+        .await;
     assert_eq!(active.network_info().0, []);
     assert_eq!(world.network.fake.ports(), []);
 }
@@ -166,7 +167,8 @@ async fn injected_files_and_the_password_reach_the_driver() {
 async fn a_file_that_is_not_base64_fails_the_build_and_no_other_host_tries() {
     let world = World::new().await;
     let message = world.message_with_alternate(&world.create());
-    let failed = world.build(BuildAndRunInstance { injected_files: vec![json!(["/a", "not base64!"])], ..message }).await;
+    let failed =
+        world.build(BuildAndRunInstance { injected_files: vec![json!(["/a", "not base64!"])], ..message }).await;
     world.assert_failed(&failed, "the file /a to inject is not base64");
 }
 

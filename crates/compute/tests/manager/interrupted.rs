@@ -50,7 +50,11 @@ async fn a_build_that_was_cut_off_for_good_is_finished_by_the_next_message() {
             assert!(world.manager.build_and_run_instance(&context(), message.clone()).await.is_err(), "{what}");
             let row = world.row(&instance);
             assert_eq!(row.vm_state, VmState::Building, "{what}");
-            assert_eq!(world.allocations(&instance), Some(world.claim()), "what is built again must be claimed: {what}");
+            assert_eq!(
+                world.allocations(&instance),
+                Some(world.claim()),
+                "what is built again must be claimed: {what}"
+            );
             world.manager.build_and_run_instance(&context(), message).await.unwrap();
             assert_built_once(&world, &instance, &what);
             assert_eq!(world.conductor.rows().given_back.len(), 0, "{what}");

@@ -1,5 +1,7 @@
 //! The compute agent: each operation done, done twice, failed, overtaken and cut short. Transport, manager and fake
 //! hypervisor are the real ones; the services around them are in memory.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![allow(clippy::large_futures, reason = "a test has a stack of its own")]
 
 mod build;
 mod interrupted;

@@ -83,7 +83,11 @@ async fn an_action_that_the_driver_fails_leaves_the_server_as_it_was_with_a_faul
         world.driver.fake.fail_next(operation, out_of_paper());
         assert_eq!(act.run(&world, &instance).await.unwrap_err(), "out of paper", "{act:?}");
         let row = world.row(&instance);
-        assert_eq!((row.vm_state, row.task_state, row.power_state), (before.vm_state, None, before.power_state), "{act:?}");
+        assert_eq!(
+            (row.vm_state, row.task_state, row.power_state),
+            (before.vm_state, None, before.power_state),
+            "{act:?}"
+        );
         assert_eq!(world.faults(), ["out of paper"]);
     }
 }

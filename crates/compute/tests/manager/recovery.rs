@@ -48,7 +48,9 @@ async fn a_restart_finishes_power_actions() {
 #[tokio::test]
 async fn a_restart_ends_reboots_and_boots_only_guests_that_are_down() {
     use TaskState as T;
-    for task in [T::Rebooting, T::RebootPending, T::RebootStarted, T::RebootingHard, T::RebootPendingHard, T::RebootStartedHard] {
+    for task in
+        [T::Rebooting, T::RebootPending, T::RebootStarted, T::RebootingHard, T::RebootPendingHard, T::RebootStartedHard]
+    {
         let world = World::new().await;
         let up = world.begin(&world.active().await, task);
         let down = world.begin(&world.active().await, task);

@@ -38,16 +38,14 @@ async fn a_delete_that_fails_at_any_step_keeps_the_row_and_is_finished_by_the_ne
     let steps: [(&str, Break, &str); 4] = [
         (
             "driver",
-            |world| world.driver.fake.fail_next(FakeOperation::Destroy, DriverError::Host("the disk is stuck".to_owned())),
+            |world| {
+                world.driver.fake.fail_next(FakeOperation::Destroy, DriverError::Host("the disk is stuck".to_owned()))
+            },
             "the disk is stuck",
         ),
         ("network", |world| *world.network.failing_releases.lock().unwrap() = 1, "network failed: told to fail"),
         ("placement", |world| *world.placement.failing_releases.lock().unwrap() = 1, "placement failed: told to fail"),
-        (
-            "conductor",
-            |world| world.conductor.mishap(1, Mishap::Refuse, "Instance.destroy"),
-            "the database went away",
-        ),
+        ("conductor", |world| world.conductor.mishap(1, Mishap::Refuse, "Instance.destroy"), "the database went away"),
     ];
     for (step, break_it, sentence) in steps {
         let world = World::new().await;

@@ -104,8 +104,7 @@ impl FakeConductor {
     pub fn mishap_at(&self, times: usize, mishap: Mishap, method: &'static str, field: &'static str, value: Value) {
         for _ in 0..times {
             let value = value.clone();
-            let is_call: Call =
-                Box::new(move |called, changed| called == method && changed.get(field) == Some(&value));
+            let is_call: Call = Box::new(move |called, changed| called == method && changed.get(field) == Some(&value));
             self.rows().mishaps.push((is_call, mishap));
         }
     }
@@ -257,9 +256,7 @@ async fn suffer(
 ) -> Result<Value, RemoteException> {
     match mishap {
         None => run(),
-        Some(Mishap::Refuse) => {
-            Err(exception::nova("NovaException", "the database went away".to_owned(), 500, &[]))
-        }
+        Some(Mishap::Refuse) => Err(exception::nova("NovaException", "the database went away".to_owned(), 500, &[])),
         Some(Mishap::Slow) => {
             tokio::time::sleep(Duration::from_millis(100)).await;
             run()

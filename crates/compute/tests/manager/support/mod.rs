@@ -1,7 +1,6 @@
 //! One compute agent and the world around it: the in-process transport, the manager and the fake hypervisor are real
 //! (as far as a fake can be), conductor, placement, network and image are in memory.
 #![allow(unreachable_pub, missing_docs, reason = "a support module")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 pub mod conductor;
 pub mod driver;
@@ -159,11 +158,8 @@ impl World {
 
     /// The same message, with a further host to try.
     pub fn message_with_alternate(&self, instance: &Instance) -> BuildAndRunInstance {
-        let alternate = Selection {
-            service_host: OTHER_HOST.to_owned(),
-            nodename: OTHER_HOST.to_owned(),
-            ..Selection::default()
-        };
+        let alternate =
+            Selection { service_host: OTHER_HOST.to_owned(), nodename: OTHER_HOST.to_owned(), ..Selection::default() };
         BuildAndRunInstance { host_list: vec![alternate], ..self.message(instance) }
     }
 

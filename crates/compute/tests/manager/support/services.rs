@@ -93,7 +93,8 @@ impl Placement for MemoryPlacement {
         provider: Uuid,
     ) -> Result<BTreeMap<Uuid, Resources>, ClientError> {
         let consumers = self.consumers.lock().unwrap();
-        let of_provider = |(uuid, allocations): (&Uuid, &Allocations)| Some((*uuid, allocations.get(&provider)?.clone()));
+        let of_provider =
+            |(uuid, allocations): (&Uuid, &Allocations)| Some((*uuid, allocations.get(&provider)?.clone()));
         Ok(consumers.iter().filter_map(of_provider).collect())
     }
 }
