@@ -162,9 +162,9 @@ impl Conductor {
         let save = Save {
             uuid: instance.uuid,
             changes: &changed(&action.objinst),
-            expected_vm_state: arguments.states::<VmState>(0, "expected_vm_state")?.map(|states| {
-                states.into_iter().flatten().collect()
-            }),
+            expected_vm_state: arguments
+                .states::<VmState>(0, "expected_vm_state")?
+                .map(|states| states.into_iter().flatten().collect()),
             expected_task_state: arguments.states::<TaskState>(1, "expected_task_state")?,
         };
         match instances::save(&self.db, save).await {

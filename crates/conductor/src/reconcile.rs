@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use kilonova_core::RequestContext;
-use kilonova_db::instances::{self, Expand, InstanceQuery};
 use kilonova_db::compute_nodes;
+use kilonova_db::instances::{self, Expand, InstanceQuery};
 use kilonova_objects::VmState;
 use uuid::Uuid;
 

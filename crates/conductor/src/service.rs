@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
-use kilonova_messaging::{
-    Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport,
-};
+use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::conductor::{
     BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances, TASK_NAMESPACE, TASK_VERSION,
     TOPIC, VERSION,

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kilonova_clients::Clients;
 use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
 use kilonova_clients::placement::{Allocations, Inventory, Placement as _, Resources};
-use kilonova_clients::Clients;
 use kilonova_conductor::{Conductor, ConductorConfig, ConductorService};
 use kilonova_core::RequestContext;
 use kilonova_core::time::utcnow;
@@ -17,9 +17,7 @@ use kilonova_db::{Db, actions, instances, services, workflows};
 use kilonova_messaging::{
     ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Transport, Version,
 };
-use kilonova_objects::{
-    BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState,
-};
+use kilonova_objects::{BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState};
 use kilonova_placement::PlacementService;
 use kilonova_rpcapi::compute::{BuildAndRunInstance, TerminateInstance};
 use kilonova_rpcapi::conductor::{BuildInstances, ScheduleAndBuildInstances};
@@ -72,9 +70,8 @@ impl World {
         let network = Arc::new(FakeNetwork::new());
         let provider = Uuid::new_v4();
         let context = RequestContext::admin();
-        let class = Inventory {
-            total: 100, reserved: 0, min_unit: 1, max_unit: 100, step_size: 1, allocation_ratio: 1.0,
-        };
+        let class =
+            Inventory { total: 100, reserved: 0, min_unit: 1, max_unit: 100, step_size: 1, allocation_ratio: 1.0 };
         let inventory = BTreeMap::from([("VCPU".to_owned(), class)]);
         placement.set_provider(&context, provider, HOST, &inventory, &[]).await.expect("a provider");
         let transport: Arc<dyn Transport> = MemoryTransport::new();
@@ -109,7 +106,8 @@ impl World {
         );
         let service = ConductorService::start(Arc::new(conductor), transport.clone()).await.expect("a conductor");
         let conductor = ConductorApi::new(transport, ClientOptions::default());
-        let world = Self { db, placement, network, conductor, service, nudge, asked, provider, _servers: servers, _dir: dir };
+        let world =
+            Self { db, placement, network, conductor, service, nudge, asked, provider, _servers: servers, _dir: dir };
         world.compute_is_up(HOST).await;
         world.compute_is_up(OTHER_HOST).await;
         world
@@ -176,11 +174,8 @@ impl World {
 
     /// The message that follows the rows.
     async fn nudge_build(&self, instance: &Instance, spec: &RequestSpec) {
-        let request = BuildRequest {
-            instance_uuid: instance.uuid,
-            instance: Some(instance.clone()),
-            ..BuildRequest::default()
-        };
+        let request =
+            BuildRequest { instance_uuid: instance.uuid, instance: Some(instance.clone()), ..BuildRequest::default() };
         let message = ScheduleAndBuildInstances {
             build_requests: vec![request],
             request_specs: vec![spec.clone()],
@@ -223,7 +218,10 @@ impl World {
         let changes = json!({"vm_state": "active", "task_state": null});
         let changes: Map<String, Value> = changes.as_object().cloned().unwrap_or_default();
         let save = instances::Save {
-            uuid: instance.uuid, changes: &changes, expected_vm_state: None, expected_task_state: None,
+            uuid: instance.uuid,
+            changes: &changes,
+            expected_vm_state: None,
+            expected_task_state: None,
         };
         instances::save(&self.db, save).await.expect("a save");
     }
@@ -393,11 +391,12 @@ async fn a_build_that_never_ends_is_given_up_after_its_attempts() {
     let (instance, _) = world.create().await;
     for attempt in 1..=3 {
         world.crash_and_start_again().await;
-        world.until("an attempt", async || {
-            let workflow = world.workflow(WorkflowKind::Build, &instance).await;
-            workflow.is_none_or(|workflow| workflow.attempts >= attempt)
-        })
-        .await;
+        world
+            .until("an attempt", async || {
+                let workflow = world.workflow(WorkflowKind::Build, &instance).await;
+                workflow.is_none_or(|workflow| workflow.attempts >= attempt)
+            })
+            .await;
     }
     world.until("the error", async || world.instance(&instance).await.vm_state == VmState::Error).await;
     let failed = world.instance(&instance).await;
@@ -517,9 +516,10 @@ async fn allocations_and_ports_that_no_instance_owns_are_removed() {
     network_service.allocate_for_instance(&context(), orphan, "p", HOST, &[request]).await.unwrap();
     world.service.start_passes().await.unwrap();
     let admin = RequestContext::admin();
-    world.until("the orphan's end", async || {
-        world.placement.allocations(&admin, orphan).await.unwrap().is_empty() && world.network.ports().is_empty()
-    })
-    .await;
+    world
+        .until("the orphan's end", async || {
+            world.placement.allocations(&admin, orphan).await.unwrap().is_empty() && world.network.ports().is_empty()
+        })
+        .await;
     assert_eq!(world.allocations(&instance).await.len(), 1, "the live instance keeps its own");
 }

@@ -68,33 +68,19 @@ impl Config {
         }
         let mut values = Values::new();
         for path in &all {
-            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-                path: path.clone(),
-                source,
-            })?;
-            merge(&mut values, &text).map_err(|reason| ConfigError::Parse {
-                path: path.clone(),
-                reason,
-            })?;
+            let text =
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+            merge(&mut values, &text).map_err(|reason| ConfigError::Parse { path: path.clone(), reason })?;
         }
         merge_environment(&mut values, std::env::vars());
-        Ok(Self {
-            values: Arc::new(values),
-            read: Arc::default(),
-        })
+        Ok(Self { values: Arc::new(values), read: Arc::default() })
     }
 
     /// From the text of one file; for tests and for defaults made by a program.
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
         let mut values = Values::new();
-        merge(&mut values, text).map_err(|reason| ConfigError::Parse {
-            path: PathBuf::from("(text)"),
-            reason,
-        })?;
-        Ok(Self {
-            values: Arc::new(values),
-            read: Arc::default(),
-        })
+        merge(&mut values, text).map_err(|reason| ConfigError::Parse { path: PathBuf::from("(text)"), reason })?;
+        Ok(Self { values: Arc::new(values), read: Arc::default() })
     }
 
     /// The last value of an option, `$name` resolved.
@@ -106,14 +92,8 @@ impl Config {
     pub fn get_all(&self, group: &str, name: &str) -> Vec<String> {
         let key = (group.to_owned(), name.to_owned());
         let values = self.values.get(&key).cloned().unwrap_or_default();
-        self.read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key);
-        values
-            .iter()
-            .map(|value| self.substitute(group, value, 0))
-            .collect()
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        values.iter().map(|value| self.substitute(group, value, 0)).collect()
     }
 
     /// A number or another parsed value; `default` where the option is not set.
@@ -150,11 +130,9 @@ impl Config {
     pub fn list(&self, group: &str, name: &str, default: &[&str]) -> Vec<String> {
         match self.get(group, name) {
             None => default.iter().map(|item| (*item).to_owned()).collect(),
-            Some(value) => value
-                .split(',')
-                .map(|item| item.trim().to_owned())
-                .filter(|item| !item.is_empty())
-                .collect(),
+            Some(value) => {
+                value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+            }
         }
     }
 
@@ -162,11 +140,7 @@ impl Config {
     pub fn warn_unread(&self) {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         for (group, name) in self.values.keys().filter(|key| !read.contains(key)) {
-            tracing::warn!(
-                group,
-                option = name,
-                "an option in the configuration is not known and has no effect"
-            );
+            tracing::warn!(group, option = name, "an option in the configuration is not known and has no effect");
         }
     }
 
@@ -210,24 +184,16 @@ fn reference(text: &str) -> (&str, &str) {
     {
         return (&inner[..end], &inner[end + 1..]);
     }
-    let end = text
-        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).unwrap_or(text.len());
     text.split_at(end)
 }
 
 fn conf_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let read = |source| ConfigError::Read {
-        path: dir.to_owned(),
-        source,
-    };
+    let read = |source| ConfigError::Read { path: dir.to_owned(), source };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "conf")
-        {
+        if path.extension().is_some_and(|extension| extension == "conf") {
             files.push(path);
         }
     }
@@ -236,23 +202,13 @@ fn conf_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 fn merge(values: &mut Values, text: &str) -> Result<(), String> {
-    let options = ini::ParseOption {
-        enabled_escape: false,
-        enabled_quote: false,
-        ..Default::default()
-    };
+    let options = ini::ParseOption { enabled_escape: false, enabled_quote: false, ..Default::default() };
     let parsed = ini::Ini::load_from_str_opt(text, options).map_err(|error| error.to_string())?;
     let mut from_this_file = Values::new();
     for (section, properties) in &parsed {
         for (name, value) in properties {
-            let key = (
-                section.unwrap_or("DEFAULT").to_owned(),
-                name.trim().to_owned(),
-            );
-            from_this_file
-                .entry(key)
-                .or_default()
-                .push(unquoted(value).to_owned());
+            let key = (section.unwrap_or("DEFAULT").to_owned(), name.trim().to_owned());
+            from_this_file.entry(key).or_default().push(unquoted(value).to_owned());
         }
     }
     values.extend(from_this_file);
@@ -262,10 +218,7 @@ fn merge(values: &mut Values, text: &str) -> Result<(), String> {
 fn unquoted(value: &str) -> &str {
     let value = value.trim();
     for quote in ['"', '\''] {
-        if let Some(inner) = value
-            .strip_prefix(quote)
-            .and_then(|rest| rest.strip_suffix(quote))
-        {
+        if let Some(inner) = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
             return inner;
         }
     }
@@ -294,10 +247,7 @@ mod tests {
         let mut values = Values::new();
         merge(&mut values, "[DEFAULT]\nhost = a\nx = 1\nx = 2\n").unwrap();
         merge(&mut values, "[DEFAULT]\nhost = b\n").unwrap();
-        let config = Config {
-            values: Arc::new(values),
-            read: Arc::default(),
-        };
+        let config = Config { values: Arc::new(values), read: Arc::default() };
         assert_eq!(config.get("DEFAULT", "host").as_deref(), Some("b"));
         assert_eq!(config.get_all("DEFAULT", "x"), ["1", "2"]);
     }
@@ -319,20 +269,14 @@ mod tests {
         merge(&mut values, "[quota]\ninstances = 1\n").unwrap();
         let environment = [("OS_QUOTA__INSTANCES".to_owned(), "7".to_owned())];
         merge_environment(&mut values, environment.into_iter());
-        let config = Config {
-            values: Arc::new(values),
-            read: Arc::default(),
-        };
+        let config = Config { values: Arc::new(values), read: Arc::default() };
         assert_eq!(config.parse("quota", "instances", 10).unwrap(), 7);
     }
 
     #[test]
     fn a_value_that_does_not_fit_names_its_option() {
         let config = Config::from_text("[quota]\ncores = many\n").unwrap();
-        let message = config
-            .parse::<i64>("quota", "cores", 1)
-            .unwrap_err()
-            .to_string();
+        let message = config.parse::<i64>("quota", "cores", 1).unwrap_err().to_string();
         assert!(message.starts_with("[quota] cores: \"many\""), "{message}");
     }
 }

@@ -80,10 +80,7 @@ impl RequestContext {
 
     /// A service acting on its own: no user, all rights.
     pub fn admin() -> Self {
-        Self {
-            is_admin: true,
-            ..Self::bare()
-        }
+        Self { is_admin: true, ..Self::bare() }
     }
 
     fn bare() -> Self {
@@ -98,15 +95,8 @@ impl RequestContext {
 
     /// The same caller with all rights, for what a service does in the caller's name.
     pub fn elevated(&self) -> Self {
-        let mut context = Self {
-            is_admin: true,
-            ..self.clone()
-        };
-        if !context
-            .roles
-            .iter()
-            .any(|role| role.eq_ignore_ascii_case("admin"))
-        {
+        let mut context = Self { is_admin: true, ..self.clone() };
+        if !context.roles.iter().any(|role| role.eq_ignore_ascii_case("admin")) {
             context.roles.push("admin".to_owned());
         }
         context

@@ -35,10 +35,7 @@ impl FromStr for Microversion {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (major, minor) = text.split_once('.').ok_or(InvalidMicroversion)?;
-        Ok(Self {
-            major: part(major, false)?,
-            minor: part(minor, true)?,
-        })
+        Ok(Self { major: part(major, false)?, minor: part(minor, true)? })
     }
 }
 
@@ -63,24 +60,8 @@ mod tests {
 
     #[test]
     fn only_plain_numbers_are_microversions() {
-        for bad in [
-            "",
-            "2",
-            "2.",
-            ".1",
-            "2.01",
-            "02.1",
-            "2.1.1",
-            "2.-1",
-            "2. 1",
-            "a.b",
-            "2.99999999",
-        ] {
-            assert_eq!(
-                bad.parse::<Microversion>(),
-                Err(InvalidMicroversion),
-                "{bad:?}"
-            );
+        for bad in ["", "2", "2.", ".1", "2.01", "02.1", "2.1.1", "2.-1", "2. 1", "a.b", "2.99999999"] {
+            assert_eq!(bad.parse::<Microversion>(), Err(InvalidMicroversion), "{bad:?}");
         }
         assert_eq!("2.0".parse(), Ok(Microversion::new(2, 0)));
     }

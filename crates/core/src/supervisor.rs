@@ -106,10 +106,7 @@ struct AbortOnDrop(tokio::task::JoinHandle<()>);
 impl Future for AbortOnDrop {
     type Output = Result<(), tokio::task::JoinError>;
 
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
         std::pin::Pin::new(&mut self.0).poll(cx)
     }
 }
@@ -137,12 +134,8 @@ mod tests {
     #[tokio::test]
     async fn a_critical_panic_shuts_the_supervisor_down() {
         let supervisor = Supervisor::new();
-        supervisor.spawn(TaskKind::Critical, "panics", async {
-            panic!("as the test wants")
-        });
-        tokio::time::timeout(BOUND, supervisor.cancelled())
-            .await
-            .unwrap();
+        supervisor.spawn(TaskKind::Critical, "panics", async { panic!("as the test wants") });
+        tokio::time::timeout(BOUND, supervisor.cancelled()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -160,9 +153,7 @@ mod tests {
                 notify.notify_one();
             }
         });
-        tokio::time::timeout(BOUND, counted.notified())
-            .await
-            .unwrap();
+        tokio::time::timeout(BOUND, counted.notified()).await.unwrap();
         assert!(passes.load(Ordering::SeqCst) >= 2);
     }
 }

@@ -29,9 +29,7 @@ pub async fn project_user(db: &Db, project_id: &str, user_id: &str) -> Result<BT
 /// What the users of a project were given, by resource, all together.
 pub async fn given_to_users(db: &Db, project_id: &str) -> Result<BTreeMap<String, i64>, DbError> {
     let mut statement = select(QUOTAS, &["resource", "hard_limit"]);
-    statement
-        .and_where(Expr::col("project_id").eq(project_id))
-        .and_where(Expr::col("user_id").ne(WHOLE_PROJECT));
+    statement.and_where(Expr::col("project_id").eq(project_id)).and_where(Expr::col("user_id").ne(WHOLE_PROJECT));
     let mut given = BTreeMap::new();
     for row in db.read().query_all(&statement).await? {
         let limit: i64 = row.try_get_by_index(1)?;

@@ -31,7 +31,12 @@ impl Credentials {
     }
 
     /// Writes `clouds.yaml` for the services at `public_url`.
-    pub(crate) fn write_clouds_yaml(&self, state_dir: &Path, public_url: &str, region: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn write_clouds_yaml(
+        &self,
+        state_dir: &Path,
+        public_url: &str,
+        region: &str,
+    ) -> anyhow::Result<PathBuf> {
         let cloud = |name: &str, user: &str, project: &str, password: &str| {
             format!(
                 "  {name}:\n    auth:\n      auth_url: {public_url}/identity/v3\n      username: {user}\n      password: \

@@ -63,7 +63,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_sees_the_path_below_its_name() {
-        assert_eq!(ask("/compute/v2.1/servers?limit=1").await.1, "/v2.1/servers?limit=1 of /compute/v2.1/servers?limit=1");
+        assert_eq!(
+            ask("/compute/v2.1/servers?limit=1").await.1,
+            "/v2.1/servers?limit=1 of /compute/v2.1/servers?limit=1"
+        );
     }
 
     #[tokio::test]

@@ -93,8 +93,7 @@ async fn settled(user: &User, accepted: &Accepted) -> BTreeMap<String, Value> {
     loop {
         let servers = servers(user).await;
         let is_settled = |server: &Value| {
-            matches!(server["status"].as_str(), Some("ACTIVE" | "ERROR"))
-                && server["OS-EXT-STS:task_state"].is_null()
+            matches!(server["status"].as_str(), Some("ACTIVE" | "ERROR")) && server["OS-EXT-STS:task_state"].is_null()
         };
         let unsettled: Vec<&Value> = servers.values().filter(|server| !is_settled(server)).collect();
         let undeleted: Vec<&String> = accepted.deleted.iter().filter(|id| servers.contains_key(*id)).collect();
@@ -170,7 +169,8 @@ async fn nothing_is_lost_or_left_over_when_the_process_is_killed() {
     assert!(accepted.created.len() > 100 && accepted.deleted.len() > 20, "too little happened to show anything");
     let servers = settled(&user, &accepted).await;
     let live: BTreeSet<String> = servers.keys().cloned().collect();
-    let lost: Vec<_> = accepted.created.difference(&accepted.perhaps_deleted).filter(|id| !live.contains(*id)).collect();
+    let lost: Vec<_> =
+        accepted.created.difference(&accepted.perhaps_deleted).filter(|id| !live.contains(*id)).collect();
     assert!(lost.is_empty(), "accepted and gone: {lost:?}");
     let failed: Vec<_> = servers.values().filter(|server| server["status"] != "ACTIVE").collect();
     assert!(failed.is_empty(), "not active: {failed:#?}");

@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use kilonova_messaging::{
-    Args, ClientOptions, Context, Dispatcher, Endpoint, MemoryTransport, RpcClient, RpcServer,
-    ServerOptions, Target, Version,
+    Args, ClientOptions, Context, Dispatcher, Endpoint, MemoryTransport, RpcClient, RpcServer, ServerOptions, Target,
+    Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -24,11 +24,7 @@ async fn measure(client: &RpcClient, args: &Args) -> (Duration, Duration) {
     for _ in 0..CALLS {
         let args = args.clone();
         let start = Instant::now();
-        client
-            .prepare()
-            .call(&Context::new(), "echo_size", args)
-            .await
-            .unwrap();
+        client.prepare().call(&Context::new(), "echo_size", args).await.unwrap();
         times.push(start.elapsed());
     }
     times.sort_unstable();
@@ -38,20 +34,11 @@ async fn measure(client: &RpcClient, args: &Args) -> (Duration, Duration) {
 #[tokio::main]
 async fn main() {
     let transport = MemoryTransport::new();
-    let endpoint =
-        Endpoint::new(None, Version::new(1, 0)).method("echo_size", |_, args| async move {
-            Ok(Value::from(args.len()))
-        });
+    let endpoint = Endpoint::new(None, Version::new(1, 0))
+        .method("echo_size", |_, args| async move { Ok(Value::from(args.len())) });
     let target = Target::new("bench").server("h1");
     let dispatcher = Dispatcher::new(vec![endpoint]);
-    let server = RpcServer::start(
-        transport.clone(),
-        target,
-        dispatcher,
-        ServerOptions::default(),
-    )
-    .await
-    .unwrap();
+    let server = RpcServer::start(transport.clone(), target, dispatcher, ServerOptions::default()).await.unwrap();
     let client = RpcClient::new(transport, Target::new("bench"), ClientOptions::default());
     for bytes in [0, 1_000, 20_000, 200_000] {
         let args = args_of(bytes);

@@ -30,11 +30,7 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(60),
-            call_monitor_timeout: None,
-            version_cap: None,
-        }
+        Self { timeout: Duration::from_secs(60), call_monitor_timeout: None, version_cap: None }
     }
 }
 
@@ -58,11 +54,7 @@ impl fmt::Debug for RpcClient {
 impl RpcClient {
     /// A client of `target`. Nothing is sent or declared before the first message.
     pub fn new(transport: Arc<dyn Transport>, target: Target, options: ClientOptions) -> Self {
-        Self {
-            transport,
-            target: Arc::new(target),
-            options,
-        }
+        Self { transport, target: Arc::new(target), options }
     }
 
     /// A request to this client's target, to be changed and sent.
@@ -162,45 +154,27 @@ impl CallContext {
     }
 
     /// Sends a request and does not wait for it to run. `Ok` means that the transport took it.
-    pub async fn cast(
-        &self,
-        context: &Context,
-        method: &str,
-        args: Args,
-    ) -> Result<(), MessagingError> {
+    pub async fn cast(&self, context: &Context, method: &str, args: Args) -> Result<(), MessagingError> {
         self.check_version(method)?;
         let body = self.encode(context, method, &args, None)?;
         drop(args);
-        let message = Outgoing {
-            body,
-            expiration: None,
-            mandatory: false,
-        };
+        let message = Outgoing { body, expiration: None, mandatory: false };
         self.transport.send(&self.target.address(), message).await
     }
 
     /// Sends a request and waits for what the method returns, or raises, or for the timeout. When it is cancelled, the
     /// method may still run, and its reply is dropped.
-    pub async fn call(
-        &self,
-        context: &Context,
-        method: &str,
-        args: Args,
-    ) -> Result<Value, MessagingError> {
+    pub async fn call(&self, context: &Context, method: &str, args: Args) -> Result<Value, MessagingError> {
         self.check_version(method)?;
         if self.target.fanout {
-            return Err(MessagingError::InvalidTarget {
-                reason: "a call cannot be sent to all servers",
-            });
+            return Err(MessagingError::InvalidTarget { reason: "a call cannot be sent to all servers" });
         }
         let limits = Limits::from_now(self.options.timeout, self.options.call_monitor_timeout);
         let replies = self.transport.replies();
         let pending = replies.register();
         let timed_out = || pending.timed_out(method, limits.total);
 
-        let queue = within(limits.deadline, replies.queue(&self.transport))
-            .await
-            .ok_or_else(timed_out)??;
+        let queue = within(limits.deadline, replies.queue(&self.transport)).await.ok_or_else(timed_out)??;
         let reply_to = ReplyToRef {
             msg_id: pending.msg_id(),
             reply_q: queue,
@@ -208,26 +182,18 @@ impl CallContext {
         };
         let body = self.encode(context, method, &args, Some(reply_to))?;
         drop(args);
-        let message = Outgoing {
-            body,
-            expiration: Some(limits.total),
-            mandatory: false,
-        };
+        let message = Outgoing { body, expiration: Some(limits.total), mandatory: false };
         let address = self.target.address();
-        within(limits.deadline, self.transport.send(&address, message))
-            .await
-            .ok_or_else(timed_out)??;
+        within(limits.deadline, self.transport.send(&address, message)).await.ok_or_else(timed_out)??;
         pending.wait(method, limits).await
     }
 
     fn check_version(&self, method: &str) -> Result<(), MessagingError> {
         let version = self.target.version;
         match self.options.version_cap {
-            Some(cap) if !self.options.can_send(version) => Err(MessagingError::VersionCap {
-                method: method.to_owned(),
-                version,
-                cap,
-            }),
+            Some(cap) if !self.options.can_send(version) => {
+                Err(MessagingError::VersionCap { method: method.to_owned(), version, cap })
+            }
             _ => Ok(()),
         }
     }

@@ -29,11 +29,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint without methods. `version` is the newest that it serves.
     pub fn new(namespace: Option<&str>, version: Version) -> Self {
-        Self {
-            namespace: namespace.map(str::to_owned),
-            version,
-            methods: HashMap::new(),
-        }
+        Self { namespace: namespace.map(str::to_owned), version, methods: HashMap::new() }
     }
 
     /// Adds a method; a second one of the same name replaces the first. Names that begin with `_` are never served.
@@ -43,10 +39,7 @@ impl Endpoint {
         F: Fn(Context, Args) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Value, RemoteException>> + Send + 'static,
     {
-        self.methods.insert(
-            name.into(),
-            Arc::new(move |context, args| handler(context, args).boxed()),
-        );
+        self.methods.insert(name.into(), Arc::new(move |context, args| handler(context, args).boxed()));
         self
     }
 
@@ -71,30 +64,20 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher over `endpoints`.
     pub fn new(endpoints: Vec<Endpoint>) -> Self {
-        Self {
-            endpoints: Arc::new(endpoints),
-        }
+        Self { endpoints: Arc::new(endpoints) }
     }
 
     /// Also answers `oslo_rpc_server_ping` with `"pong"`: `rpc_ping_enabled`.
     #[must_use]
     pub fn with_ping(mut self) -> Self {
-        let ping = Endpoint::new(None, Version::DEFAULT)
-            .method(PING_METHOD, |_, _| async { Ok(Value::from("pong")) });
+        let ping = Endpoint::new(None, Version::DEFAULT).method(PING_METHOD, |_, _| async { Ok(Value::from("pong")) });
         Arc::make_mut(&mut self.endpoints).push(ping);
         self
     }
 
     /// Runs the method that the request asks for. A panic of the handler becomes an exception.
     pub(crate) async fn dispatch(&self, request: Request) -> Answer {
-        let Request {
-            method,
-            args,
-            namespace,
-            version,
-            context,
-            ..
-        } = request;
+        let Request { method, args, namespace, version, context, .. } = request;
         let handler = self.find(namespace.as_deref(), version.as_deref(), &method)?;
         // The call is inside the guarded future: a handler may panic before it makes its own.
         let run = AssertUnwindSafe(async { handler(context, args).await }).catch_unwind();
@@ -105,23 +88,14 @@ impl Dispatcher {
         })
     }
 
-    fn find(
-        &self,
-        namespace: Option<&str>,
-        version: Option<&str>,
-        method: &str,
-    ) -> Result<&Handler, RemoteException> {
+    fn find(&self, namespace: Option<&str>, version: Option<&str>, method: &str) -> Result<&Handler, RemoteException> {
         let requested = match version {
             None => Ok(Version::DEFAULT),
             Some(text) => text.parse(),
         };
         let mut found_compatible = false;
         if let Ok(requested) = requested {
-            for endpoint in self
-                .endpoints
-                .iter()
-                .filter(|endpoint| endpoint.serves(namespace, requested))
-            {
+            for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.serves(namespace, requested)) {
                 if let Some(handler) = endpoint.public_method(method) {
                     return Ok(handler);
                 }
@@ -150,14 +124,10 @@ mod tests {
 
     fn named(namespace: Option<&str>, version: Version, methods: &[&'static str]) -> Endpoint {
         let answer = format!("{}/{version}", namespace.unwrap_or("null"));
-        methods
-            .iter()
-            .fold(Endpoint::new(namespace, version), |endpoint, method| {
-                let answer = answer.clone();
-                endpoint.method(*method, move |_, _| {
-                    std::future::ready(Ok(Value::from(answer.clone())))
-                })
-            })
+        methods.iter().fold(Endpoint::new(namespace, version), |endpoint, method| {
+            let answer = answer.clone();
+            endpoint.method(*method, move |_, _| std::future::ready(Ok(Value::from(answer.clone()))))
+        })
     }
 
     fn dispatcher() -> Dispatcher {
@@ -189,28 +159,17 @@ mod tests {
             (Some("baseapi"), None, "ping", "baseapi/1.1"),
         ];
         for (namespace, version, method, expected) in cases {
-            assert_eq!(
-                dispatch(namespace, version, method).await.unwrap(),
-                expected
-            );
+            assert_eq!(dispatch(namespace, version, method).await.unwrap(), expected);
         }
     }
 
     #[tokio::test]
     async fn a_method_that_no_compatible_endpoint_has_is_no_such_method() {
-        for (version, method) in [
-            ("6.0", "old"),
-            ("6.0", "nothing"),
-            ("6.0", "_hidden"),
-            ("6.3", "extra"),
-        ] {
+        for (version, method) in [("6.0", "old"), ("6.0", "nothing"), ("6.0", "_hidden"), ("6.3", "extra")] {
             let exception = dispatch(None, Some(version), method).await.unwrap_err();
             assert_eq!(exception.module, "oslo_messaging.rpc.dispatcher");
             assert_eq!(exception.class, "NoSuchMethod");
-            assert_eq!(
-                exception.message,
-                format!("Endpoint does not support RPC method {method}")
-            );
+            assert_eq!(exception.message, format!("Endpoint does not support RPC method {method}"));
             assert_eq!(exception.args, [Value::from(exception.message)]);
         }
     }
@@ -228,8 +187,7 @@ mod tests {
             let exception = dispatch(namespace, version, "build").await.unwrap_err();
             assert_eq!(exception.module, "oslo_messaging.rpc.dispatcher");
             assert_eq!(exception.class, "UnsupportedVersion");
-            let sentence =
-                format!("Endpoint does not support RPC version {shown}. Attempted method: build");
+            let sentence = format!("Endpoint does not support RPC version {shown}. Attempted method: build");
             assert_eq!(exception.message, sentence);
         }
     }
@@ -241,15 +199,10 @@ mod tests {
         }
         let endpoint = Endpoint::new(None, Version::DEFAULT)
             .method("before", before)
-            .method("inside", |_, args| async move {
-                panic!("number {}", args.len())
-            });
+            .method("inside", |_, args| async move { panic!("number {}", args.len()) });
         let dispatcher = Dispatcher::new(vec![endpoint]);
         for (method, cause) in [("before", "too early"), ("inside", "number 0")] {
-            let request = Request {
-                method: method.to_owned(),
-                ..Request::default()
-            };
+            let request = Request { method: method.to_owned(), ..Request::default() };
             let exception = dispatcher.dispatch(request).await.unwrap_err();
             let expected = RemoteException::panicked(method, cause);
             assert_eq!(exception, expected);

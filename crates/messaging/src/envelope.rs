@@ -34,10 +34,7 @@ pub fn unseal<T: DeserializeOwned>(body: &[u8]) -> Result<T, MessagingError> {
     let (Some(version), Some(message)) = (envelope.version, envelope.message) else {
         return serde_json::from_slice(body).map_err(decode("a payload without envelope"));
     };
-    if !version
-        .parse()
-        .is_ok_and(|version| VERSION.is_compatible(version))
-    {
+    if !version.parse().is_ok_and(|version| VERSION.is_compatible(version)) {
         return Err(MessagingError::EnvelopeVersion { version });
     }
     serde_json::from_str(&message).map_err(decode("a payload"))
@@ -75,9 +72,7 @@ impl StringContent<'_> {
     fn push_escaped(&mut self, byte: u8) {
         match byte {
             b'"' | b'\\' => self.0.extend_from_slice(&[b'\\', byte]),
-            control => self
-                .0
-                .extend_from_slice(format!("\\u{control:04x}").as_bytes()),
+            control => self.0.extend_from_slice(format!("\\u{control:04x}").as_bytes()),
         }
     }
 }
@@ -107,8 +102,7 @@ mod tests {
         leaf.prop_recursive(4, 64, 8, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
-                prop::collection::vec((any::<String>(), inner), 0..8)
-                    .prop_map(|pairs| pairs.into_iter().collect()),
+                prop::collection::vec((any::<String>(), inner), 0..8).prop_map(|pairs| pairs.into_iter().collect()),
             ]
         })
     }
@@ -145,51 +139,29 @@ mod tests {
 
     #[test]
     fn a_body_without_both_keys_is_the_bare_payload() {
-        for bare in [
-            json!({"method": "ping"}),
-            json!({"oslo.version": "9.9", "method": "ping"}),
-        ] {
+        for bare in [json!({"method": "ping"}), json!({"oslo.version": "9.9", "method": "ping"})] {
             assert_eq!(unseal::<Value>(bare.to_string().as_bytes()).unwrap(), bare);
         }
     }
 
     #[test]
     fn only_envelope_versions_compatible_with_2_0_are_taken() {
-        for (version, taken) in [
-            ("2.0", true),
-            ("2.1", false),
-            ("1.0", false),
-            ("3.0", false),
-            ("x", false),
-        ] {
+        for (version, taken) in [("2.0", true), ("2.1", false), ("1.0", false), ("3.0", false), ("x", false)] {
             let body = json!({"oslo.version": version, "oslo.message": "{}"}).to_string();
             let read = unseal::<Value>(body.as_bytes());
             match taken {
                 true => assert_eq!(read.unwrap(), json!({})),
-                false => assert!(
-                    matches!(read, Err(MessagingError::EnvelopeVersion { .. })),
-                    "{version} was taken"
-                ),
+                false => assert!(matches!(read, Err(MessagingError::EnvelopeVersion { .. })), "{version} was taken"),
             }
         }
     }
 
     #[test]
     fn text_that_is_not_json_is_a_decode_error() {
-        let bodies = [
-            "",
-            "{",
-            "null",
-            "5",
-            "\"text\"",
-            "{\"oslo.version\":\"2.0\",\"oslo.message\":\"{\"}",
-        ];
+        let bodies = ["", "{", "null", "5", "\"text\"", "{\"oslo.version\":\"2.0\",\"oslo.message\":\"{\"}"];
         for body in bodies {
             let read = unseal::<Value>(body.as_bytes());
-            assert!(
-                matches!(read, Err(MessagingError::Decode { .. })),
-                "{body:?} gave {read:?}"
-            );
+            assert!(matches!(read, Err(MessagingError::Decode { .. })), "{body:?} gave {read:?}");
         }
     }
 }

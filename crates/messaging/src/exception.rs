@@ -36,11 +36,7 @@ pub struct RemoteException {
 
 impl RemoteException {
     /// `module.class(message)`.
-    pub fn new(
-        module: impl Into<String>,
-        class: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub fn new(module: impl Into<String>, class: impl Into<String>, message: impl Into<String>) -> Self {
         let message = message.into();
         Self {
             class: class.into(),
@@ -67,18 +63,13 @@ impl RemoteException {
 
     /// No endpoint of the namespace can serve the version.
     pub(crate) fn unsupported_version(version: &str, method: &str) -> Self {
-        let message =
-            format!("Endpoint does not support RPC version {version}. Attempted method: {method}");
+        let message = format!("Endpoint does not support RPC version {version}. Attempted method: {method}");
         Self::new(DISPATCHER_MODULE, "UnsupportedVersion", message)
     }
 
     /// The handler of `method` panicked. `RuntimeError`, because a Python peer can rebuild nothing that is only ours.
     pub(crate) fn panicked(method: &str, cause: &str) -> Self {
-        Self::new(
-            "builtins",
-            "RuntimeError",
-            format!("RPC method {method} panicked: {cause}"),
-        )
+        Self::new("builtins", "RuntimeError", format!("RPC method {method} panicked: {cause}"))
     }
 
     /// The JSON text that a reply's `failure` holds.
@@ -88,10 +79,7 @@ impl RemoteException {
 
     /// Reads the JSON text of a reply's `failure`.
     pub fn from_failure(text: &str) -> Result<Self, MessagingError> {
-        serde_json::from_str(text).map_err(|source| MessagingError::Decode {
-            what: "a remote failure",
-            source,
-        })
+        serde_json::from_str(text).map_err(|source| MessagingError::Decode { what: "a remote failure", source })
     }
 }
 
@@ -111,16 +99,9 @@ mod tests {
 
     #[test]
     fn an_exception_is_written_with_the_keys_that_python_reads() {
-        let kwargs = Map::from_iter([
-            ("instance_id".to_owned(), json!("abc")),
-            ("code".to_owned(), json!(404)),
-        ]);
-        let exception = RemoteException::new(
-            "nova.exception",
-            "InstanceNotFound",
-            "Instance abc could not be found.",
-        )
-        .with_kwargs(kwargs);
+        let kwargs = Map::from_iter([("instance_id".to_owned(), json!("abc")), ("code".to_owned(), json!(404))]);
+        let exception = RemoteException::new("nova.exception", "InstanceNotFound", "Instance abc could not be found.")
+            .with_kwargs(kwargs);
         let written: Value = serde_json::from_str(&exception.to_failure().unwrap()).unwrap();
         let expected = json!({
             "class": "InstanceNotFound", "module": "nova.exception",
@@ -142,10 +123,7 @@ mod tests {
     fn a_failure_without_a_class_is_a_decode_error() {
         for text in ["", "{}", "[]", "{\"class\": 5}"] {
             let read = RemoteException::from_failure(text);
-            assert!(
-                matches!(read, Err(MessagingError::Decode { .. })),
-                "{text:?} was taken"
-            );
+            assert!(matches!(read, Err(MessagingError::Decode { .. })), "{text:?} was taken");
         }
     }
 }

@@ -192,8 +192,7 @@ mod tests {
     }
 
     fn written<T: Serialize>(payload: &T) -> Value {
-        let envelope: Value =
-            serde_json::from_slice(&crate::envelope::seal(payload).unwrap()).unwrap();
+        let envelope: Value = serde_json::from_slice(&crate::envelope::seal(payload).unwrap()).unwrap();
         assert_eq!(envelope["oslo.version"], "2.0");
         serde_json::from_str(envelope["oslo.message"].as_str().unwrap()).unwrap()
     }
@@ -201,13 +200,9 @@ mod tests {
     #[test]
     fn a_call_is_written_with_the_keys_of_oslo_messaging() {
         let args = object(json!({"instance": {"nova_object.name": "Instance"}, "limits": {}}));
-        let context =
-            object(json!({"request_id": "req-1", "roles": ["member"], "is_admin": false}));
-        let reply_to = ReplyToRef {
-            msg_id: "0a0b",
-            reply_q: "reply_0c0d",
-            call_monitor_timeout: Some(Duration::from_secs(60)),
-        };
+        let context = object(json!({"request_id": "req-1", "roles": ["member"], "is_admin": false}));
+        let reply_to =
+            ReplyToRef { msg_id: "0a0b", reply_q: "reply_0c0d", call_monitor_timeout: Some(Duration::from_secs(60)) };
         let request = RequestRef {
             method: "build_instances",
             args: &args,
@@ -226,14 +221,8 @@ mod tests {
         });
         assert_eq!(written(&request), expected);
 
-        let unmonitored = ReplyToRef {
-            call_monitor_timeout: None,
-            ..reply_to
-        };
-        let request = RequestRef {
-            reply_to: Some(unmonitored),
-            ..request
-        };
+        let unmonitored = ReplyToRef { call_monitor_timeout: None, ..reply_to };
+        let request = RequestRef { reply_to: Some(unmonitored), ..request };
         assert_eq!(written(&request)["_timeout"], Value::Null);
     }
 
@@ -249,10 +238,7 @@ mod tests {
             context: &context,
             reply_to: None,
         };
-        assert_eq!(
-            written(&request),
-            json!({"method": "ping", "args": {}, "_unique_id": "0e0f"})
-        );
+        assert_eq!(written(&request), json!({"method": "ping", "args": {}, "_unique_id": "0e0f"}));
     }
 
     #[test]
@@ -279,54 +265,24 @@ mod tests {
 
     #[test]
     fn a_request_may_lack_everything_but_its_method() {
-        let request: Request =
-            serde_json::from_str(r#"{"method": "ping", "args": null, "_timeout": null}"#).unwrap();
-        assert_eq!(
-            request,
-            Request {
-                method: "ping".to_owned(),
-                ..Request::default()
-            }
-        );
-        for bad in [
-            "{}",
-            "[]",
-            r#"{"method": null}"#,
-            r#"{"method": "x", "args": []}"#,
-        ] {
-            assert!(
-                serde_json::from_str::<Request>(bad).is_err(),
-                "{bad} was taken"
-            );
+        let request: Request = serde_json::from_str(r#"{"method": "ping", "args": null, "_timeout": null}"#).unwrap();
+        assert_eq!(request, Request { method: "ping".to_owned(), ..Request::default() });
+        for bad in ["{}", "[]", r#"{"method": null}"#, r#"{"method": "x", "args": []}"#] {
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad} was taken");
         }
     }
 
     #[test]
     fn a_reply_is_written_with_all_its_keys() {
         let result = json!({"a": 1});
-        let reply = ReplyRef {
-            result: &result,
-            failure: None,
-            ending: true,
-            msg_id: "m",
-            unique_id: "u",
-        };
+        let reply = ReplyRef { result: &result, failure: None, ending: true, msg_id: "m", unique_id: "u" };
         let expected = json!({"result": {"a": 1}, "failure": null, "ending": true, "_msg_id": "m", "_unique_id": "u"});
         assert_eq!(written(&reply), expected);
     }
 
     #[test]
     fn a_reply_without_ending_is_not_the_last() {
-        let reply: Reply =
-            serde_json::from_str(r#"{"_msg_id": "m", "log_failure": true}"#).unwrap();
-        assert_eq!(
-            reply,
-            Reply {
-                result: Value::Null,
-                failure: None,
-                ending: false,
-                msg_id: "m".to_owned()
-            }
-        );
+        let reply: Reply = serde_json::from_str(r#"{"_msg_id": "m", "log_failure": true}"#).unwrap();
+        assert_eq!(reply, Reply { result: Value::Null, failure: None, ending: false, msg_id: "m".to_owned() });
     }
 }

@@ -36,9 +36,7 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self {
-            max_concurrency: 64,
-        }
+        Self { max_concurrency: 64 }
     }
 }
 
@@ -51,9 +49,7 @@ pub struct RpcServer {
 
 impl fmt::Debug for RpcServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RpcServer")
-            .field("running", &self.work.len())
-            .finish_non_exhaustive()
+        f.debug_struct("RpcServer").field("running", &self.work.len()).finish_non_exhaustive()
     }
 }
 
@@ -73,18 +69,12 @@ impl RpcServer {
             transport,
             addresses,
             worker: Arc::new(Worker::new(dispatcher, replier)),
-            pool: Arc::new(Semaphore::new(
-                options.max_concurrency.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            pool: Arc::new(Semaphore::new(options.max_concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             work: work.clone(),
             stop: stop.clone(),
             duplicates: Duplicates::default(),
         };
-        let server = RpcServer {
-            stop,
-            listener: TaskTracker::new(),
-            work,
-        };
+        let server = RpcServer { stop, listener: TaskTracker::new(), work };
         server.listener.spawn(listener.run(consumer));
         Ok(server)
     }
@@ -135,9 +125,7 @@ impl Listener {
             tracing::error!(error = &error as &dyn std::error::Error, queue = %self.addresses[1], "lost the queues");
             drop(consumer);
             let transport = Arc::downgrade(&self.transport);
-            let again = stop
-                .run_until_cancelled(resubscribe(&transport, &self.addresses))
-                .await;
+            let again = stop.run_until_cancelled(resubscribe(&transport, &self.addresses)).await;
             match again.flatten() {
                 Some(again) => consumer = again,
                 None => return,
@@ -150,10 +138,7 @@ impl Listener {
         let stop = self.stop.clone();
         loop {
             // The pool never closes, so its error has no other meaning than a stop.
-            let place = stop
-                .run_until_cancelled(Arc::clone(&self.pool).acquire_owned())
-                .await?
-                .ok()?;
+            let place = stop.run_until_cancelled(Arc::clone(&self.pool).acquire_owned()).await?.ok()?;
             let delivery = match stop.run_until_cancelled(consumer.receive()).await? {
                 Ok(delivery) => delivery,
                 Err(error) => return Some(error),
@@ -178,24 +163,18 @@ impl Listener {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "rejected a message"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "rejected a message");
                 consumer.reject(delivery.tag).await
             }
         }
     }
 
     fn accept(&mut self, request: Request, place: OwnedSemaphorePermit) {
-        let Request {
-            method, unique_id, ..
-        } = &request;
+        let Request { method, unique_id, .. } = &request;
         if self.duplicates.is_duplicate(unique_id.as_deref()) {
             tracing::warn!(method, unique_id, "dropped a duplicate message");
             return;
         }
-        self.work
-            .spawn(Arc::clone(&self.worker).run(request, place));
+        self.work.spawn(Arc::clone(&self.worker).run(request, place));
     }
 }

@@ -23,10 +23,7 @@ pub struct Target {
 impl Target {
     /// Any one server of `topic`.
     pub fn new(topic: impl Into<String>) -> Self {
-        Self {
-            topic: topic.into(),
-            ..Self::default()
-        }
+        Self { topic: topic.into(), ..Self::default() }
     }
 
     /// Sets the exchange.
@@ -70,11 +67,7 @@ impl Target {
         let exchange = self.exchange.clone();
         match &self.server {
             _ if self.fanout => Address::Fanout { topic },
-            Some(server) => Address::Server {
-                exchange,
-                topic,
-                server: server.clone(),
-            },
+            Some(server) => Address::Server { exchange, topic, server: server.clone() },
             None => Address::Topic { exchange, topic },
         }
     }
@@ -82,26 +75,15 @@ impl Target {
     /// The addresses that a server of this target listens on, in the order in which oslo.messaging declares them.
     pub(crate) fn listen_addresses(&self) -> Result<[Address; 3], MessagingError> {
         let Some(server) = self.server.clone() else {
-            return Err(MessagingError::InvalidTarget {
-                reason: "a server's target needs a server name",
-            });
+            return Err(MessagingError::InvalidTarget { reason: "a server's target needs a server name" });
         };
         if self.topic.is_empty() {
-            return Err(MessagingError::InvalidTarget {
-                reason: "a server's target needs a topic",
-            });
+            return Err(MessagingError::InvalidTarget { reason: "a server's target needs a topic" });
         }
         let (exchange, topic) = (self.exchange.clone(), self.topic.clone());
         Ok([
-            Address::Topic {
-                exchange: exchange.clone(),
-                topic: topic.clone(),
-            },
-            Address::Server {
-                exchange,
-                topic: topic.clone(),
-                server,
-            },
+            Address::Topic { exchange: exchange.clone(), topic: topic.clone() },
+            Address::Server { exchange, topic: topic.clone(), server },
             Address::Fanout { topic },
         ])
     }
@@ -116,47 +98,26 @@ mod tests {
         let target = Target::new("compute").exchange("nova");
         let topic = "compute".to_owned();
         let exchange = Some("nova".to_owned());
-        assert_eq!(
-            target.address(),
-            Address::Topic {
-                exchange: exchange.clone(),
-                topic: topic.clone()
-            }
-        );
+        assert_eq!(target.address(), Address::Topic { exchange: exchange.clone(), topic: topic.clone() });
 
         let target = target.server("h1");
-        let one = Address::Server {
-            exchange,
-            topic: topic.clone(),
-            server: "h1".to_owned(),
-        };
+        let one = Address::Server { exchange, topic: topic.clone(), server: "h1".to_owned() };
         assert_eq!(target.address(), one);
         assert_eq!(target.fanout(true).address(), Address::Fanout { topic });
     }
 
     #[test]
     fn a_server_listens_on_topic_then_server_then_fanout() {
-        let [first, second, third] = Target::new("compute")
-            .server("h1")
-            .listen_addresses()
-            .unwrap();
+        let [first, second, third] = Target::new("compute").server("h1").listen_addresses().unwrap();
         assert_eq!(first.routing_key(), "compute");
         assert_eq!(second.routing_key(), "compute.h1");
-        assert_eq!(
-            third,
-            Address::Fanout {
-                topic: "compute".to_owned()
-            }
-        );
+        assert_eq!(third, Address::Fanout { topic: "compute".to_owned() });
     }
 
     #[test]
     fn a_server_without_name_or_topic_is_refused() {
         for target in [Target::new("compute"), Target::new("").server("h1")] {
-            assert!(matches!(
-                target.listen_addresses(),
-                Err(MessagingError::InvalidTarget { .. })
-            ));
+            assert!(matches!(target.listen_addresses(), Err(MessagingError::InvalidTarget { .. })));
         }
     }
 }

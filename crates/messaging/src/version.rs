@@ -25,11 +25,7 @@ impl Version {
 
     /// `major.minor`.
     pub const fn new(major: u32, minor: u32) -> Self {
-        Self {
-            major,
-            minor,
-            rev: 0,
-        }
+        Self { major, minor, rev: 0 }
     }
 
     /// Whether an implementation of version `self` can serve a message of version `requested`.
@@ -53,17 +49,9 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || ParseVersionError(text.to_owned());
-        let parts: Vec<u32> = text
-            .split('.')
-            .map(parse_part)
-            .collect::<Option<_>>()
-            .ok_or_else(malformed)?;
+        let parts: Vec<u32> = text.split('.').map(parse_part).collect::<Option<_>>().ok_or_else(malformed)?;
         match parts[..] {
-            [major, minor] => Ok(Version {
-                major,
-                minor,
-                rev: 0,
-            }),
+            [major, minor] => Ok(Version { major, minor, rev: 0 }),
             [major, minor, rev] => Ok(Version { major, minor, rev }),
             _ => Err(malformed()),
         }
@@ -72,10 +60,7 @@ impl FromStr for Version {
 
 /// Digits only: the integer parser of the standard library would also take a sign.
 fn parse_part(part: &str) -> Option<u32> {
-    part.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| part.parse().ok())
-        .flatten()
+    part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -89,14 +74,7 @@ mod tests {
     #[test]
     fn text_and_version_convert_both_ways() {
         assert_eq!(version("6.0"), Version::new(6, 0));
-        assert_eq!(
-            version("1.2.3"),
-            Version {
-                major: 1,
-                minor: 2,
-                rev: 3
-            }
-        );
+        assert_eq!(version("1.2.3"), Version { major: 1, minor: 2, rev: 3 });
         for text in ["6.0", "5.13", "1.2.3"] {
             assert_eq!(version(text).to_string(), text);
         }
@@ -104,18 +82,7 @@ mod tests {
 
     #[test]
     fn text_that_is_no_version_is_refused() {
-        for text in [
-            "",
-            "6",
-            "6.",
-            ".0",
-            "6.x",
-            "+6.0",
-            "6.-1",
-            "1.2.3.4",
-            "6.99999999999",
-            "6.0 ",
-        ] {
+        for text in ["", "6", "6.", ".0", "6.x", "+6.0", "6.-1", "1.2.3.4", "6.99999999999", "6.0 "] {
             assert!(text.parse::<Version>().is_err(), "{text:?} was taken");
         }
     }

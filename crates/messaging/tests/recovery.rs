@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kilonova_messaging::{
-    Address, Args, ClientOptions, Consumer, Context, Delivery, Dispatcher, Endpoint,
-    MemoryTransport, MessagingError, Outgoing, Replies, RpcClient, RpcServer, ServerOptions,
-    Target, Transport, Version,
+    Address, Args, ClientOptions, Consumer, Context, Delivery, Dispatcher, Endpoint, MemoryTransport, MessagingError,
+    Outgoing, Replies, RpcClient, RpcServer, ServerOptions, Target, Transport, Version,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -59,19 +58,12 @@ impl Transport for Fragile {
 
     async fn subscribe(&self, addresses: &[Address]) -> Result<Box<dyn Consumer>, MessagingError> {
         let refuse = |left: usize| left.checked_sub(1);
-        if self
-            .refusals
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, refuse)
-            .is_ok()
-        {
+        if self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, refuse).is_ok() {
             return Err(broken());
         }
         self.subscriptions.fetch_add(1, Ordering::SeqCst);
         let inner = self.inner.subscribe(addresses).await?;
-        Ok(Box::new(FragileConsumer {
-            inner,
-            kills: self.kills.subscribe(),
-        }))
+        Ok(Box::new(FragileConsumer { inner, kills: self.kills.subscribe() }))
     }
 
     fn replies(&self) -> &Replies {
@@ -107,42 +99,26 @@ impl Consumer for FragileConsumer {
 }
 
 async fn serve(transport: Arc<Fragile>) -> RpcServer {
-    let endpoint = Endpoint::new(None, Version::new(1, 0))
-        .method("double", |_, args| async move { Ok(json!([args, args])) });
+    let endpoint =
+        Endpoint::new(None, Version::new(1, 0)).method("double", |_, args| async move { Ok(json!([args, args])) });
     let target = Target::new("t").server("h1");
-    RpcServer::start(
-        transport,
-        target,
-        Dispatcher::new(vec![endpoint]),
-        ServerOptions::default(),
-    )
-    .await
-    .unwrap()
+    RpcServer::start(transport, target, Dispatcher::new(vec![endpoint]), ServerOptions::default()).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn server_and_client_subscribe_again_after_their_consumers_died() {
     let transport = Fragile::new();
     let _server = serve(transport.clone()).await;
-    let client = RpcClient::new(
-        transport.clone(),
-        Target::new("t"),
-        ClientOptions::default(),
-    );
+    let client = RpcClient::new(transport.clone(), Target::new("t"), ClientOptions::default());
     let call = client.prepare();
-    call.call(&Context::new(), "double", Args::new())
-        .await
-        .unwrap();
+    call.call(&Context::new(), "double", Args::new()).await.unwrap();
     assert_eq!(transport.subscriptions.load(Ordering::SeqCst), 2);
     for (round, refusals) in [0, 1, 5].into_iter().enumerate() {
         transport.break_all(refusals);
         // The request waits in its queue. The reply's queue comes back too, while the server tries to reply.
         let answer = call.call(&Context::new(), "double", Args::new()).await;
         assert_eq!(answer.unwrap(), json!([{}, {}]), "round {round}");
-        assert_eq!(
-            transport.subscriptions.load(Ordering::SeqCst),
-            2 * (round + 2)
-        );
+        assert_eq!(transport.subscriptions.load(Ordering::SeqCst), 2 * (round + 2));
     }
 }
 
@@ -152,9 +128,7 @@ async fn a_server_that_cannot_subscribe_again_can_still_be_stopped() {
     let server = serve(transport.clone()).await;
     transport.break_all(usize::MAX);
     tokio::time::sleep(Duration::from_secs(100)).await;
-    tokio::time::timeout(Duration::from_secs(1), server.stop())
-        .await
-        .expect("stop did not return");
+    tokio::time::timeout(Duration::from_secs(1), server.stop()).await.expect("stop did not return");
     assert!(server.wait(Duration::from_secs(1)).await);
 }
 
@@ -162,22 +136,11 @@ async fn a_server_that_cannot_subscribe_again_can_still_be_stopped() {
 async fn a_transport_without_users_is_freed() {
     let transport = Fragile::new();
     let server = serve(transport.clone()).await;
-    let client = RpcClient::new(
-        transport.clone(),
-        Target::new("t"),
-        ClientOptions::default(),
-    );
-    client
-        .prepare()
-        .call(&Context::new(), "double", Args::new())
-        .await
-        .unwrap();
+    let client = RpcClient::new(transport.clone(), Target::new("t"), ClientOptions::default());
+    client.prepare().call(&Context::new(), "double", Args::new()).await.unwrap();
     let watcher = Arc::downgrade(&transport);
     server.stop().await;
     assert!(server.wait(Duration::from_secs(1)).await);
     drop((transport, server, client));
-    assert!(
-        watcher.upgrade().is_none(),
-        "a task keeps the transport alive"
-    );
+    assert!(watcher.upgrade().is_none(), "a task keeps the transport alive");
 }

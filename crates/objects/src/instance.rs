@@ -98,10 +98,7 @@ crate::versioned_object! {
 impl Instance {
     /// The addresses and ports as last known.
     pub fn network_info(&self) -> NetworkInfo {
-        self.info_cache
-            .as_ref()
-            .map(|cache| cache.network_info())
-            .unwrap_or_default()
+        self.info_cache.as_ref().map(|cache| cache.network_info()).unwrap_or_default()
     }
 
     /// `instance-0000002a`: the name that the hypervisor knows the guest by (Nova's default `instance_name_template`).
@@ -136,19 +133,12 @@ crate::versioned_object! {
 impl InstanceInfoCache {
     /// A cache that holds `network_info`.
     pub fn new(instance_uuid: Uuid, network_info: &NetworkInfo) -> Self {
-        Self {
-            instance_uuid,
-            network_info: Some(network_info.to_json()),
-            ..Self::default()
-        }
+        Self { instance_uuid, network_info: Some(network_info.to_json()), ..Self::default() }
     }
 
     /// The model; empty where nothing, or nothing readable, is cached.
     pub fn network_info(&self) -> NetworkInfo {
-        self.network_info
-            .as_deref()
-            .and_then(|text| NetworkInfo::from_json(text).ok())
-            .unwrap_or_default()
+        self.network_info.as_deref().and_then(|text| NetworkInfo::from_json(text).ok()).unwrap_or_default()
     }
 }
 

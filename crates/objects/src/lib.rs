@@ -22,16 +22,15 @@ pub use compute_node::{ComputeNode, ComputeNodeList};
 pub use flavor::Flavor;
 pub use image_meta::{ImageMeta, ImageMetaProps};
 pub use instance::{
-    BuildRequest, Ec2Ids, Instance, InstanceFault, InstanceInfoCache, InstanceList,
-    InstancePciRequests, SecurityGroup, SecurityGroupList, Tag, TagList,
+    BuildRequest, Ec2Ids, Instance, InstanceFault, InstanceInfoCache, InstanceList, InstancePciRequests, SecurityGroup,
+    SecurityGroupList, Tag, TagList,
 };
 pub use instance_action::{InstanceAction, InstanceActionEvent};
 pub use keypair::{KeyPair, KeyPairList};
 pub use network_model::NetworkInfo;
 pub use request_spec::{
-    Destination, InstanceGroup, NETWORK_ID_AUTO, NETWORK_ID_NONE, NetworkMetadata, NetworkRequest,
-    NetworkRequestList, RequestLevelParams, RequestSpec, SchedulerLimits, SchedulerRetries,
-    Selection,
+    Destination, InstanceGroup, NETWORK_ID_AUTO, NETWORK_ID_NONE, NetworkMetadata, NetworkRequest, NetworkRequestList,
+    RequestLevelParams, RequestSpec, SchedulerLimits, SchedulerRetries, Selection,
 };
 pub use service::{Service, ServiceList};
 pub use state::{PowerState, TaskState, VmState};

@@ -42,10 +42,7 @@ crate::versioned_object! {
 impl RequestSpec {
     /// The values of a scheduler hint.
     pub fn hint(&self, name: &str) -> &[String] {
-        self.scheduler_hints
-            .as_ref()
-            .and_then(|hints| hints.get(name))
-            .map_or(&[], Vec::as_slice)
+        self.scheduler_hints.as_ref().and_then(|hints| hints.get(name)).map_or(&[], Vec::as_slice)
     }
 }
 

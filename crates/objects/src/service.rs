@@ -39,8 +39,7 @@ impl Service {
     /// Whether the last heartbeat is at most `service_down_time_s` old and nobody forced the service down.
     pub fn is_up(&self, now: DateTime<Utc>, service_down_time_s: i64) -> bool {
         let seen = self.last_seen_up.or(self.created_at);
-        let fresh =
-            seen.is_some_and(|seen| (now - seen).num_seconds().abs() <= service_down_time_s);
+        let fresh = seen.is_some_and(|seen| (now - seen).num_seconds().abs() <= service_down_time_s);
         fresh && !self.forced_down
     }
 }

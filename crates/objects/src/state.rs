@@ -74,10 +74,7 @@ state_enum!(
     }
 );
 
-#[expect(
-    clippy::derivable_impls,
-    reason = "the enum comes from a macro that knows no default"
-)]
+#[expect(clippy::derivable_impls, reason = "the enum comes from a macro that knows no default")]
 impl Default for VmState {
     fn default() -> Self {
         Self::Building
@@ -185,10 +182,7 @@ impl Wire for PowerState {
         if value.is_null() {
             return Ok(Self::NoState);
         }
-        value
-            .as_i64()
-            .and_then(Self::from_number)
-            .ok_or_else(|| WireError::type_of("a power_state", value))
+        value.as_i64().and_then(Self::from_number).ok_or_else(|| WireError::type_of("a power_state", value))
     }
     fn when_unset() -> Option<Self> {
         Some(Self::NoState)
@@ -202,9 +196,7 @@ pub fn api_status(vm_state: VmState, task_state: Option<TaskState>) -> &'static 
         (VmState::Active, Some(T::Rebooting | T::RebootPending | T::RebootStarted)) => "REBOOT",
         (VmState::Active, Some(T::UpdatingPassword)) => "PASSWORD",
         (VmState::Active | VmState::Paused, Some(T::Migrating)) => "MIGRATING",
-        (_, Some(T::RebootingHard | T::RebootPendingHard | T::RebootStartedHard))
-            if has_hard_reboot(vm_state) =>
-        {
+        (_, Some(T::RebootingHard | T::RebootPendingHard | T::RebootStartedHard)) if has_hard_reboot(vm_state) => {
             "HARD_REBOOT"
         }
         (
@@ -232,10 +224,7 @@ pub fn api_status(vm_state: VmState, task_state: Option<TaskState>) -> &'static 
 }
 
 fn has_hard_reboot(vm_state: VmState) -> bool {
-    matches!(
-        vm_state,
-        VmState::Active | VmState::Stopped | VmState::Paused | VmState::Suspended | VmState::Error
-    )
+    matches!(vm_state, VmState::Active | VmState::Stopped | VmState::Paused | VmState::Suspended | VmState::Error)
 }
 
 /// The vm_states and task_states whose `status` is `status`, for the list filter: `None` among the task states means
@@ -245,14 +234,7 @@ pub fn states_of_status(status: &str) -> Vec<(VmState, Vec<Option<TaskState>>)> 
     let wanted = status.to_ascii_uppercase();
     VmState::ALL
         .iter()
-        .map(|vm_state| {
-            (
-                *vm_state,
-                tasks()
-                    .filter(|task| api_status(*vm_state, *task) == wanted)
-                    .collect(),
-            )
-        })
+        .map(|vm_state| (*vm_state, tasks().filter(|task| api_status(*vm_state, *task) == wanted).collect()))
         .filter(|(_, tasks): &(VmState, Vec<Option<TaskState>>)| !tasks.is_empty())
         .collect()
 }
@@ -287,12 +269,7 @@ pub enum Refusal {
 
 impl Action {
     /// Whether the action may start now.
-    pub fn check(
-        self,
-        vm_state: VmState,
-        task_state: Option<TaskState>,
-        was_launched: bool,
-    ) -> Result<(), Refusal> {
+    pub fn check(self, vm_state: VmState, task_state: Option<TaskState>, was_launched: bool) -> Result<(), Refusal> {
         if let Some(allowed) = self.vm_states()
             && !allowed.contains(&vm_state)
         {
@@ -373,11 +350,7 @@ mod tests {
         for vm_state in VmState::ALL {
             for task in std::iter::once(None).chain(TaskState::ALL.iter().copied().map(Some)) {
                 let states = states_of_status(api_status(*vm_state, task));
-                assert!(
-                    states
-                        .iter()
-                        .any(|(vm, tasks)| vm == vm_state && tasks.contains(&task))
-                );
+                assert!(states.iter().any(|(vm, tasks)| vm == vm_state && tasks.contains(&task)));
             }
         }
         assert!(states_of_status("nonsense").is_empty());
@@ -386,43 +359,25 @@ mod tests {
     #[test]
     fn a_stopped_instance_starts_but_does_not_stop() {
         assert_eq!(Action::Start.check(VmState::Stopped, None, true), Ok(()));
-        assert_eq!(
-            Action::Stop.check(VmState::Stopped, None, true),
-            Err(Refusal::VmState(VmState::Stopped))
-        );
+        assert_eq!(Action::Stop.check(VmState::Stopped, None, true), Err(Refusal::VmState(VmState::Stopped)));
     }
 
     #[test]
     fn one_task_at_a_time_but_delete_always_goes() {
         let busy = Some(TaskState::PoweringOff);
-        assert_eq!(
-            Action::Stop.check(VmState::Active, busy, true),
-            Err(Refusal::TaskState(busy))
-        );
-        assert_eq!(
-            Action::Delete.check(VmState::Building, Some(TaskState::Spawning), false),
-            Ok(())
-        );
+        assert_eq!(Action::Stop.check(VmState::Active, busy, true), Err(Refusal::TaskState(busy)));
+        assert_eq!(Action::Delete.check(VmState::Building, Some(TaskState::Spawning), false), Ok(()));
     }
 
     #[test]
     fn what_never_ran_cannot_be_stopped() {
-        assert_eq!(
-            Action::Stop.check(VmState::Error, None, false),
-            Err(Refusal::NeverLaunched)
-        );
+        assert_eq!(Action::Stop.check(VmState::Error, None, false), Err(Refusal::NeverLaunched));
     }
 
     #[test]
     fn a_hard_reboot_may_overtake_a_soft_one() {
         let soft = Some(TaskState::Rebooting);
-        assert_eq!(
-            Action::HardReboot.check(VmState::Active, soft, true),
-            Ok(())
-        );
-        assert_eq!(
-            Action::SoftReboot.check(VmState::Active, soft, true),
-            Err(Refusal::TaskState(soft))
-        );
+        assert_eq!(Action::HardReboot.check(VmState::Active, soft, true), Ok(()));
+        assert_eq!(Action::SoftReboot.check(VmState::Active, soft, true), Err(Refusal::TaskState(soft)));
     }
 }

@@ -93,9 +93,7 @@ macro_rules! plain_wire {
     };
 }
 
-plain_wire!(String, "a string", |value| value
-    .as_str()
-    .map(str::to_owned));
+plain_wire!(String, "a string", |value| value.as_str().map(str::to_owned));
 plain_wire!(bool, "a boolean", |value| value.as_bool());
 plain_wire!(f64, "a number", |value| value.as_f64());
 plain_wire!(i64, "an integer", |value| value.as_i64());
@@ -120,11 +118,8 @@ impl Wire for DateTime<Utc> {
     }
     fn from_wire(value: &Value) -> Result<Self, WireError> {
         let text = value.as_str().map(|text| text.trim_end_matches('Z'));
-        let naive =
-            text.and_then(|text| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok());
-        naive
-            .map(|naive| naive.and_utc())
-            .ok_or_else(|| WireError::type_of("a date and time", value))
+        let naive = text.and_then(|text| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok());
+        naive.map(|naive| naive.and_utc()).ok_or_else(|| WireError::type_of("a date and time", value))
     }
     fn when_unset() -> Option<Self> {
         Some(Self::default())
@@ -162,11 +157,7 @@ impl<T: Wire> Wire for Option<T> {
         self.as_ref().map_or(Value::Null, Wire::to_wire)
     }
     fn from_wire(value: &Value) -> Result<Self, WireError> {
-        if value.is_null() {
-            Ok(None)
-        } else {
-            T::from_wire(value).map(Some)
-        }
+        if value.is_null() { Ok(None) } else { T::from_wire(value).map(Some) }
     }
     fn when_unset() -> Option<Self> {
         Some(None)
@@ -190,9 +181,7 @@ impl<T: Wire> Wire for Vec<T> {
         Value::Array(self.iter().map(Wire::to_wire).collect())
     }
     fn from_wire(value: &Value) -> Result<Self, WireError> {
-        let items = value
-            .as_array()
-            .ok_or_else(|| WireError::type_of("a list", value))?;
+        let items = value.as_array().ok_or_else(|| WireError::type_of("a list", value))?;
         items.iter().map(T::from_wire).collect()
     }
     fn when_unset() -> Option<Self> {
@@ -202,19 +191,11 @@ impl<T: Wire> Wire for Vec<T> {
 
 impl<T: Wire> Wire for BTreeMap<String, T> {
     fn to_wire(&self) -> Value {
-        Value::Object(
-            self.iter()
-                .map(|(key, value)| (key.clone(), value.to_wire()))
-                .collect(),
-        )
+        Value::Object(self.iter().map(|(key, value)| (key.clone(), value.to_wire())).collect())
     }
     fn from_wire(value: &Value) -> Result<Self, WireError> {
-        let map = value
-            .as_object()
-            .ok_or_else(|| WireError::type_of("a dict", value))?;
-        map.iter()
-            .map(|(key, value)| Ok((key.clone(), T::from_wire(value)?)))
-            .collect()
+        let map = value.as_object().ok_or_else(|| WireError::type_of("a dict", value))?;
+        map.iter().map(|(key, value)| Ok((key.clone(), T::from_wire(value)?))).collect()
     }
     fn when_unset() -> Option<Self> {
         Some(BTreeMap::new())
@@ -233,11 +214,7 @@ impl FieldSet {
 
     /// With the field at `place` as given.
     pub const fn with(self, place: u32, set: bool) -> Self {
-        if set {
-            Self(self.0 | (1 << place))
-        } else {
-            Self(self.0 & !(1 << place))
-        }
+        if set { Self(self.0 | (1 << place)) } else { Self(self.0 & !(1 << place)) }
     }
 
     /// Whether the field at `place` is set.
@@ -278,16 +255,9 @@ pub fn open<T: VersionedObject>(value: &Value) -> Result<&Map<String, Value>, Wi
     if value.get("nova_object.name").and_then(Value::as_str) != Some(T::NAME) {
         return Err(WireError::type_of(T::NAME, value));
     }
-    let version = value
-        .get("nova_object.version")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let version = value.get("nova_object.version").and_then(Value::as_str).unwrap_or_default();
     if !readable(T::VERSION, version) {
-        return Err(WireError::Incompatible {
-            name: T::NAME,
-            got: version.to_owned(),
-            own: T::VERSION,
-        });
+        return Err(WireError::Incompatible { name: T::NAME, got: version.to_owned(), own: T::VERSION });
     }
     let data = value.get("nova_object.data").and_then(Value::as_object);
     data.ok_or_else(|| WireError::type_of(T::NAME, value))
@@ -296,11 +266,7 @@ pub fn open<T: VersionedObject>(value: &Value) -> Result<&Map<String, Value>, Wi
 /// The names under `nova_object.changes`.
 pub fn changes(value: &Value) -> Vec<String> {
     let names = value.get("nova_object.changes").and_then(Value::as_array);
-    names
-        .into_iter()
-        .flatten()
-        .filter_map(|name| name.as_str().map(str::to_owned))
-        .collect()
+    names.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 /// Same major version, and a minor one that is not newer than our own.
@@ -310,9 +276,7 @@ fn readable(own: &str, other: &str) -> bool {
         Some((numbers.next()??, numbers.next()??))
     };
     match (parts(own), parts(other)) {
-        (Some((own_major, own_minor)), Some((major, minor))) => {
-            own_major == major && minor <= own_minor
-        }
+        (Some((own_major, own_minor)), Some((major, minor))) => own_major == major && minor <= own_minor,
         _ => false,
     }
 }
@@ -327,19 +291,13 @@ pub struct Tracked<T> {
 impl<T: VersionedObject> Tracked<T> {
     /// Starts without changes.
     pub fn new(object: T) -> Self {
-        Self {
-            saved: object.clone(),
-            current: object,
-        }
+        Self { saved: object.clone(), current: object }
     }
 
     /// Names of the fields that differ from the saved object.
     pub fn changes(&self) -> Vec<String> {
         let (now, before) = (self.current.data(), self.saved.data());
-        now.iter()
-            .filter(|(name, value)| before.get(*name) != Some(value))
-            .map(|(name, _)| name.clone())
-            .collect()
+        now.iter().filter(|(name, value)| before.get(*name) != Some(value)).map(|(name, _)| name.clone()).collect()
     }
 
     /// The object on the wire with its changes named.

@@ -2,8 +2,8 @@
 
 use kilonova_objects::wire::{VersionedObject, Wire};
 use kilonova_objects::{
-    BlockDeviceMapping, BlockDeviceMappingList, BuildRequest, ComputeNode, Flavor, ImageMeta, Instance,
-    InstanceFault, InstanceInfoCache, InstanceList, RequestSpec, Service,
+    BlockDeviceMapping, BlockDeviceMappingList, BuildRequest, ComputeNode, Flavor, ImageMeta, Instance, InstanceFault,
+    InstanceInfoCache, InstanceList, RequestSpec, Service,
 };
 use serde_json::{Value, json};
 
@@ -89,8 +89,5 @@ fn a_newer_object_and_a_foreign_one_are_refused() {
 fn an_instance_without_its_uuid_is_refused() {
     let headless = json!({"nova_object.name": "Instance", "nova_object.version": "2.8",
         "nova_object.data": {"vm_state": "active"}});
-    assert_eq!(
-        Instance::from_wire(&headless).unwrap_err().to_string(),
-        "Instance.uuid: the field is not set"
-    );
+    assert_eq!(Instance::from_wire(&headless).unwrap_err().to_string(), "Instance.uuid: the field is not set");
 }

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
-use kilonova_objects::{
-    BlockDeviceMappingList, Instance, NetworkRequestList, RequestSpec, Selection, Wire as _,
-};
+use kilonova_objects::{BlockDeviceMappingList, Instance, NetworkRequestList, RequestSpec, Selection, Wire as _};
 use serde_json::Value;
 
-use crate::method::{RpcMethod, rpc_method};
 use crate::RpcError;
+use crate::method::{RpcMethod, rpc_method};
 
 /// The topic of the compute agents.
 pub const TOPIC: &str = "compute";

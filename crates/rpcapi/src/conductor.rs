@@ -10,8 +10,8 @@ use kilonova_objects::{
 };
 use serde_json::Value;
 
-use crate::method::{RpcMethod, rpc_method};
 use crate::RpcError;
+use crate::method::{RpcMethod, rpc_method};
 
 /// The topic of the conductors.
 pub const TOPIC: &str = "conductor";

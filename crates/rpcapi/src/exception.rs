@@ -8,20 +8,14 @@ use uuid::Uuid;
 
 /// One of Nova's exceptions with its sentence, its format arguments and its HTTP code.
 pub fn nova(class: &str, message: String, code: u16, kwargs: &[(&str, Value)]) -> RemoteException {
-    let mut map: Map<String, Value> =
-        kwargs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let mut map: Map<String, Value> = kwargs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     map.insert("code".to_owned(), json!(code));
     RemoteException::new("nova.exception", class, message).with_kwargs(map)
 }
 
 /// `InstanceNotFound`
 pub fn instance_not_found(uuid: Uuid) -> RemoteException {
-    nova(
-        "InstanceNotFound",
-        format!("Instance {uuid} could not be found."),
-        404,
-        &[("instance_id", json!(uuid))],
-    )
+    nova("InstanceNotFound", format!("Instance {uuid} could not be found."), 404, &[("instance_id", json!(uuid))])
 }
 
 /// `InstanceActionNotFound`
@@ -36,12 +30,7 @@ pub fn instance_action_not_found(instance_uuid: Uuid, request_id: &str) -> Remot
 
 /// `ComputeHostNotFound`
 pub fn compute_host_not_found(host: &str) -> RemoteException {
-    nova(
-        "ComputeHostNotFound",
-        format!("Compute host {host} could not be found."),
-        404,
-        &[("host", json!(host))],
-    )
+    nova("ComputeHostNotFound", format!("Compute host {host} could not be found."), 404, &[("host", json!(host))])
 }
 
 /// `ServiceNotFound`

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use kilonova_core::RequestContext;
 use kilonova_objects::wire::{VersionedObject, changes, envelope};
 use kilonova_objects::{
-    ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskState, Tracked, VmState, Wire,
+    ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskState, Tracked,
+    VmState, Wire,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::conductor::{ConductorApi, ObjectAction, ObjectClassActionVersions};
 use crate::RpcError;
+use crate::conductor::{ConductorApi, ObjectAction, ObjectClassActionVersions};
 
 /// How a step of an action ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
 use kilonova_objects::{RequestSpec, Selection, Wire as _};
 use uuid::Uuid;
 
-use crate::method::{RpcMethod, rpc_method};
 use crate::RpcError;
+use crate::method::{RpcMethod, rpc_method};
 
 /// The topic of the schedulers.
 pub const TOPIC: &str = "scheduler";

@@ -7,9 +7,7 @@ use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
     BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
 };
-use kilonova_rpcapi::conductor::{
-    BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
-};
+use kilonova_rpcapi::conductor::{BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances};
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use serde_json::{Map, Value, json};
 
@@ -99,8 +97,14 @@ fn a_null_in_place_of_an_instance_is_refused() {
 #[test]
 fn every_method_has_a_row_here() {
     let here = include_str!("golden.rs");
-    let sources = [include_str!("../src/compute.rs"), include_str!("../src/conductor.rs"), include_str!("../src/scheduler.rs"), include_str!("../src/base.rs")];
-    let declared = sources.iter().flat_map(|source| source.lines()).filter(|line| line.ends_with('{') || line.contains("->"));
+    let sources = [
+        include_str!("../src/compute.rs"),
+        include_str!("../src/conductor.rs"),
+        include_str!("../src/scheduler.rs"),
+        include_str!("../src/base.rs"),
+    ];
+    let declared =
+        sources.iter().flat_map(|source| source.lines()).filter(|line| line.ends_with('{') || line.contains("->"));
     let names: Vec<&str> = declared
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())

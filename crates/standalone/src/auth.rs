@@ -40,5 +40,6 @@ fn unauthorized() -> Response {
     let body = json!({"error": {
         "code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication.",
     }});
-    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Keystone uri=\"/identity\"")], axum::Json(body)).into_response()
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Keystone uri=\"/identity\"")], axum::Json(body))
+        .into_response()
 }

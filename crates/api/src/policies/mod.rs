@@ -9,7 +9,10 @@ mod servers;
 
 /// Every rule: its name, and its check.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [base::RULES, flavors::RULES, hosts::RULES, keypairs::RULES, quotas::RULES, servers::RULES].into_iter().flatten().copied()
+    [base::RULES, flavors::RULES, hosts::RULES, keypairs::RULES, quotas::RULES, servers::RULES]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// The checks that most rules are.

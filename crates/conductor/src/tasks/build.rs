@@ -14,9 +14,7 @@ use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, Save, SaveError};
 use kilonova_db::workflows::{self, Workflow, WorkflowKind};
 use kilonova_db::{DbError, actions, block_devices, faults, request_specs};
-use kilonova_objects::{
-    BlockDeviceMappingList, Instance, InstanceFault, RequestSpec, Selection, TaskState, VmState,
-};
+use kilonova_objects::{BlockDeviceMappingList, Instance, InstanceFault, RequestSpec, Selection, TaskState, VmState};
 use kilonova_rpcapi::RpcError;
 use kilonova_rpcapi::compute::BuildAndRunInstance;
 use kilonova_rpcapi::conductor::BuildInstances;
@@ -41,7 +39,8 @@ impl Conductor {
         let mut mine = Vec::new();
         for instance_uuid in instance_uuids {
             let found = workflows::get(&self.db, WorkflowKind::Build, instance_uuid).await?;
-            let Some(workflow) = found.filter(|workflow| workflow.step == STEP_SCHEDULE && workflow.attempts == 0) else {
+            let Some(workflow) = found.filter(|workflow| workflow.step == STEP_SCHEDULE && workflow.attempts == 0)
+            else {
                 continue;
             };
             if self.take(&workflow).await? {
@@ -186,7 +185,9 @@ impl Conductor {
         let Some(selection) = payload.selections.first().cloned() else {
             return self.fail(context, uuid, "No valid host was found. The scheduler chose none.").await;
         };
-        if !workflows::advance(&self.db, workflow.id, &self.owner, STEP_BUILD, &payload.to_value(), self.lease()).await? {
+        if !workflows::advance(&self.db, workflow.id, &self.owner, STEP_BUILD, &payload.to_value(), self.lease())
+            .await?
+        {
             return self.give_claim_back(context, uuid).await;
         }
         let instance = match self.write_host(uuid, &selection).await {

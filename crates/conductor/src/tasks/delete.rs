@@ -24,12 +24,19 @@ impl Conductor {
             ..RequestContext::admin()
         };
         match instance.host.clone() {
-            Some(host) if self.is_compute_up(&host).await? => self.ask_host_to_terminate(&context, &host, instance).await,
+            Some(host) if self.is_compute_up(&host).await? => {
+                self.ask_host_to_terminate(&context, &host, instance).await
+            }
             _ => self.delete_here(&context, &instance).await,
         }
     }
 
-    async fn ask_host_to_terminate(&self, context: &RequestContext, host: &str, instance: Instance) -> Result<(), TaskError> {
+    async fn ask_host_to_terminate(
+        &self,
+        context: &RequestContext,
+        host: &str,
+        instance: Instance,
+    ) -> Result<(), TaskError> {
         let mut bdms = block_devices::list(&self.db, &[instance.uuid]).await?;
         let bdms = BlockDeviceMappingList::from(bdms.remove(&instance.uuid).unwrap_or_default());
         Ok(self.compute.cast(context, host, TerminateInstance { instance, bdms }).await?)

@@ -33,8 +33,8 @@ use kilonova_standalone::network::BuiltinNetwork;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::credentials::Credentials;
 use crate::cloud::http::HttpServer;
+use crate::credentials::Credentials;
 use crate::front::{Front, front};
 use crate::state_dir::StateDir;
 
@@ -89,9 +89,8 @@ struct Builtin {
 impl Cloud {
     /// Starts everything and returns when requests are served.
     pub async fn start(options: CloudOptions) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", options.listen))?;
+        let listener =
+            TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
         let address = listener.local_addr()?;
         let public_url = format!("http://{address}");
         let state_dir = StateDir::open(&options.state_dir)?;
@@ -237,11 +236,7 @@ async fn start_conductor(
     Ok(ConductorService::start(Arc::new(conductor), bus.transport.clone()).await?)
 }
 
-async fn start_scheduler(
-    options: &CloudOptions,
-    clients: &Clients,
-    bus: &Bus,
-) -> anyhow::Result<SchedulerService> {
+async fn start_scheduler(options: &CloudOptions, clients: &Clients, bus: &Bus) -> anyhow::Result<SchedulerService> {
     let zone = options.config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned());
     let hosts = ConductorHosts::new(bus.conductor(), &zone);
     let manager = SchedulerManager::new(clients.placement.clone(), Arc::new(hosts), &options.config)?;

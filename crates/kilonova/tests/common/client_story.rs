@@ -25,8 +25,20 @@ pub(crate) fn tell(clouds_yaml: &Path, story: &Story<'_>) {
     keypairs(&cli, clouds_yaml);
 
     let created = cli.json(&[
-        "server", "create", "--image", story.image, "--flavor", "m1.nano", "--network", "private", "--key-name", "key",
-        "--property", "purpose=story", "--wait", "story",
+        "server",
+        "create",
+        "--image",
+        story.image,
+        "--flavor",
+        "m1.nano",
+        "--network",
+        "private",
+        "--key-name",
+        "key",
+        "--property",
+        "purpose=story",
+        "--wait",
+        "story",
     ]);
     assert_eq!(created["status"], "ACTIVE", "{created:#}");
     let listed = cli.json(&["server", "list"]);
@@ -63,7 +75,8 @@ fn images(cli: &OpenStack, clouds_yaml: &Path) {
     let mut file = tempfile::NamedTempFile::new_in(clouds_yaml.parent().expect("a directory")).expect("a file");
     file.write_all(&[7; 70_000]).expect("bytes");
     let path = file.path().to_str().expect("a path");
-    let made = cli.json(&["image", "create", "--disk-format", "raw", "--container-format", "bare", "--file", path, "mine"]);
+    let made =
+        cli.json(&["image", "create", "--disk-format", "raw", "--container-format", "bare", "--file", path, "mine"]);
     assert_eq!(made["name"], "mine");
     assert_eq!(row(&cli.json(&["image", "list"]), "mine")["Status"], "active");
     let shown = cli.json(&["image", "show", "mine"]);

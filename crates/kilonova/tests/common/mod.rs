@@ -150,7 +150,8 @@ impl User {
                 "name": user, "password": password(clouds_yaml, user), "domain": domain}}},
             "scope": {"project": {"name": user, "domain": domain}},
         }});
-        let answer = http.post(format!("{endpoint}/identity/v3/auth/tokens")).json(&body).send().await.expect("an answer");
+        let answer =
+            http.post(format!("{endpoint}/identity/v3/auth/tokens")).json(&body).send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::CREATED);
         let token = answer.headers()["x-subject-token"].to_str().expect("a token").to_owned();
         let body: Value = answer.json().await.expect("JSON");

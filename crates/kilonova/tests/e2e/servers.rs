@@ -58,7 +58,8 @@ async fn a_server_stops_starts_and_reboots() {
         user.wait_for(id, settled(status)).await;
     }
     let actions = user.get(&format!("/compute/v2.1/servers/{id}/os-instance-actions")).await;
-    let names: Vec<_> = actions["instanceActions"].as_array().unwrap().iter().map(|action| action["action"].clone()).collect();
+    let names: Vec<_> =
+        actions["instanceActions"].as_array().unwrap().iter().map(|action| action["action"].clone()).collect();
     assert_eq!(json!(names), json!(["reboot", "reboot", "start", "stop", "create"]));
 }
 

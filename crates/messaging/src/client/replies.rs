@@ -44,9 +44,7 @@ impl Drop for Reader {
 
 impl fmt::Debug for Replies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replies")
-            .field("in_flight", &self.in_flight())
-            .finish_non_exhaustive()
+        f.debug_struct("Replies").field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
 }
 
@@ -61,48 +59,26 @@ impl Replies {
         let msg_id = new_id();
         let call = Arc::new(Call::default());
         lock(&self.calls.0).insert(msg_id.clone(), Arc::clone(&call));
-        PendingCall {
-            msg_id,
-            call,
-            calls: Arc::clone(&self.calls),
-        }
+        PendingCall { msg_id, call, calls: Arc::clone(&self.calls) }
     }
 
     /// The name of the reply queue, which the first call declares.
-    pub(super) async fn queue(
-        &self,
-        transport: &Arc<dyn Transport>,
-    ) -> Result<&str, MessagingError> {
+    pub(super) async fn queue(&self, transport: &Arc<dyn Transport>) -> Result<&str, MessagingError> {
         let start = || self.start_reader(transport);
         Ok(&self.reader.get_or_try_init(start).await?.queue)
     }
 
     async fn start_reader(&self, transport: &Arc<dyn Transport>) -> Result<Reader, MessagingError> {
         let queue = format!("reply_{}", new_id());
-        let address = Address::Reply {
-            queue: queue.clone(),
-        };
+        let address = Address::Reply { queue: queue.clone() };
         let consumer = transport.subscribe(std::slice::from_ref(&address)).await?;
-        let reading = read(
-            Arc::downgrade(transport),
-            address,
-            Arc::clone(&self.calls),
-            consumer,
-        );
-        Ok(Reader {
-            queue,
-            task: tokio::spawn(reading).abort_handle(),
-        })
+        let reading = read(Arc::downgrade(transport), address, Arc::clone(&self.calls), consumer);
+        Ok(Reader { queue, task: tokio::spawn(reading).abort_handle() })
     }
 }
 
 /// Reads the queue until the transport is closed or gone.
-async fn read(
-    transport: Weak<dyn Transport>,
-    address: Address,
-    calls: Arc<Calls>,
-    mut consumer: Box<dyn Consumer>,
-) {
+async fn read(transport: Weak<dyn Transport>, address: Address, calls: Arc<Calls>, mut consumer: Box<dyn Consumer>) {
     loop {
         let error = calls.deliver_until_error(&mut *consumer).await;
         if !matches!(error, MessagingError::Closed) {
@@ -224,19 +200,12 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn from_now(total: Duration, monitor: Option<Duration>) -> Self {
-        Self {
-            total,
-            deadline: instant_after(total),
-            monitor,
-        }
+        Self { total, deadline: instant_after(total), monitor }
     }
 
     /// When the caller gives up if it hears nothing more, and which limit that is.
     fn next_deadline(&self, last_heard: Instant) -> (Instant, Duration) {
-        match self
-            .monitor
-            .map(|monitor| (later(last_heard, monitor), monitor))
-        {
+        match self.monitor.map(|monitor| (later(last_heard, monitor), monitor)) {
             Some((at, monitor)) if at < self.deadline => (at, monitor),
             _ => (self.deadline, self.total),
         }
@@ -266,11 +235,7 @@ impl PendingCall {
     }
 
     pub(super) fn timed_out(&self, method: &str, timeout: Duration) -> MessagingError {
-        MessagingError::Timeout {
-            method: method.to_owned(),
-            msg_id: self.msg_id.clone(),
-            timeout,
-        }
+        MessagingError::Timeout { method: method.to_owned(), msg_id: self.msg_id.clone(), timeout }
     }
 
     /// Waits for the end of the call.

@@ -40,10 +40,7 @@ mod tests {
         }
         assert!(duplicates.is_duplicate(Some("0")));
         assert!(!duplicates.is_duplicate(Some("16")));
-        assert!(
-            !duplicates.is_duplicate(Some("0")),
-            "the oldest id was not forgotten"
-        );
+        assert!(!duplicates.is_duplicate(Some("0")), "the oldest id was not forgotten");
         assert!(duplicates.is_duplicate(Some("2")));
     }
 

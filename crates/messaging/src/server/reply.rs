@@ -35,17 +35,10 @@ impl ReplyTo {
     /// `None`: the request is a cast.
     pub(super) fn take_from(request: &mut Request) -> Option<Self> {
         match (request.msg_id.take(), request.reply_q.take()) {
-            (Some(msg_id), Some(queue)) => Some(Self {
-                address: Address::Reply { queue },
-                msg_id,
-            }),
+            (Some(msg_id), Some(queue)) => Some(Self { address: Address::Reply { queue }, msg_id }),
             (None, _) => None,
             (Some(msg_id), None) => {
-                tracing::warn!(
-                    method = request.method,
-                    msg_id,
-                    "a call without a reply queue runs as a cast"
-                );
+                tracing::warn!(method = request.method, msg_id, "a call without a reply queue runs as a cast");
                 None
             }
         }
@@ -62,11 +55,7 @@ pub(super) struct Replier {
 
 impl Replier {
     pub(super) fn new(transport: Arc<dyn Transport>, stop: CancellationToken) -> Self {
-        Self {
-            transport,
-            stop,
-            gone: Mutex::default(),
-        }
+        Self { transport, stop, gone: Mutex::default() }
     }
 
     /// Sends the end of a call. While it waits for a missing queue it leaves its place in the pool to others.
@@ -111,26 +100,16 @@ impl Replier {
             tracing::debug!(queue = %to.address, msg_id = to.msg_id, "dropped a reply to a queue that is gone");
             return Ok(());
         }
-        let message = Outgoing {
-            body,
-            expiration: None,
-            mandatory: true,
-        };
+        let message = Outgoing { body, expiration: None, mandatory: true };
         self.transport.send(&to.address, message).await
     }
 
     async fn retry(&self, to: &ReplyTo, body: Bytes) -> Result<(), MessagingError> {
         let give_up = Instant::now() + RETRY_FOR;
         loop {
-            let is_stopped = self
-                .stop
-                .run_until_cancelled(tokio::time::sleep(RETRY_INTERVAL))
-                .await
-                .is_none();
+            let is_stopped = self.stop.run_until_cancelled(tokio::time::sleep(RETRY_INTERVAL)).await.is_none();
             match self.send(to, body.clone()).await {
-                Err(error @ MessagingError::Undeliverable { .. })
-                    if is_stopped || Instant::now() >= give_up =>
-                {
+                Err(error @ MessagingError::Undeliverable { .. }) if is_stopped || Instant::now() >= give_up => {
                     lock(&self.gone).insert(to.address.clone());
                     return Err(error);
                 }
@@ -141,29 +120,15 @@ impl Replier {
     }
 }
 
-fn encode_answer(
-    to: &ReplyTo,
-    answer: Result<Value, RemoteException>,
-) -> Result<Bytes, MessagingError> {
+fn encode_answer(to: &ReplyTo, answer: Result<Value, RemoteException>) -> Result<Bytes, MessagingError> {
     match answer {
         Ok(result) => encode(to, &result, None, true),
         Err(exception) => encode(to, &Value::Null, Some(&exception.to_failure()?), true),
     }
 }
 
-fn encode(
-    to: &ReplyTo,
-    result: &Value,
-    failure: Option<&str>,
-    ending: bool,
-) -> Result<Bytes, MessagingError> {
-    envelope::seal(&ReplyRef {
-        result,
-        failure,
-        ending,
-        msg_id: &to.msg_id,
-        unique_id: &new_id(),
-    })
+fn encode(to: &ReplyTo, result: &Value, failure: Option<&str>, ending: bool) -> Result<Bytes, MessagingError> {
+    envelope::seal(&ReplyRef { result, failure, ending, msg_id: &to.msg_id, unique_id: &new_id() })
 }
 
 /// Reply queues that were missing for too long, oldest first.
@@ -174,11 +139,7 @@ struct GoneQueues {
 
 impl GoneQueues {
     fn contains(&mut self, address: &Address) -> bool {
-        while self
-            .queues
-            .front()
-            .is_some_and(|(_, since)| since.elapsed() >= GONE_FOR)
-        {
+        while self.queues.front().is_some_and(|(_, since)| since.elapsed() >= GONE_FOR) {
             self.queues.pop_front();
         }
         self.queues.iter().any(|(gone, _)| gone == address)
@@ -200,9 +161,7 @@ mod tests {
     use super::*;
 
     fn address(number: usize) -> Address {
-        Address::Reply {
-            queue: format!("reply_{number}"),
-        }
+        Address::Reply { queue: format!("reply_{number}") }
     }
 
     #[tokio::test(start_paused = true)]

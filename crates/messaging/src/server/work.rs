@@ -23,10 +23,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(dispatcher: Dispatcher, replier: Replier) -> Self {
-        Self {
-            dispatcher,
-            replier,
-        }
+        Self { dispatcher, replier }
     }
 
     /// Runs the request in its place of the pool, until the reply is sent.

@@ -32,10 +32,7 @@ pub struct MemoryLimits {
 
 impl Default for MemoryLimits {
     fn default() -> Self {
-        Self {
-            queue_messages: 65_536,
-            queue_bytes: 64 * 1024 * 1024,
-        }
+        Self { queue_messages: 65_536, queue_bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -48,9 +45,7 @@ pub struct MemoryTransport {
 
 impl fmt::Debug for MemoryTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryTransport")
-            .field("faults", &self.faults)
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryTransport").field("faults", &self.faults).finish_non_exhaustive()
     }
 }
 
@@ -71,20 +66,11 @@ impl MemoryTransport {
     }
 
     fn build(limits: MemoryLimits, faults: Option<FaultSource>) -> Arc<Self> {
-        Arc::new(Self {
-            broker: Arc::new(Broker::new(limits)),
-            faults,
-            replies: Replies::default(),
-        })
+        Arc::new(Self { broker: Arc::new(Broker::new(limits)), faults, replies: Replies::default() })
     }
 
     /// Delivers each copy that the faults leave of the message, now or after its delay.
-    fn send_faulty(
-        &self,
-        faults: &FaultSource,
-        address: &Address,
-        message: Outgoing,
-    ) -> Result<(), MessagingError> {
+    fn send_faulty(&self, faults: &FaultSource, address: &Address, message: Outgoing) -> Result<(), MessagingError> {
         self.broker.check(address, message.mandatory)?;
         for delay in faults.deliveries() {
             if delay.is_zero() {
@@ -117,10 +103,7 @@ impl Transport for MemoryTransport {
     }
 
     async fn subscribe(&self, addresses: &[Address]) -> Result<Box<dyn Consumer>, MessagingError> {
-        Ok(Box::new(MemoryConsumer::new(
-            Arc::clone(&self.broker),
-            addresses,
-        )?))
+        Ok(Box::new(MemoryConsumer::new(Arc::clone(&self.broker), addresses)?))
     }
 
     fn replies(&self) -> &Replies {

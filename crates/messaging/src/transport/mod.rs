@@ -142,10 +142,7 @@ const RESUBSCRIBE_MAX: Duration = Duration::from_secs(30);
 
 /// Subscribes again after a consumer died, for as long as it takes, at oslo.messaging's intervals. `None`: the
 /// transport is closed or gone.
-pub(crate) async fn resubscribe(
-    transport: &Weak<dyn Transport>,
-    addresses: &[Address],
-) -> Option<Box<dyn Consumer>> {
+pub(crate) async fn resubscribe(transport: &Weak<dyn Transport>, addresses: &[Address]) -> Option<Box<dyn Consumer>> {
     let mut interval = RESUBSCRIBE_FIRST;
     loop {
         tokio::time::sleep(interval).await;
@@ -153,10 +150,7 @@ pub(crate) async fn resubscribe(
         match live.subscribe(addresses).await {
             Ok(consumer) => return Some(consumer),
             Err(MessagingError::Closed) => return None,
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot subscribe, trying again"
-            ),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cannot subscribe, trying again"),
         }
         interval = RESUBSCRIBE_MAX.min(interval + RESUBSCRIBE_STEP);
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kilonova_messaging::{
-    Address, Args, ClientOptions, Consumer, Context, Dispatcher, Endpoint, Outgoing, RpcClient,
-    RpcServer, ServerOptions, Target, Transport, Version, envelope,
+    Address, Args, ClientOptions, Consumer, Context, Dispatcher, Endpoint, Outgoing, RpcClient, RpcServer,
+    ServerOptions, Target, Transport, Version, envelope,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -80,9 +80,7 @@ pub(crate) use transport_suite;
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SOON, future)
-        .await
-        .expect("it did not happen in time")
+    tokio::time::timeout(SOON, future).await.expect("it did not happen in time")
 }
 
 /// A list that handlers append to and tests wait on.
@@ -105,10 +103,7 @@ impl Log {
     /// The entries, once there are `count` or more.
     pub(crate) async fn reach(&self, count: usize) -> Vec<Value> {
         let mut receiver = self.0.subscribe();
-        soon(receiver.wait_for(|entries| entries.len() >= count))
-            .await
-            .unwrap()
-            .clone()
+        soon(receiver.wait_for(|entries| entries.len() >= count)).await.unwrap().clone()
     }
 }
 
@@ -129,10 +124,7 @@ impl Bus {
     }
 
     pub(crate) fn client(&self) -> RpcClient {
-        self.client_with(ClientOptions {
-            timeout: SOON,
-            ..ClientOptions::default()
-        })
+        self.client_with(ClientOptions { timeout: SOON, ..ClientOptions::default() })
     }
 
     pub(crate) fn client_with(&self, options: ClientOptions) -> RpcClient {
@@ -140,35 +132,20 @@ impl Bus {
     }
 
     pub(crate) async fn serve(&self, host: &str, endpoints: Vec<Endpoint>) -> RpcServer {
-        self.serve_with(host, Dispatcher::new(endpoints), ServerOptions::default())
-            .await
+        self.serve_with(host, Dispatcher::new(endpoints), ServerOptions::default()).await
     }
 
-    pub(crate) async fn serve_with(
-        &self,
-        host: &str,
-        dispatcher: Dispatcher,
-        options: ServerOptions,
-    ) -> RpcServer {
+    pub(crate) async fn serve_with(&self, host: &str, dispatcher: Dispatcher, options: ServerOptions) -> RpcServer {
         let transport = Arc::clone(&self.transport);
-        RpcServer::start(transport, self.target().server(host), dispatcher, options)
-            .await
-            .unwrap()
+        RpcServer::start(transport, self.target().server(host), dispatcher, options).await.unwrap()
     }
 
     pub(crate) fn topic_address(&self) -> Address {
-        Address::Topic {
-            exchange: None,
-            topic: self.topic.clone(),
-        }
+        Address::Topic { exchange: None, topic: self.topic.clone() }
     }
 
     pub(crate) fn server_address(&self, host: &str) -> Address {
-        Address::Server {
-            exchange: None,
-            topic: self.topic.clone(),
-            server: host.to_owned(),
-        }
+        Address::Server { exchange: None, topic: self.topic.clone(), server: host.to_owned() }
     }
 
     /// A bare consumer, for tests that play the server.
@@ -178,11 +155,7 @@ impl Bus {
 
     /// Sends bytes as they are.
     pub(crate) async fn send_raw(&self, address: &Address, body: impl Into<Vec<u8>>) {
-        let message = Outgoing {
-            body: body.into().into(),
-            expiration: None,
-            mandatory: false,
-        };
+        let message = Outgoing { body: body.into().into(), expiration: None, mandatory: false };
         self.transport.send(address, message).await.unwrap();
     }
 }
@@ -195,9 +168,7 @@ pub(crate) async fn next<T: DeserializeOwned>(consumer: &mut dyn Consumer) -> T 
 }
 
 pub(crate) fn reply_address(queue: &str) -> Address {
-    Address::Reply {
-        queue: queue.to_owned(),
-    }
+    Address::Reply { queue: queue.to_owned() }
 }
 
 pub(crate) fn object(value: Value) -> Args {
@@ -236,11 +207,7 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new() -> Self {
         let running = Arc::new(watch::Sender::new((0, 0)));
-        Self {
-            started: Log::new(),
-            passes: Arc::new(Semaphore::new(0)),
-            running,
-        }
+        Self { started: Log::new(), passes: Arc::new(Semaphore::new(0)), running }
     }
 
     pub(crate) fn let_pass(&self, count: usize) {
@@ -268,11 +235,7 @@ impl Gate {
                     *peak = (*peak).max(*now);
                 });
                 gate.started.push(entry.clone());
-                gate.passes
-                    .acquire()
-                    .await
-                    .expect("the gate is never closed")
-                    .forget();
+                gate.passes.acquire().await.expect("the gate is never closed").forget();
                 gate.running.send_modify(|(now, _)| *now -= 1);
                 Ok(entry)
             }

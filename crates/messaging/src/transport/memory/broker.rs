@@ -42,10 +42,7 @@ pub(super) struct Broker {
 
 impl Broker {
     pub(super) fn new(limits: MemoryLimits) -> Self {
-        Self {
-            state: Mutex::default(),
-            limits,
-        }
+        Self { state: Mutex::default(), limits }
     }
 
     /// Whether a message can be sent at all.
@@ -53,11 +50,7 @@ impl Broker {
         lock(&self.state).check(address, mandatory)
     }
 
-    pub(super) fn publish(
-        &self,
-        address: &Address,
-        message: Outgoing,
-    ) -> Result<(), MessagingError> {
+    pub(super) fn publish(&self, address: &Address, message: Outgoing) -> Result<(), MessagingError> {
         let mut state = lock(&self.state);
         state.check(address, message.mandatory)?;
         let message = Stored::new(message);
@@ -85,19 +78,9 @@ impl Broker {
         }
         state.last_id += 1;
         let id = state.last_id;
-        let queues = addresses
-            .iter()
-            .map(|address| state.declare(address, id))
-            .collect();
+        let queues = addresses.iter().map(|address| state.declare(address, id)).collect();
         let wake = Arc::new(Notify::new());
-        state.receivers.insert(
-            id,
-            Receiver {
-                is_waiting: false,
-                handed: None,
-                wake: Arc::clone(&wake),
-            },
-        );
+        state.receivers.insert(id, Receiver { is_waiting: false, handed: None, wake: Arc::clone(&wake) });
         Ok((id, queues, wake))
     }
 
@@ -122,10 +105,7 @@ impl Broker {
         }
         for queue in queues {
             if let Some(message) = state.queues.get_mut(queue).and_then(Queue::pop) {
-                return Ok(Some(Taken {
-                    queue: Arc::clone(queue),
-                    message,
-                }));
+                return Ok(Some(Taken { queue: Arc::clone(queue), message }));
             }
         }
         if let Some(receiver) = state.receivers.get_mut(&id) {
@@ -144,10 +124,7 @@ impl Broker {
     /// Forgets a consumer and the queues that were its own; other messages in its hands go back, oldest in front.
     pub(super) fn unsubscribe(&self, id: ConsumerId, queues: &[QueueName], unacked: Vec<Taken>) {
         let mut state = lock(&self.state);
-        let handed = state
-            .receivers
-            .remove(&id)
-            .and_then(|receiver| receiver.handed);
+        let handed = state.receivers.remove(&id).and_then(|receiver| receiver.handed);
         for name in queues {
             state.leave(name, id);
         }
@@ -176,9 +153,7 @@ impl State {
             return Err(MessagingError::Closed);
         }
         if mandatory && !self.has_queue(address) {
-            return Err(MessagingError::Undeliverable {
-                address: address.to_string(),
-            });
+            return Err(MessagingError::Undeliverable { address: address.to_string() });
         }
         Ok(())
     }
@@ -204,10 +179,7 @@ impl State {
 
     fn bind_fanout(&mut self, topic: &str, id: ConsumerId) -> QueueName {
         let name = QueueName::from(format!("{topic}_fanout/{id}"));
-        self.fanouts
-            .entry(topic.to_owned())
-            .or_default()
-            .push(Arc::clone(&name));
+        self.fanouts.entry(topic.to_owned()).or_default().push(Arc::clone(&name));
         name
     }
 
@@ -220,19 +192,12 @@ impl State {
         }
     }
 
-    fn enqueue(
-        &mut self,
-        name: &QueueName,
-        message: Stored,
-        limits: &MemoryLimits,
-    ) -> Result<(), MessagingError> {
+    fn enqueue(&mut self, name: &QueueName, message: Stored, limits: &MemoryLimits) -> Result<(), MessagingError> {
         let Some(queue) = self.queues.get_mut(name) else {
             return Ok(());
         };
         if !queue.has_room(limits, message.body.len()) {
-            return Err(MessagingError::QueueFull {
-                queue: name.to_string(),
-            });
+            return Err(MessagingError::QueueFull { queue: name.to_string() });
         }
         queue.push(message);
         self.hand_out(name);
@@ -245,25 +210,15 @@ impl State {
             return;
         };
         while !queue.is_empty() {
-            let is_waiting = |id| {
-                self.receivers
-                    .get(&id)
-                    .is_some_and(|receiver| receiver.is_waiting)
-            };
-            let Some(receiver) = queue
-                .next_consumer(is_waiting)
-                .and_then(|id| self.receivers.get_mut(&id))
-            else {
+            let is_waiting = |id| self.receivers.get(&id).is_some_and(|receiver| receiver.is_waiting);
+            let Some(receiver) = queue.next_consumer(is_waiting).and_then(|id| self.receivers.get_mut(&id)) else {
                 return;
             };
             let Some(message) = queue.pop() else {
                 return;
             };
             receiver.is_waiting = false;
-            receiver.handed = Some(Taken {
-                queue: Arc::clone(name),
-                message,
-            });
+            receiver.handed = Some(Taken { queue: Arc::clone(name), message });
             receiver.wake.notify_one();
         }
     }

@@ -27,22 +27,12 @@ pub(super) struct MemoryConsumer {
 impl MemoryConsumer {
     pub(super) fn new(broker: Arc<Broker>, addresses: &[Address]) -> Result<Self, MessagingError> {
         let (id, queues, wake) = broker.subscribe(addresses)?;
-        Ok(Self {
-            broker,
-            id,
-            queues,
-            wake,
-            turn: 0,
-            unacked: VecDeque::new(),
-            last_tag: 0,
-        })
+        Ok(Self { broker, id, queues, wake, turn: 0, unacked: VecDeque::new(), last_tag: 0 })
     }
 
     fn take_or_wait(&mut self) -> Result<Option<Taken>, MessagingError> {
         let (later, first) = self.queues.split_at(self.turn);
-        let taken = self
-            .broker
-            .take_or_wait(self.id, first.iter().chain(later))?;
+        let taken = self.broker.take_or_wait(self.id, first.iter().chain(later))?;
         self.turn = (self.turn + 1) % self.queues.len().max(1);
         Ok(taken)
     }
@@ -51,10 +41,7 @@ impl MemoryConsumer {
         self.last_tag += 1;
         let body = taken.message.body.clone();
         self.unacked.push_back((self.last_tag, taken));
-        Delivery {
-            body,
-            tag: self.last_tag,
-        }
+        Delivery { body, tag: self.last_tag }
     }
 
     fn settle(&mut self, tag: u64) {
@@ -69,11 +56,7 @@ impl Consumer for MemoryConsumer {
             if let Some(taken) = self.take_or_wait()? {
                 return Ok(self.deliver(taken));
             }
-            let mut waiting = Waiting {
-                broker: &self.broker,
-                id: self.id,
-                is_woken: false,
-            };
+            let mut waiting = Waiting { broker: &self.broker, id: self.id, is_woken: false };
             self.wake.notified().await;
             waiting.is_woken = true;
         }

@@ -69,12 +69,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_faults_and_another_seed_others() {
-        let faults = Faults {
-            seed: 7,
-            drop: 0.3,
-            duplicate: 0.3,
-            max_delay: Duration::from_secs(1),
-        };
+        let faults = Faults { seed: 7, drop: 0.3, duplicate: 0.3, max_delay: Duration::from_secs(1) };
         assert_eq!(fates(faults.clone()), fates(faults.clone()));
         assert_ne!(fates(faults.clone()), fates(Faults { seed: 8, ..faults }));
     }
@@ -82,15 +77,8 @@ mod tests {
     #[test]
     fn probabilities_are_met_and_delays_stay_below_the_limit() {
         let max_delay = Duration::from_millis(50);
-        let fates = fates(Faults {
-            seed: 1,
-            drop: 0.25,
-            duplicate: 0.5,
-            max_delay,
-        });
-        let share = |copies: usize| {
-            fates.iter().filter(|fate| fate.len() == copies).count() as f64 / 2000.0
-        };
+        let fates = fates(Faults { seed: 1, drop: 0.25, duplicate: 0.5, max_delay });
+        let share = |copies: usize| fates.iter().filter(|fate| fate.len() == copies).count() as f64 / 2000.0;
         assert!((share(0) - 0.25).abs() < 0.05, "lost {}", share(0));
         assert!((share(2) - 0.375).abs() < 0.05, "doubled {}", share(2));
         assert!(fates.iter().flatten().all(|delay| *delay < max_delay));
@@ -98,10 +86,6 @@ mod tests {
 
     #[test]
     fn without_faults_every_message_arrives_once_and_at_once() {
-        assert!(
-            fates(Faults::default())
-                .iter()
-                .all(|fate| fate == &[Duration::ZERO])
-        );
+        assert!(fates(Faults::default()).iter().all(|fate| fate == &[Duration::ZERO]));
     }
 }

@@ -22,13 +22,8 @@ pub(super) struct Stored {
 impl Stored {
     pub(super) fn new(message: Outgoing) -> Self {
         // An expiration too far away to be told is none.
-        let expires_at = message
-            .expiration
-            .and_then(|after| Instant::now().checked_add(after));
-        Self {
-            body: message.body,
-            expires_at,
-        }
+        let expires_at = message.expiration.and_then(|after| Instant::now().checked_add(after));
+        Self { body: message.body, expires_at }
     }
 
     pub(super) fn is_expired(&self) -> bool {
@@ -110,10 +105,7 @@ impl Queue {
     }
 
     /// The first consumer from the turn on that satisfies `is_waiting`; the turn passes to the one after it.
-    pub(super) fn next_consumer(
-        &mut self,
-        mut is_waiting: impl FnMut(ConsumerId) -> bool,
-    ) -> Option<ConsumerId> {
+    pub(super) fn next_consumer(&mut self, mut is_waiting: impl FnMut(ConsumerId) -> bool) -> Option<ConsumerId> {
         let count = self.consumers.len();
         let mut indexes = (0..count).map(|offset| (self.turn + offset) % count);
         let index = indexes.find(|index| is_waiting(self.consumers[*index]))?;
