@@ -20,7 +20,8 @@ pub struct ConductorConfig {
     pub workflow_interval: Duration,
     /// `[conductor] workflow_lease`: seconds that a step may take before somebody else takes it up.
     pub workflow_lease: Duration,
-    /// `[conductor] workflow_max_attempts`: how often a build is taken up before it is in error.
+    /// `[conductor] workflow_max_attempts`: how often a build is taken up before it is in error. High, because a build
+    /// that waits behind others is taken up too; it only ends what would be begun for ever.
     pub workflow_max_attempts: i64,
     /// `[conductor] reconcile_interval`: seconds between looks for allocations and ports without an instance.
     pub reconcile_interval: Duration,
@@ -39,7 +40,7 @@ impl ConductorConfig {
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
             workflow_interval: seconds("workflow_interval", 5)?,
             workflow_lease: seconds("workflow_lease", 120)?,
-            workflow_max_attempts: config.parse("conductor", "workflow_max_attempts", 5)?,
+            workflow_max_attempts: config.parse("conductor", "workflow_max_attempts", 30)?,
             reconcile_interval: seconds("reconcile_interval", 600)?,
             is_alone,
         })

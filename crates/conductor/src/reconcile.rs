@@ -20,7 +20,10 @@ impl Conductor {
         // being made looks like an orphan.
         let mut consumers = Vec::new();
         for node in compute_nodes::list(&self.db).await? {
-            consumers.extend(self.clients.placement.provider_allocations(&context, node.uuid).await?.into_keys());
+            match self.clients.placement.provider_allocations(&context, node.uuid).await {
+                Ok(allocations) => consumers.extend(allocations.into_keys()),
+                Err(error) => tracing::warn!(provider = %node.uuid, %error, "a provider's allocations cannot be read"),
+            }
         }
         let devices = self.clients.network.devices_with_ports(&context).await?;
         let live = self.live_instances().await?;
@@ -28,14 +31,14 @@ impl Conductor {
             tracing::warn!(%consumer, "removing allocations that no instance owns");
             self.clients.placement.delete_allocations(&context, consumer).await?;
         }
-        for device in devices.into_iter().filter(|uuid| !live.contains_key(uuid)) {
+        for device in devices.into_iter().filter(|uuid| live.get(uuid) != Some(&true)) {
             tracing::warn!(%device, "removing ports that no instance owns");
             self.clients.network.deallocate_for_instance(&context, device).await?;
         }
         Ok(())
     }
 
-    /// Every instance, and whether it may have allocations: one that failed before it had a host has none.
+    /// Every instance, and whether it may have allocations and ports: one that failed and has no host has none.
     async fn live_instances(&self) -> Result<HashMap<Uuid, bool>, TaskError> {
         const PAGE: u64 = 500;
         let mut live = HashMap::new();

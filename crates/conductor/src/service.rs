@@ -16,6 +16,17 @@ use tokio::sync::Semaphore;
 use crate::Conductor;
 use crate::tasks::TaskError;
 
+/// A conductor that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Its queues cannot be opened.
+    #[error("the queues of the conductor cannot be opened")]
+    Messaging(#[from] MessagingError),
+    /// What an earlier process left cannot be read.
+    #[error("the workflows of the last run cannot be read")]
+    Db(#[from] kilonova_db::DbError),
+}
+
 /// A running conductor.
 pub struct ConductorService {
     conductor: Arc<Conductor>,
@@ -26,8 +37,13 @@ pub struct ConductorService {
 impl ConductorService {
     /// Opens the queues. The passes over workflows start with [`ConductorService::start_passes`], once the services
     /// that they ask are there.
-    pub async fn start(conductor: Arc<Conductor>, transport: Arc<dyn Transport>) -> Result<Self, MessagingError> {
+    pub async fn start(conductor: Arc<Conductor>, transport: Arc<dyn Transport>) -> Result<Self, ServiceError> {
         let target = kilonova_rpcapi::target(TOPIC).server(conductor.config.host.as_str());
+        if conductor.config.is_alone {
+            // Whoever held a lease is dead: there is only this process, and it takes no message yet.
+            let left = kilonova_db::workflows::expire_owner(&conductor.db, "").await?;
+            tracing::info!(left, "workflows of the last run");
+        }
         let supervisor = Supervisor::new();
         let tasks = Tasks { supervisor: supervisor.clone(), slots: Arc::new(Semaphore::new(CONCURRENT_TASKS)) };
         let dispatcher = dispatcher(&conductor, &tasks);
@@ -36,12 +52,7 @@ impl ConductorService {
     }
 
     /// Takes up what an earlier process left, and from now on whatever nobody works on.
-    pub async fn start_passes(&self) -> Result<(), kilonova_db::DbError> {
-        if self.conductor.config.is_alone {
-            // Whoever held a lease is dead: there is only this process.
-            let left = kilonova_db::workflows::expire_owner(&self.conductor.db, "").await?;
-            tracing::info!(left, "workflows of the last run");
-        }
+    pub fn start_passes(&self) {
         self.conductor.start_workflow_passes(&self.supervisor);
         let conductor = self.conductor.clone();
         self.supervisor.periodic("reconcile", conductor.config.reconcile_interval, move || {
@@ -52,7 +63,11 @@ impl ConductorService {
                 }
             }
         });
-        Ok(())
+    }
+
+    /// Resolves when the conductor cannot go on.
+    pub async fn failed(&self) {
+        self.supervisor.cancelled().await;
     }
 
     /// Takes no more messages and waits for running work; false if some still ran at the bound.

@@ -1,9 +1,11 @@
 //! The pass over workflows that nobody works on: a message was lost, or a process died. Each is taken over, by one
 //! conductor of possibly many, and goes on at its step.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use kilonova_core::Supervisor;
 use kilonova_core::TaskKind;
 use kilonova_core::time::utcnow;
@@ -11,6 +13,7 @@ use kilonova_db::DbError;
 use kilonova_db::workflows::{self, Workflow, WorkflowKind};
 
 use crate::Conductor;
+use crate::tasks::TaskError;
 
 /// Workflows that are looked at in one go.
 const BATCH: u64 = 100;
@@ -38,28 +41,49 @@ impl Conductor {
         loop {
             let expired = workflows::expired(&self.db, utcnow(), BATCH).await?;
             let is_last = expired.len() < BATCH as usize;
-            futures::stream::iter(&expired).for_each_concurrent(CONCURRENCY, |workflow| self.take_up(workflow)).await;
-            if is_last {
+            let taken = AtomicBool::new(false);
+            let work = futures::stream::iter(expired).for_each_concurrent(CONCURRENCY, async |workflow| {
+                if self.take_up(workflow).await {
+                    taken.store(true, Ordering::Relaxed);
+                }
+            });
+            work.await;
+            if is_last || !taken.into_inner() {
                 return Ok(());
             }
         }
     }
 
-    async fn take_up(&self, workflow: &Workflow) {
-        match self.take(workflow).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => return tracing::error!(%error, "a workflow could not be taken over"),
-        }
-        let uuid = workflow.instance_uuid;
-        tracing::info!(instance = %uuid, kind = ?workflow.kind, step = workflow.step, attempts = workflow.attempts, "taking up a workflow");
-        let workflow = Workflow { owner: self.owner.clone(), attempts: workflow.attempts + 1, ..workflow.clone() };
-        let result = match workflow.kind {
-            WorkflowKind::Build => self.resume_build(&workflow).await,
-            WorkflowKind::Delete => self.resume_delete(&workflow).await,
+    /// Whether the workflow was this conductor's to work on.
+    async fn take_up(&self, workflow: Workflow) -> bool {
+        let workflow = match self.take(workflow).await {
+            Ok(Some(workflow)) => workflow,
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::error!(%error, "a workflow could not be taken over");
+                return false;
+            }
         };
-        if let Err(error) = result {
-            tracing::error!(instance = %uuid, kind = ?workflow.kind, %error, "a workflow did not get on; it will be taken up again");
+        let uuid = workflow.instance_uuid;
+        let Workflow { kind, attempts, .. } = workflow;
+        tracing::info!(instance = %uuid, ?kind, step = workflow.step, attempts, "taking up a workflow");
+        // One workflow that makes the code panic must not keep the others from being worked on.
+        let result = AssertUnwindSafe(self.resume(&workflow)).catch_unwind().await;
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(instance = %uuid, ?kind, %error, "a workflow did not get on; it will be taken up again");
+                self.retry_soon(&workflow).await;
+            }
+            Err(_) => tracing::error!(instance = %uuid, ?kind, "a workflow's step panicked; it waits for its lease"),
+        }
+        true
+    }
+
+    async fn resume(&self, workflow: &Workflow) -> Result<(), TaskError> {
+        match workflow.kind {
+            WorkflowKind::Build => self.resume_build(workflow).await,
+            WorkflowKind::Delete => self.resume_delete(workflow).await,
         }
     }
 }

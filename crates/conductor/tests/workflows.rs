@@ -191,7 +191,9 @@ impl World {
 
     /// Everything that was held is free, as after a crash, and the passes run.
     async fn crash_and_start_again(&self) {
-        self.service.start_passes().await.expect("the passes start");
+        workflows::expire_owner(&self.db, "").await.expect("the leases end");
+        self.service.start_passes();
+        self.nudge.notify_one();
     }
 
     async fn workflow(&self, kind: WorkflowKind, instance: &Instance) -> Option<workflows::Workflow> {
@@ -469,11 +471,31 @@ async fn a_host_that_gives_back_leads_to_the_next_with_the_rest_of_the_list() {
 }
 
 #[tokio::test]
+async fn a_crash_after_a_host_gave_back_places_and_claims_again() {
+    let world = World::new().await;
+    let (instance, spec) = world.create().await;
+    world.nudge_build(&instance, &spec).await;
+    world.until_builds(1).await;
+    // The host undid its claim and wrote the instance back; its message to the conductor was lost.
+    world.placement.delete_allocations(&context(), instance.uuid).await.unwrap();
+    let changes = json!({"host": null, "node": null, "task_state": "scheduling"});
+    let changes = changes.as_object().cloned().unwrap();
+    let uuid = instance.uuid;
+    let save = instances::Save { uuid, changes: &changes, expected_vm_state: None, expected_task_state: None };
+    instances::save(&world.db, save).await.unwrap();
+    world.crash_and_start_again().await;
+    world.until_builds(2).await;
+    assert_eq!(lock(&world.asked).selects.len(), 2, "the scheduler was asked again");
+    assert_eq!(world.allocations(&instance).await.len(), 1);
+    assert_eq!(world.instance(&instance).await.host.as_deref(), Some(HOST));
+}
+
+#[tokio::test]
 async fn a_delete_without_a_host_is_done_here_and_a_second_time_is_nothing() {
     let world = World::new().await;
     let (instance, _) = world.create().await;
     world.begin_delete(&instance, Duration::ZERO).await;
-    world.service.start_passes().await.unwrap();
+    world.service.start_passes();
     world.until("the delete", async || world.instance(&instance).await.deleted).await;
     world.nudge.notify_one();
     assert_eq!(world.workflow(WorkflowKind::Delete, &instance).await, None);
@@ -514,7 +536,7 @@ async fn allocations_and_ports_that_no_instance_owns_are_removed() {
     let request = kilonova_clients::network::PortRequest { network_id: Some(network.id), ..Default::default() };
     let network_service: &dyn kilonova_clients::network::NetworkService = &*world.network;
     network_service.allocate_for_instance(&context(), orphan, "p", HOST, &[request]).await.unwrap();
-    world.service.start_passes().await.unwrap();
+    world.service.start_passes();
     let admin = RequestContext::admin();
     world
         .until("the orphan's end", async || {

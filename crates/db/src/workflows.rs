@@ -161,9 +161,9 @@ pub async fn finish(db: &Db, id: i64) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Ends the lease of `owner` now, so that somebody else takes the workflow.
-pub async fn release(db: &Db, id: i64, owner: &str) -> Result<(), DbError> {
-    let mut statement = end_lease();
+/// Ends the lease of `owner` after `delay`, so that somebody takes the workflow up then.
+pub async fn release(db: &Db, id: i64, owner: &str, delay: Duration) -> Result<(), DbError> {
+    let mut statement = end_lease(delay);
     statement.and_where(Expr::col("id").eq(id)).and_where(Expr::col("owner").eq(owner));
     changed_one(db, &statement).await?;
     Ok(())
@@ -184,7 +184,7 @@ pub async fn expired(db: &Db, now: DateTime<Utc>, limit: u64) -> Result<Vec<Work
 /// Ends every lease of owners whose name begins with `owner_prefix`, and says how many: what a dead process held.
 pub async fn expire_owner(db: &Db, owner_prefix: &str) -> Result<u64, DbError> {
     let tx = db.begin().await?;
-    let mut statement = end_lease();
+    let mut statement = end_lease(Duration::ZERO);
     statement.and_where(starts_with("owner", owner_prefix)).and_where(Expr::col("lease_until").gt(val(utcnow())));
     let expired = tx.execute(&statement).await?.rows_affected();
     tx.commit().await?;
@@ -259,9 +259,9 @@ fn is_of(instance_uuid: Uuid, kind: Option<WorkflowKind>) -> Condition {
         .add_option(kind.map(|kind| Expr::col("kind").eq(kind.as_str())))
 }
 
-fn end_lease() -> UpdateStatement {
+fn end_lease(delay: Duration) -> UpdateStatement {
     let now = utcnow();
-    let ended = [("lease_until", val(now)), ("updated_at", val(now))];
+    let ended = [("lease_until", (micros(now) + span(delay)).into()), ("updated_at", val(now))];
     Query::update().table(TABLE).values(ended).take()
 }
 

@@ -15,6 +15,7 @@
 //! Where the conductor cannot be reached nothing is undone: its workflow sends the message again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kilonova_clients::ClientError;
 use kilonova_clients::image::ImageData;
@@ -41,6 +42,9 @@ const BUILD_TASKS: [Option<TaskState>; 5] = [
     Some(TaskState::BlockDeviceMapping),
     Some(TaskState::Spawning),
 ];
+
+/// Between signs of life of a spawn: a fraction of the lease that the conductor gives a build.
+const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Manager {
     /// Builds an instance and starts it.
@@ -131,7 +135,7 @@ impl Manager {
                 injected: injected(build)?,
                 has_config_drive,
             };
-            self.driver.spawn(spawn).await?
+            self.with_signs_of_life(context, instance, self.driver.spawn(spawn)).await?
         };
         self.finish(context, instance, metadata).await
     }
@@ -278,6 +282,30 @@ impl Manager {
         instance.task_state = Some(TaskState::Spawning);
         let expected = Expected::tasks(&[Some(TaskState::Networking)]);
         self.save_mine(context, instance, expected).await
+    }
+
+    /// A spawn may take long (a large image, a busy host), and the workflow must not take the build for lost: a save
+    /// renews its lease, also one without changes.
+    async fn with_signs_of_life<T>(
+        &self,
+        context: &RequestContext,
+        instance: &Tracked<Instance>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let signs = async {
+            let expected = Expected::tasks(&[Some(TaskState::Spawning)]);
+            loop {
+                tokio::time::sleep(SIGN_OF_LIFE_INTERVAL).await;
+                if let Err(error) = self.conductor.instance_save(context, &mut instance.clone(), expected).await {
+                    // The save at the end decides what that means.
+                    tracing::debug!(instance = %instance.uuid, %error, "a sign of life was not taken");
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            never = Box::pin(signs) => never,
+        }
     }
 
     async fn finish(

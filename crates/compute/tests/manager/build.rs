@@ -1,6 +1,7 @@
 //! Builds that succeed, fail, are given to another host, deleted meanwhile, and asked for twice.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use base64::Engine as _;
 use kilonova_clients::network::PortRequest;
@@ -13,7 +14,7 @@ use kilonova_virt::{DriverError, FakeOperation};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::conductor::Event;
+use crate::support::conductor::{Event, Mishap};
 use crate::support::{HOST, OTHER_HOST, World, context, metadata};
 
 fn networks(requests: Vec<NetworkRequest>) -> Option<NetworkRequestList> {
@@ -222,10 +223,24 @@ async fn an_unacceptable_image_is_not_tried_elsewhere() {
     assert_eq!(world.the_fault().code, 400);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_image_that_is_gone_leaves_no_port_behind() {
     let world = World::new().await;
+    *world.network.slowness.lock().unwrap() = Duration::from_secs(5);
     let message = world.message_with_alternate(&world.create());
+    world.image.remove(world.disk.id);
+    let failed = world.build(message).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world.assert_failed(&failed, &format!("image {} could not be found", world.disk.id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_fails_when_it_is_taken_up_again_removes_the_guest_of_the_first_try() {
+    let world = World::new().await;
+    let message = world.message(&world.create());
+    world.conductor.mishap_at(3, Mishap::LoseRequest, "Instance.save", "vm_state", json!("active"));
+    assert!(world.manager.build_and_run_instance(&context(), message.clone()).await.is_err());
+    assert!(world.guest(&message.instance).is_some());
     world.image.remove(world.disk.id);
     let failed = world.build(message).await;
     world.assert_failed(&failed, &format!("image {} could not be found", world.disk.id));
@@ -264,6 +279,26 @@ async fn a_spawn_that_fails_in_a_deleted_server_leaves_no_fault() {
     assert_eq!(world.row(&instance).task_state, Some(TaskState::Deleting));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_long_spawn_shows_signs_of_life() {
+    let world = World::new().await;
+    world.driver.close_gate();
+    let instance = world.create();
+    let build = world.spawn_build(world.message(&instance));
+    world.until_at_gate(1).await;
+    let signs = || world.conductor.rows().saves.iter().filter(|save| save.is_empty()).count();
+    assert_eq!(signs(), 0);
+    for expected in 1..=3 {
+        tokio::time::advance(Duration::from_secs(30)).await;
+        world.until("a sign of life", || signs() == expected).await;
+    }
+    world.driver.open_gate();
+    assert!(build.await.unwrap());
+    assert_eq!(world.row(&instance).vm_state, VmState::Active);
+    tokio::time::advance(Duration::from_secs(300)).await;
+    assert_eq!(signs(), 3);
+}
+
 #[tokio::test]
 async fn a_server_that_is_gone_before_its_build_is_not_built() {
     let world = World::new().await;
@@ -275,11 +310,16 @@ async fn a_server_that_is_gone_before_its_build_is_not_built() {
     assert_eq!(world.faults(), Vec::<String>::new());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_same_message_twice_at_once_makes_one_guest() {
     let world = World::new().await;
+    world.driver.close_gate();
     let message = world.message(&world.create());
     let both = [world.spawn_build(message.clone()), world.spawn_build(message.clone())];
+    // The clock moves on when nothing else does: both are where they have to wait.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.driver.at_gate.load(Ordering::SeqCst), 1, "one after the other");
+    world.driver.open_gate();
     for build in both {
         assert!(build.await.unwrap());
     }
@@ -316,21 +356,23 @@ async fn a_late_message_does_not_take_the_server_from_the_host_that_builds_it() 
 
 #[tokio::test]
 async fn a_server_that_went_to_another_host_while_it_was_built_loses_its_guest_here_only() {
-    let world = World::new().await;
-    world.driver.close_gate();
-    let instance = world.create();
-    let build = world.spawn_build(world.message(&instance));
-    world.until_at_gate(1).await;
-    let elsewhere = world.conductor.change(instance.uuid, |row| {
-        row.host = Some(OTHER_HOST.to_owned());
-        row.task_state = Some(TaskState::Networking);
-    });
-    world.driver.open_gate();
-    assert!(build.await.unwrap());
-    assert_eq!(world.row(&instance), elsewhere);
-    assert_eq!(world.guest(&instance), None);
-    assert_eq!(world.network.fake.ports().len(), 1, "they are the other host's");
-    assert_eq!(world.allocations(&instance), Some(world.claim()));
+    for task in [TaskState::Networking, TaskState::Spawning] {
+        let world = World::new().await;
+        world.driver.close_gate();
+        let instance = world.create();
+        let build = world.spawn_build(world.message(&instance));
+        world.until_at_gate(1).await;
+        world.conductor.change(instance.uuid, |row| {
+            row.host = Some(OTHER_HOST.to_owned());
+            row.task_state = Some(task);
+        });
+        world.driver.open_gate();
+        assert!(build.await.unwrap());
+        assert_eq!(world.row(&instance).host.as_deref(), Some(OTHER_HOST));
+        assert_eq!(world.guest(&instance), None, "{task}");
+        assert_eq!(world.network.fake.ports().len(), 1, "they are the other host's");
+        assert_eq!(world.allocations(&instance), Some(world.claim()));
+    }
 }
 
 #[tokio::test]

@@ -104,14 +104,14 @@ async fn a_failed_action_shows_the_power_state_that_the_guest_has_now() {
 }
 
 /// A delete begins while the driver works; it fails, or not.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_action_that_a_delete_overtakes_leaves_no_fault() {
     for act in Act::ALL {
         for fails in [false, true] {
             let world = World::new().await;
             let (task, operation, ..) = act.facts();
             let instance = world.begin(&act.before(&world).await, task);
-            world.driver.fake.delay(operation, Duration::from_millis(50));
+            world.driver.fake.delay(operation, Duration::from_secs(1));
             if fails {
                 world.driver.fake.fail_next(operation, out_of_paper());
             }
@@ -168,11 +168,11 @@ async fn a_stop_that_comes_late_does_not_stop_what_was_started_since() {
     assert_eq!(world.row(&message), started);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_hard_reboot_overtakes_a_soft_one() {
     let world = World::new().await;
     let soft = world.begin(&world.active().await, TaskState::Rebooting);
-    world.driver.fake.delay(FakeOperation::Reboot, Duration::from_millis(50));
+    world.driver.fake.delay(FakeOperation::Reboot, Duration::from_secs(1));
     let (softly, hardly) = tokio::join!(Act::Soft.run(&world, &soft), async {
         world.until("the reboot", || begun(&world, Act::Soft, &soft)).await;
         let hard = world.begin(&soft, TaskState::RebootingHard);

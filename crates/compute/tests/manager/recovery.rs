@@ -195,7 +195,7 @@ async fn power_states_follow_the_hypervisor_in_both_directions() {
 }
 
 /// The hypervisor's list is older than what the conductor says by the time that a pass gets to an instance.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_that_became_active_during_the_pass_is_not_called_stopped() {
     let world = World::new().await;
     world.conductor.mishap(1, Mishap::Slow, "InstanceList.get_by_filters");

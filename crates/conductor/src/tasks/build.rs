@@ -20,7 +20,7 @@ use kilonova_rpcapi::compute::BuildAndRunInstance;
 use kilonova_rpcapi::conductor::BuildInstances;
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_SCHEDULE};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::TaskError;
@@ -28,6 +28,15 @@ use crate::Conductor;
 
 /// The event under which a failure to place an instance is recorded.
 const SCHEDULE_EVENT: &str = "conductor_schedule_and_build_instances";
+
+/// The tasks of a build: one that was interrupted is found in any of them.
+const BUILD_TASKS: [Option<TaskState>; 5] = [
+    Some(TaskState::Scheduling),
+    None,
+    Some(TaskState::Networking),
+    Some(TaskState::BlockDeviceMapping),
+    Some(TaskState::Spawning),
+];
 
 impl Conductor {
     /// `schedule_and_build_instances`: the nudge to place what the API has just written, all by one request.
@@ -43,9 +52,7 @@ impl Conductor {
             else {
                 continue;
             };
-            if self.take(&workflow).await? {
-                mine.push(workflow);
-            }
+            mine.extend(self.take(workflow).await?);
         }
         let Some(first) = mine.first() else { return Ok(()) };
         let spec = request_specs::get(&self.db, first.instance_uuid).await?;
@@ -62,8 +69,10 @@ impl Conductor {
         for (instance, host_list) in message.instances.into_iter().zip(host_lists) {
             let found = workflows::get(&self.db, WorkflowKind::Build, instance.uuid).await?;
             let Some(workflow) = found else { continue };
-            if self.take(&workflow).await? {
-                self.try_next_host(context, &workflow, host_list, &last_error(&message.filter_properties)).await?;
+            if let Some(workflow) = self.take(workflow).await? {
+                let last_error = last_error(&message.filter_properties);
+                let tried = self.try_next_host(context, &workflow, host_list, &last_error).await;
+                self.or_retry(&workflow, tried).await;
             }
         }
         Ok(())
@@ -78,23 +87,40 @@ impl Conductor {
         if instance.vm_state != VmState::Building || instance.task_state == Some(TaskState::Deleting) {
             return Ok(workflows::finish(&self.db, workflow.id).await?);
         }
-        let payload = BuildPayload::from_value(&workflow.payload)?;
+        let payload = match BuildPayload::from_value(&workflow.payload) {
+            Ok(payload) => payload,
+            Err(error) => {
+                let reason = format!("The build cannot go on: {error}.");
+                return self.fail(&RequestContext::admin(), instance.uuid, &reason).await;
+            }
+        };
         let context = Self::acting_for(&payload.context);
         if workflow.attempts >= self.config.workflow_max_attempts {
             let reason = format!("The build was begun {} times and never finished.", workflow.attempts);
             return self.fail(&context, instance.uuid, &reason).await;
         }
-        match payload.selections.first() {
-            Some(selection) if workflow.step == STEP_BUILD && self.is_compute_up(&selection.service_host).await? => {
-                self.ask_host_to_build(&context, workflow, payload).await
-            }
-            _ => {
-                // What an earlier try claimed must not count against this one.
-                self.clients.placement.delete_allocations(&context, instance.uuid).await?;
-                let spec = request_specs::get(&self.db, instance.uuid).await?;
-                self.place(&context, spec, vec![workflow.clone()]).await
-            }
+        if workflow.step == STEP_BUILD && self.is_still_at_its_host(&context, &instance, &payload).await? {
+            return self.ask_host_to_build(&context, workflow, payload).await;
         }
+        // What an earlier try claimed must not count against this one.
+        self.clients.placement.delete_allocations(&context, instance.uuid).await?;
+        let spec = request_specs::get(&self.db, instance.uuid).await?;
+        self.place(&context, spec, vec![workflow.clone()]).await
+    }
+
+    /// Whether the chosen host still has the instance, is up, and has room for it: the claim is made again, as nobody
+    /// knows whether a crash came before or after the host gave it back.
+    async fn is_still_at_its_host(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        payload: &BuildPayload,
+    ) -> Result<bool, TaskError> {
+        let Some(selection) = payload.selections.first() else { return Ok(false) };
+        let is_there = instance.host.as_ref() == Some(&selection.service_host);
+        Ok(is_there
+            && self.is_compute_up(&selection.service_host).await?
+            && self.claim(context, instance.uuid, payload, selection).await?)
     }
 
     /// Chooses a host for each, all by one request spec, and asks the hosts.
@@ -117,19 +143,42 @@ impl Conductor {
         match self.scheduler.call(context, request).await {
             Ok(hosts) => {
                 for (workflow, selections) in workflows.iter().zip(hosts) {
-                    let mut payload = BuildPayload::from_value(&workflow.payload)?;
-                    payload.selections = selections;
-                    self.ask_host_to_build(context, workflow, payload).await?;
+                    let asked = self.build_on(context, workflow, selections).await;
+                    self.or_retry(workflow, asked).await;
                 }
-                Ok(())
             }
-            Err(RpcError::Remote(exception)) => {
-                for uuid in instance_uuids {
-                    self.fail(context, uuid, &exception.message).await?;
+            Err(RpcError::Remote(exception)) if exception.class == "NoValidHost" => {
+                for workflow in &workflows {
+                    let failed = self.fail(context, workflow.instance_uuid, &exception.message).await;
+                    self.or_retry(workflow, failed).await;
                 }
-                Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                tracing::error!(%error, instances = workflows.len(), "the scheduler cannot be asked");
+                for workflow in &workflows {
+                    self.retry_soon(workflow).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn build_on(
+        &self,
+        context: &RequestContext,
+        workflow: &Workflow,
+        selections: Vec<Selection>,
+    ) -> Result<(), TaskError> {
+        let mut payload = BuildPayload::from_value(&workflow.payload)?;
+        payload.selections = selections;
+        self.ask_host_to_build(context, workflow, payload).await
+    }
+
+    /// One server of many that does not get on keeps no other from it.
+    async fn or_retry(&self, workflow: &Workflow, result: Result<(), TaskError>) {
+        if let Err(error) = result {
+            tracing::error!(instance = %workflow.instance_uuid, %error, "a build did not get on; it will be taken up again");
+            self.retry_soon(workflow).await;
         }
     }
 
@@ -185,14 +234,13 @@ impl Conductor {
         let Some(selection) = payload.selections.first().cloned() else {
             return self.fail(context, uuid, "No valid host was found. The scheduler chose none.").await;
         };
-        if !workflows::advance(&self.db, workflow.id, &self.owner, STEP_BUILD, &payload.to_value(), self.lease())
-            .await?
-        {
+        let (id, owner, value) = (workflow.id, &workflow.owner, payload.to_value());
+        if !workflows::advance(&self.db, id, owner, STEP_BUILD, &value, self.lease()).await? {
             return self.give_claim_back(context, uuid).await;
         }
         let instance = match self.write_host(uuid, &selection).await {
             Ok(instance) => instance,
-            Err(SaveError::Db(error @ DbError::Database(_))) => return Err(error.into()),
+            Err(SaveError::Db(error)) if !matches!(error, DbError::NotFound { .. }) => return Err(error.into()),
             Err(error) => {
                 tracing::info!(instance = %uuid, %error, "not to be built any more");
                 workflows::finish(&self.db, workflow.id).await?;
@@ -207,54 +255,72 @@ impl Conductor {
     }
 
     async fn write_host(&self, uuid: Uuid, selection: &Selection) -> Result<Instance, SaveError> {
-        let mut changes = serde_json::Map::new();
+        let mut changes = Map::new();
         changes.insert("host".to_owned(), json!(selection.service_host));
         changes.insert("node".to_owned(), json!(selection.nodename));
         if let Some(zone) = &selection.availability_zone {
             changes.insert("availability_zone".to_owned(), json!(zone));
         }
-        let expected_task_state = vec![
-            Some(TaskState::Scheduling),
-            None,
-            Some(TaskState::Networking),
-            Some(TaskState::BlockDeviceMapping),
-            Some(TaskState::Spawning),
-        ];
-        let expected_vm_state = Some(vec![VmState::Building]);
-        let expected_task_state = Some(expected_task_state);
-        instances::save(&self.db, Save { uuid, changes: &changes, expected_vm_state, expected_task_state }).await
+        self.save_building(uuid, &changes).await
     }
 
-    /// What was claimed for an instance that is gone, or being deleted, belongs to nobody.
+    /// Saves an instance that is still being built, and only such a one.
+    async fn save_building(&self, uuid: Uuid, changes: &Map<String, Value>) -> Result<Instance, SaveError> {
+        let expected_vm_state = Some(vec![VmState::Building]);
+        let expected_task_state = Some(BUILD_TASKS.to_vec());
+        instances::save(&self.db, Save { uuid, changes, expected_vm_state, expected_task_state }).await
+    }
+
+    /// What was claimed for an instance that is gone, being deleted, or in error without a host belongs to nobody.
     async fn give_claim_back(&self, context: &RequestContext, uuid: Uuid) -> Result<(), TaskError> {
-        let is_live = match instances::get(&self.db, uuid, Deleted::No).await {
-            Ok(instance) => instance.task_state != Some(TaskState::Deleting),
+        let holds = match instances::get(&self.db, uuid, Deleted::No).await {
+            Ok(now) => {
+                let has_failed = now.vm_state == VmState::Error && now.host.is_none();
+                !has_failed && now.task_state != Some(TaskState::Deleting)
+            }
             Err(DbError::NotFound { .. }) => false,
             Err(error) => return Err(error.into()),
         };
-        if !is_live {
+        if !holds {
             self.clients.placement.delete_allocations(context, uuid).await?;
         }
         Ok(())
     }
 
-    /// The instance is in error, with a fault that says why; its workflow ends with that.
+    /// The instance is in error, with a fault that says why; its workflow ends with that. Where a host has it, that
+    /// host is told, and lets go of what it has made.
     pub(crate) async fn fail(&self, context: &RequestContext, uuid: Uuid, message: &str) -> Result<(), TaskError> {
-        tracing::warn!(instance = %uuid, message, "an instance could not be placed");
-        self.clients.placement.delete_allocations(context, uuid).await?;
+        tracing::warn!(instance = %uuid, message, "an instance could not be built");
+        let before = match instances::get(&self.db, uuid, Deleted::No).await {
+            Err(DbError::NotFound { .. }) => return Ok(()),
+            found => found?,
+        };
         self.record_failure(context, uuid, message).await;
-        let mut changes = serde_json::Map::new();
+        let mut changes = Map::new();
         changes.insert("vm_state".to_owned(), json!(VmState::Error.as_str()));
         for name in ["task_state", "host", "node"] {
             changes.insert(name.to_owned(), Value::Null);
         }
-        let expected_vm_state = Some(vec![VmState::Building]);
-        let save = Save { uuid, changes: &changes, expected_vm_state, expected_task_state: None };
-        match instances::save(&self.db, save).await {
-            Err(SaveError::Db(error @ DbError::Database(_))) => Err(error.into()),
-            // It was deleted meanwhile, or is no longer being built: nothing to fail.
-            _ => Ok(()),
+        match self.save_building(uuid, &changes).await {
+            Ok(_) => self.release(context, &before).await,
+            Err(SaveError::Db(error)) if !matches!(error, DbError::NotFound { .. }) => Err(error.into()),
+            // It is being deleted, or is no longer being built: nothing to fail.
+            Err(_) => Ok(()),
         }
+    }
+
+    /// Nothing is kept for an instance that failed.
+    async fn release(&self, context: &RequestContext, failed: &Instance) -> Result<(), TaskError> {
+        if let Some(host) = &failed.host {
+            // An instance that is not to be built any more is what an agent lets go of when it is asked to build it.
+            let selection = Selection { service_host: host.clone(), ..Selection::default() };
+            let spec = request_specs::get(&self.db, failed.uuid).await?;
+            let bdms = BlockDeviceMappingList::default();
+            let message = build_message(failed.clone(), spec, bdms, BuildPayload::default(), &selection);
+            self.compute.cast(context, host, message).await?;
+        }
+        self.clients.placement.delete_allocations(context, failed.uuid).await?;
+        Ok(self.clients.network.deallocate_for_instance(context, failed.uuid).await?)
     }
 
     async fn record_failure(&self, context: &RequestContext, uuid: Uuid, message: &str) {

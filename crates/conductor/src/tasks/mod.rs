@@ -26,6 +26,9 @@ pub(crate) enum TaskError {
     Payload(#[from] kilonova_objects::WireError),
 }
 
+/// Between a step that could not be done and its next try.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+
 impl Conductor {
     /// How long a step may take before somebody else takes it up.
     pub(crate) fn lease(&self) -> Duration {
@@ -44,10 +47,21 @@ impl Conductor {
         asked.elevated()
     }
 
-    /// Takes over a workflow as it was just read; false if somebody else was faster.
-    pub(crate) async fn take(&self, workflow: &Workflow) -> Result<bool, TaskError> {
-        let (id, attempts) = (workflow.id, workflow.attempts);
-        let taken = kilonova_db::workflows::take(&self.db, id, &self.owner, self.lease(), &workflow.owner, attempts);
-        Ok(taken.await?)
+    /// Takes over a workflow as it was just read; nothing if somebody else was faster. Each take has an owner of its
+    /// own, so whoever held the workflow before, this process included, can no longer move it.
+    pub(crate) async fn take(&self, workflow: Workflow) -> Result<Option<Workflow>, TaskError> {
+        let attempts = workflow.attempts + 1;
+        let owner = format!("{}/{attempts}", self.owner);
+        let (id, lease) = (workflow.id, self.lease());
+        let is_taken =
+            kilonova_db::workflows::take(&self.db, id, &owner, lease, &workflow.owner, workflow.attempts).await?;
+        Ok(is_taken.then_some(Workflow { owner, attempts, ..workflow }))
+    }
+
+    /// Leaves a workflow to a pass that comes soon: what stood in its way may be gone by then.
+    pub(crate) async fn retry_soon(&self, workflow: &Workflow) {
+        if let Err(error) = kilonova_db::workflows::release(&self.db, workflow.id, &workflow.owner, RETRY_DELAY).await {
+            tracing::warn!(%error, "a workflow waits for the end of its lease");
+        }
     }
 }

@@ -77,9 +77,9 @@ async fn leases_expire_and_the_longest_over_comes_first() {
         assert_eq!(workflows::expired(db, first.lease_until, 10).await.unwrap(), from_ref(&first));
         let late = third.lease_until + TimeDelta::seconds(1);
         assert_eq!(workflows::expired(db, late, 2).await.unwrap(), [first, second.clone()]);
-        workflows::release(db, third.id, "thief").await.unwrap();
+        workflows::release(db, third.id, "thief", Duration::ZERO).await.unwrap();
         assert_eq!(workflows::expired(db, utcnow(), 10).await.unwrap(), [], "not the thief's");
-        workflows::release(db, third.id, "host:1").await.unwrap();
+        workflows::release(db, third.id, "host:1", Duration::ZERO).await.unwrap();
         let expired = workflows::expired(db, utcnow(), 10).await.unwrap();
         assert_eq!(expired.iter().map(|workflow| workflow.id).collect::<Vec<_>>(), [third.id]);
         assert!(workflows::take(db, third.id, "host:2", Duration::MAX, "host:1", 0).await.unwrap());

@@ -111,14 +111,14 @@ impl Cloud {
             clients,
             bus.conductor(),
             bus.compute(),
-            ApiConfig::from_config(&options.config)?,
+            ApiConfig { host: options.host.clone(), ..ApiConfig::from_config(&options.config)? },
             nudge,
         );
         let front = builtin.front(Arc::new(api));
         let http = HttpServer::start(listener, front);
         let clouds_yaml =
             Credentials::load_or_make(state_dir.path())?.write_clouds_yaml(state_dir.path(), &public_url, REGION)?;
-        conductor.start_passes().await?;
+        conductor.start_passes();
         options.config.warn_unread();
         tracing::info!(%address, driver = options.driver, "the cloud is up");
         Ok(Self { address, clouds_yaml, http, computes, scheduler, conductor, transport, db, _state_dir: state_dir })
@@ -132,6 +132,11 @@ impl Cloud {
     /// The ready-made client configuration.
     pub fn clouds_yaml(&self) -> &Path {
         &self.clouds_yaml
+    }
+
+    /// Resolves when a part of the cloud cannot go on.
+    pub async fn failed(&self) {
+        self.conductor.failed().await;
     }
 
     /// Ends everything but the guests: no new requests, running work finished within a bound.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use kilonova_core::Config;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,11 +51,16 @@ impl Up {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
-        let cloud = Cloud::start(self.options()?).await?;
+        let cloud = tokio::select! {
+            started = Cloud::start(self.options()?) => started?,
+            _ = interrupted.recv() => return Ok(()),
+            _ = terminated.recv() => return Ok(()),
+        };
         announce(&cloud);
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}
+            () = cloud.failed() => bail!("a part of the cloud cannot go on: see the log"),
         }
         tracing::info!("shutting down; guests go on running");
         cloud.stop().await;

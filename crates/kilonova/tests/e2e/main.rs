@@ -4,4 +4,5 @@
 mod common;
 
 mod cloud;
+mod lossy_bus;
 mod servers;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kilonova_clients::ClientError;
@@ -104,11 +105,18 @@ pub struct FlakyNetwork {
     pub failing_releases: Mutex<usize>,
     /// What was last asked for.
     pub requests: Mutex<Vec<PortRequest>>,
+    /// How long an allocation takes. It goes on when the caller has hung up, as that of a real service does.
+    pub slowness: Mutex<Duration>,
 }
 
 impl FlakyNetwork {
     pub fn new() -> Self {
-        Self { fake: Arc::new(FakeNetwork::new()), failing_releases: Mutex::default(), requests: Mutex::default() }
+        Self {
+            fake: Arc::new(FakeNetwork::new()),
+            failing_releases: Mutex::default(),
+            requests: Mutex::default(),
+            slowness: Mutex::default(),
+        }
     }
 }
 
@@ -148,7 +156,14 @@ impl NetworkService for FlakyNetwork {
         requests: &[PortRequest],
     ) -> Result<Vec<Vif>, ClientError> {
         *self.requests.lock().unwrap() = requests.to_vec();
-        self.fake.allocate_for_instance(context, instance_uuid, project_id, host, requests).await
+        let slowness = *self.slowness.lock().unwrap();
+        let (fake, context, requests) = (self.fake.clone(), context.clone(), requests.to_vec());
+        let (project_id, host) = (project_id.to_owned(), host.to_owned());
+        let service = tokio::spawn(async move {
+            tokio::time::sleep(slowness).await;
+            fake.allocate_for_instance(&context, instance_uuid, &project_id, &host, &requests).await
+        });
+        service.await.unwrap()
     }
 
     async fn deallocate_for_instance(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError> {
