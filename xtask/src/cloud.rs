@@ -45,6 +45,8 @@ impl Cloud {
         let log = File::create(&options.log).with_context(|| format!("cannot write {}", options.log.display()))?;
         let mut command = process::program(options.binary);
         command.arg("up").args(&options.arguments).process_group(0);
+        // its log is a file, and of its errors the sentence is wanted, not where it was made
+        command.env("NO_COLOR", "1").env("RUST_LIB_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", options.binary.display()))?;
         Ok(Self { child, log: options.log })
@@ -56,7 +58,7 @@ impl Cloud {
             Ok(Some(ready)) => Ok(ready),
             Ok(None) => Err(self.ended().await),
             Err(_) => {
-                bail!("kilonova did not serve within {} s; its log ends:\n{}", READY_TIMEOUT.as_secs(), self.log_end())
+                bail!("{}\nkilonova did not serve within {} s", self.log_end(), READY_TIMEOUT.as_secs())
             }
         }
     }
@@ -85,7 +87,7 @@ impl Cloud {
     /// Waits for an end that nobody asked for, and says what is known about it.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.child.wait().await {
-            Ok(status) => anyhow::anyhow!("kilonova ended by itself ({status}); its log ends:\n{}", self.log_end()),
+            Ok(status) => anyhow::anyhow!("{}\nkilonova ended by itself ({status})", self.log_end()),
             Err(error) => error.into(),
         }
     }
@@ -96,15 +98,17 @@ impl Cloud {
         kill_process(pid, Signal::TERM)?;
         match tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await {
             Ok(status) if status.as_ref().is_ok_and(|status| status.success()) => Ok(()),
-            Ok(status) => bail!("kilonova ended with {}; its log ends:\n{}", status?, self.log_end()),
+            Ok(status) => bail!("{}\nkilonova ended with {}", self.log_end(), status?),
             Err(_) => bail!("kilonova did not end within {} s of SIGTERM", STOP_TIMEOUT.as_secs()),
         }
     }
 
-    /// The last lines of its log.
-    pub(crate) fn log_end(&self) -> String {
-        let log = std::fs::read(&self.log).unwrap_or_default();
-        process::last_lines(&String::from_utf8_lossy(&log), 15)
+    /// The last lines of its log, under a heading.
+    fn log_end(&self) -> String {
+        match std::fs::read(&self.log) {
+            Ok(log) => format!("its log ends:\n{}", process::last_lines(&String::from_utf8_lossy(&log), 15)),
+            Err(error) => format!("its log {} cannot be read: {error}", self.log.display()),
+        }
     }
 
     /// Where its log is.
@@ -140,7 +144,7 @@ mod tests {
     async fn an_early_end_is_told_with_the_log() {
         let (mut cloud, _dir) = start("echo the port is taken >&2; exit 7");
         let error = cloud.ready().await.err().unwrap().to_string();
-        assert!(error.contains("exit status: 7") && error.ends_with("the port is taken"), "{error}");
+        assert!(error.ends_with("the port is taken\nkilonova ended by itself (exit status: 7)"), "{error}");
     }
 
     #[tokio::test]

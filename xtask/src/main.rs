@@ -10,6 +10,7 @@ mod guest_image;
 mod interrupt;
 mod packages;
 mod process;
+mod processes;
 mod progress;
 mod python;
 mod test;

@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail};
 
 use super::load::{self, Template, Times};
 use super::report::Row;
-use super::{Bench, Started, processes};
+use super::{Bench, Started};
+use crate::processes;
 use crate::progress::Step;
 
 const START_RUNS: usize = 5;

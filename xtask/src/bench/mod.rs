@@ -3,14 +3,13 @@
 
 mod fake;
 mod load;
-mod processes;
 mod qemu;
 mod report;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use reqwest::Method;
 use serde_json::json;
@@ -18,9 +17,9 @@ use serde_json::json;
 use crate::api::Api;
 use crate::cloud::{Cloud, CloudOptions, Ready};
 use crate::interrupt::Interrupt;
-use crate::packages;
 use crate::workspace::Workspace;
 use crate::{cargo, guest_image};
+use crate::{packages, processes};
 use report::Row;
 
 /// Options of `cargo xtask bench`.
@@ -46,9 +45,11 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
     let bench = Bench { binary, dir };
     let mut interrupt = Interrupt::listen()?;
     let rows = tokio::select! {
-        rows = measure(&bench, guest_image.as_deref()) => rows.with_context(|| format!("see {}", bench.dir.display()))?,
-        () = interrupt.received() => bail!("interrupted; what was made is in {}", bench.dir.display()),
+        rows = measure(&bench, guest_image.as_deref()) => rows,
+        () = interrupt.received() => Err(anyhow::anyhow!("interrupted")),
     };
+    processes::end_guests_of(&bench.dir)?;
+    let rows = rows.with_context(|| format!("failed (logs in {})", bench.dir.display()))?;
     std::fs::remove_dir_all(&bench.dir)?;
     let report = report::Report::new(workspace, rows).await?;
     println!("\n{}", report.markdown());

@@ -2,43 +2,62 @@
 
 use std::collections::BTreeSet;
 
-use cargo_metadata::{Metadata, Package};
+use cargo_metadata::{DependencyKind, Metadata, Package};
 
-/// Each crate of the workspace, without its `kilonova-`, and the crates of the workspace that it may depend on, in
-/// whatever kind of dependency. scheduler, conductor, compute and api never see each other: they meet in rpcapi.
-const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
-    ("core", &[]),
-    ("objects", &["core"]),
-    ("messaging", &["core"]),
-    ("rpcapi", &["core", "objects", "messaging"]),
-    ("db", &["core", "objects"]),
-    ("clients", &["core", "objects"]),
-    ("placement", &["core", "clients", "db"]),
-    ("virt", &["core", "objects"]),
-    ("scheduler", &["core", "objects", "messaging", "rpcapi", "clients"]),
-    ("conductor", &["core", "objects", "messaging", "rpcapi", "clients", "db"]),
-    ("compute", &["core", "objects", "messaging", "rpcapi", "clients", "virt"]),
-    ("api", &["core", "objects", "messaging", "rpcapi", "clients", "db"]),
-    ("standalone", &["core", "clients", "db"]),
-    (
-        "kilonova",
-        &[
-            "core",
-            "objects",
-            "messaging",
-            "rpcapi",
-            "db",
-            "clients",
-            "placement",
-            "virt",
-            "scheduler",
-            "conductor",
-            "compute",
-            "api",
-            "standalone",
-        ],
-    ),
-    ("xtask", &[]),
+/// A crate of the workspace, and the others that it may depend on; all without their `kilonova-`.
+struct Crate {
+    name: &'static str,
+    uses: &'static [&'static str],
+    /// Dependencies for tests, beside those above.
+    tests_also_use: &'static [&'static str],
+}
+
+const fn row(name: &'static str, uses: &'static [&'static str]) -> Crate {
+    Crate { name, uses, tests_also_use: &[] }
+}
+
+/// scheduler, conductor, compute and api never see each other: they meet in rpcapi.
+const CRATES: [Crate; 15] = [
+    row("core", &[]),
+    row("objects", &["core"]),
+    row("messaging", &["core"]),
+    row("rpcapi", &["core", "objects", "messaging"]),
+    row("db", &["core", "objects"]),
+    row("clients", &["core", "objects"]),
+    row("placement", &["core", "clients", "db"]),
+    row("virt", &["core", "objects"]),
+    // claims are tested on the placement service that counts them
+    Crate {
+        name: "scheduler",
+        uses: &["core", "objects", "messaging", "rpcapi", "clients"],
+        tests_also_use: &["db", "placement"],
+    },
+    Crate {
+        name: "conductor",
+        uses: &["core", "objects", "messaging", "rpcapi", "clients", "db"],
+        tests_also_use: &["placement"],
+    },
+    row("compute", &["core", "objects", "messaging", "rpcapi", "clients", "virt"]),
+    row("api", &["core", "objects", "messaging", "rpcapi", "clients", "db"]),
+    row("standalone", &["core", "clients", "db"]),
+    row("kilonova", ALL),
+    row("xtask", &[]),
+];
+
+const ALL: &[&str] = &[
+    "core",
+    "objects",
+    "messaging",
+    "rpcapi",
+    "db",
+    "clients",
+    "placement",
+    "virt",
+    "scheduler",
+    "conductor",
+    "compute",
+    "api",
+    "standalone",
 ];
 
 /// The one crate with SQL.
@@ -51,7 +70,7 @@ pub(super) fn violations(metadata: &Metadata) -> Vec<String> {
     let packages = metadata.workspace_packages();
     let names: BTreeSet<&str> = packages.iter().map(|package| short(package.name.as_str())).collect();
     let mut found: Vec<String> = packages.iter().flat_map(|package| violations_of(package, &names)).collect();
-    for (name, _) in MAY_DEPEND_ON {
+    for Crate { name, .. } in &CRATES {
         if !names.contains(name) {
             found.push(format!("{name} is in xtask's table of crates, but not in the workspace"));
         }
@@ -60,19 +79,27 @@ pub(super) fn violations(metadata: &Metadata) -> Vec<String> {
 }
 
 fn violations_of(package: &Package, workspace: &BTreeSet<&str>) -> Vec<String> {
-    let dependencies = package.dependencies.iter().map(|dependency| dependency.name.as_str());
+    let dependencies = package.dependencies.iter();
+    let dependencies = dependencies.map(|it| (it.name.as_str(), it.kind == DependencyKind::Development));
     forbidden(short(package.name.as_str()), dependencies, workspace)
 }
 
-fn forbidden<'a>(name: &str, dependencies: impl Iterator<Item = &'a str>, workspace: &BTreeSet<&str>) -> Vec<String> {
-    let Some((_, allowed)) = MAY_DEPEND_ON.iter().find(|(listed, _)| *listed == name) else {
+/// `dependencies` are names, and whether only tests have them.
+fn forbidden<'a>(
+    name: &str,
+    dependencies: impl Iterator<Item = (&'a str, bool)>,
+    workspace: &BTreeSet<&str>,
+) -> Vec<String> {
+    let Some(row) = CRATES.iter().find(|row| row.name == name) else {
         return vec![format!("{name} is not in xtask's table of crates: say there what it may depend on")];
     };
     let mut found = Vec::new();
-    for dependency in dependencies {
+    for (dependency, is_for_tests) in dependencies {
         let inner = short(dependency);
-        if workspace.contains(inner) && !allowed.contains(&inner) {
-            found.push(format!("{name} may not depend on {inner}"));
+        let is_allowed = row.uses.contains(&inner) || (is_for_tests && row.tests_also_use.contains(&inner));
+        if workspace.contains(inner) && !is_allowed {
+            let what = if is_for_tests { "tests may" } else { "may" };
+            found.push(format!("{name} {what} not depend on {inner}"));
         }
         if name != SQL_CRATE && SQL_LIBRARIES.iter().any(|library| dependency.starts_with(library)) {
             found.push(format!("{name} may not depend on {dependency}: SQL is {SQL_CRATE}'s business"));
@@ -89,51 +116,61 @@ fn short(name: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// Everything that the table lets a crate reach.
-    fn reachable(name: &str) -> BTreeSet<&'static str> {
-        let (_, allowed) = MAY_DEPEND_ON.iter().find(|(listed, _)| *listed == name).unwrap();
-        let mut all: BTreeSet<_> = allowed.iter().copied().collect();
-        for next in *allowed {
-            all.extend(reachable(next));
+    /// Everything that the table lets a crate reach, its tests left out or not.
+    fn reachable(name: &str, with_tests: bool) -> BTreeSet<&'static str> {
+        let row = CRATES.iter().find(|row| row.name == name).unwrap();
+        let tests: &[_] = if with_tests { row.tests_also_use } else { &[] };
+        let mut all: BTreeSet<_> = row.uses.iter().chain(tests).copied().collect();
+        for next in all.clone() {
+            all.extend(reachable(next, false));
         }
         all
     }
 
-    fn of(name: &str, dependencies: &[&str]) -> Vec<String> {
-        let workspace = MAY_DEPEND_ON.iter().map(|(name, _)| *name).collect();
+    fn of(name: &str, dependencies: &[(&str, bool)]) -> Vec<String> {
+        let workspace = CRATES.iter().map(|row| row.name).collect();
         forbidden(name, dependencies.iter().copied(), &workspace)
     }
 
     #[test]
     fn a_compute_host_cannot_reach_the_database() {
-        assert!(!reachable("compute").contains("db"));
-        assert!(!reachable("virt").contains("db"));
+        assert!(!reachable("compute", true).contains("db"));
+        assert!(!reachable("virt", true).contains("db"));
+        assert!(!reachable("scheduler", false).contains("db"));
     }
 
     #[test]
     fn the_services_never_see_each_other() {
         let services = ["scheduler", "conductor", "compute", "api"];
         for service in services {
-            let reached = reachable(service);
+            let reached = reachable(service, true);
             assert_eq!(services.iter().find(|other| reached.contains(**other)), None, "from {service}");
         }
     }
 
     #[test]
     fn messaging_knows_no_nova() {
-        assert_eq!(reachable("messaging"), BTreeSet::from(["core"]));
+        assert_eq!(reachable("messaging", true), BTreeSet::from(["core"]));
     }
 
     #[test]
     fn a_dependency_against_the_table_is_found() {
-        assert_eq!(of("compute", &["serde", "kilonova-virt", "kilonova-db"]), ["compute may not depend on db"]);
-        assert_eq!(of("scheduler", &["kilonova-rpcapi", "tokio"]), Vec::<String>::new());
+        let dependencies = [("serde", false), ("kilonova-virt", false), ("kilonova-db", false)];
+        assert_eq!(of("compute", &dependencies), ["compute may not depend on db"]);
+        assert_eq!(of("compute", &[("kilonova-db", true)]), ["compute tests may not depend on db"]);
+        assert_eq!(of("scheduler", &[("kilonova-rpcapi", false), ("tokio", false)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_only_tests_may_use_is_forbidden_elsewhere() {
+        assert_eq!(of("scheduler", &[("kilonova-placement", true)]), Vec::<String>::new());
+        assert_eq!(of("scheduler", &[("kilonova-placement", false)]), ["scheduler may not depend on placement"]);
     }
 
     #[test]
     fn sql_outside_of_db_is_found() {
-        assert_eq!(of("api", &["sea-orm"]), ["api may not depend on sea-orm: SQL is db's business"]);
-        assert_eq!(of("db", &["sea-orm", "sea-orm-migration"]), Vec::<String>::new());
+        assert_eq!(of("api", &[("sea-orm", true)]), ["api may not depend on sea-orm: SQL is db's business"]);
+        assert_eq!(of("db", &[("sea-orm", false), ("sea-orm-migration", false)]), Vec::<String>::new());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) async fn stream_until_login(api: &Api, guest: &Guest) -> anyhow::Resu
         guest::check_not_failed(api, guest.id()).await?;
         if started.elapsed() > LOGIN_TIMEOUT {
             let console = guest::console_end(api, guest.id()).await;
-            bail!("no {PROMPT} on the console within {} s\n{console}", LOGIN_TIMEOUT.as_secs());
+            bail!("{console}\nno {PROMPT} on the console within {} s", LOGIN_TIMEOUT.as_secs());
         }
         tokio::time::sleep(POLL).await;
     }

@@ -115,7 +115,7 @@ pub(super) async fn check_not_failed(api: &Api, id: &str) -> anyhow::Result<()> 
     let fault = &server["fault"];
     let details = fault["details"].as_str().map(|details| format!("\n{details}")).unwrap_or_default();
     let message = fault["message"].as_str().unwrap_or("it has no fault that says why");
-    bail!("the server {SERVER_NAME} is in ERROR: {message}{details}\n{}", console_end(api, id).await);
+    bail!("{}{details}\nthe server {SERVER_NAME} is in ERROR: {message}", console_end(api, id).await);
 }
 
 /// The last lines of the console, under a heading.
@@ -213,7 +213,7 @@ async fn wait_active(api: &Api, id: &str) -> anyhow::Result<Value> {
             status if started.elapsed() > ACTIVE_TIMEOUT => {
                 let status = status.unwrap_or("without a status");
                 let console = console_end(api, id).await;
-                bail!("the server is {status} after {} s, not ACTIVE\n{console}", ACTIVE_TIMEOUT.as_secs());
+                bail!("{console}\nthe server is {status} after {} s, not ACTIVE", ACTIVE_TIMEOUT.as_secs());
             }
             _ => tokio::time::sleep(POLL).await,
         }

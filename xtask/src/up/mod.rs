@@ -24,7 +24,7 @@ use crate::interrupt::Interrupt;
 use crate::packages::{self, GUEST_IMAGE, QEMU, SSH};
 use crate::progress::Step;
 use crate::workspace::Workspace;
-use crate::{cargo, guest_image};
+use crate::{cargo, guest_image, processes};
 use guest::Guest;
 
 /// Options of `cargo xtask up`.
@@ -74,7 +74,10 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
     step.done(&format!("{}, log in {}", ready.endpoint, cloud.log().display()));
     let outcome = tokio::select! {
         outcome = show(&ready, options.driver) => outcome,
-        error = cloud.ended() => return Err(error),
+        error = cloud.ended() => {
+            end_own_guests(&place)?;
+            return Err(failed(error, &place));
+        }
         () = interrupt.received() => Err(anyhow::anyhow!("interrupted")),
     };
     if options.once {
@@ -88,9 +91,18 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
         }
         Err(error) => {
             cloud.stop().await?;
-            Err(error)
+            Err(failed(error, &place))
         }
     }
+}
+
+/// Only a run with a directory of its own may say that nobody needs its guests any more.
+fn end_own_guests(place: &Place) -> anyhow::Result<()> {
+    place.own_dir.as_deref().map_or(Ok(()), processes::end_guests_of)
+}
+
+fn failed(error: anyhow::Error, place: &Place) -> anyhow::Error {
+    error.context(format!("failed (log in {})", place.log.display()))
 }
 
 /// Where this cloud's files are.
@@ -163,7 +175,8 @@ async fn finish_once(
         for trouble in [removed, stopped].into_iter().filter_map(Result::err) {
             println!("also: {trouble:#}");
         }
-        return Err(error.context(format!("failed (log in {})", place.log.display())));
+        end_own_guests(place)?;
+        return Err(failed(error, place));
     }
     removed?;
     stopped?;

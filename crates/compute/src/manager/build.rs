@@ -82,23 +82,15 @@ impl Manager {
     /// Whether the instance waits to be built, and by this host. Nova's conductor leaves it to the host to write
     /// itself down; ours did so before it sent the message.
     async fn is_to_be_built(&self, context: &RequestContext, asked: &Instance) -> Result<bool, ManagerError> {
-        match self.conductor.instance_get(context, asked.uuid).await {
-            Ok(now) => {
-                let is_here = self.is_mine(&now) || (now.host.is_none() && asked.host.is_none());
-                Ok(is_here && now.vm_state == VmState::Building && BUILD_TASKS.contains(&now.task_state))
-            }
-            Err(error) if error.is("InstanceNotFound") => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.find(context, asked.uuid).await?.is_some_and(|now| {
+            let is_here = self.is_mine(&now) || (now.host.is_none() && asked.host.is_none());
+            is_here && now.vm_state == VmState::Building && BUILD_TASKS.contains(&now.task_state)
+        }))
     }
 
     /// The build is not this host's to finish: what it left here goes, and of the rest what nobody else owns.
     async fn let_go(&self, context: &RequestContext, uuid: Uuid) -> Result<(), ManagerError> {
-        let now = match self.conductor.instance_get(context, uuid).await {
-            Ok(now) => Some(now),
-            Err(error) if error.is("InstanceNotFound") => None,
-            Err(error) => return Err(error.into()),
-        };
+        let now = self.find(context, uuid).await?;
         let leftovers = now.as_ref().map_or(Leftovers::All, |now| leftovers(now, &self.config.host));
         tracing::debug!(instance = %uuid, ?leftovers, "letting go of an instance");
         match leftovers {

@@ -112,11 +112,8 @@ impl Manager {
         instance: &Instance,
         tasks: &[Option<TaskState>],
     ) -> Result<bool, ManagerError> {
-        match self.conductor.instance_get(context, instance.uuid).await {
-            Ok(now) => Ok(self.is_mine(&now) && tasks.contains(&now.task_state)),
-            Err(error) if error.is("InstanceNotFound") => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let now = self.find(context, instance.uuid).await?;
+        Ok(now.is_some_and(|now| self.is_mine(&now) && tasks.contains(&now.task_state)))
     }
 
     /// The action is done: no task any more, and the power state as the hypervisor says.
@@ -152,7 +149,8 @@ impl Manager {
         };
         if metadata.iter().any(|(key, value)| instance.metadata.get(key) != Some(value)) {
             // All are saved together, and the user may have changed some since the message was sent.
-            instance.metadata = self.conductor.instance_get(context, instance.uuid).await?.metadata;
+            let now = self.find(context, instance.uuid).await?;
+            instance.metadata = now.map(|now| now.metadata).unwrap_or_default();
             instance.metadata.extend(metadata);
         }
         Ok(())

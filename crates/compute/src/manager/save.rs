@@ -1,4 +1,4 @@
-//! Saving an instance although answers get lost.
+//! Reading and saving an instance although answers get lost.
 
 use std::time::Duration;
 
@@ -7,14 +7,31 @@ use kilonova_messaging::MessagingError;
 use kilonova_objects::{Instance, Tracked};
 use kilonova_rpcapi::RpcError;
 use kilonova_rpcapi::objects::Expected;
+use uuid::Uuid;
 
 use super::{Manager, ManagerError};
 
-/// How long to wait before a save is tried again; after the last one it has failed. A lost answer takes its timeout
+/// How long to wait before a call is tried again; after the last one it has failed. A lost answer takes its timeout
 /// beside that, so the conductor has minutes to come back.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 impl Manager {
+    /// The instance as it is now; none if it is deleted.
+    pub(super) async fn find(&self, context: &RequestContext, uuid: Uuid) -> Result<Option<Instance>, ManagerError> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let error = match Box::pin(self.conductor.instance_get(context, uuid)).await {
+                Ok(instance) => return Ok(Some(instance)),
+                Err(error) if error.is("InstanceNotFound") => return Ok(None),
+                Err(error @ RpcError::Messaging(MessagingError::Closed)) => return Err(error.into()),
+                Err(error) => error,
+            };
+            let Some(pause) = pauses.next() else { return Err(error.into()) };
+            tracing::warn!(instance = %uuid, %error, "an instance could not be read and is asked for again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// Writes what changed, if the instance is still in an expected state. What may be a passing failure is tried
     /// again: the end of a long operation must not be lost with one message.
     pub(super) async fn save(
@@ -51,9 +68,9 @@ impl Manager {
         instance: &mut Tracked<Instance>,
         conflict: ManagerError,
     ) -> Result<(), ManagerError> {
-        let now = Box::pin(self.conductor.instance_get(context, instance.uuid)).await?;
+        let now = self.find(context, instance.uuid).await?;
         let state = |instance: &Instance| (instance.vm_state, instance.task_state, instance.host.clone());
-        if state(&now) != state(instance) {
+        if now.is_none_or(|now| state(&now) != state(instance)) {
             return Err(conflict);
         }
         instance.reset_changes();

@@ -315,8 +315,10 @@ async fn the_same_message_twice_at_once_makes_one_guest() {
     let world = World::new().await;
     world.driver.close_gate();
     let message = world.message(&world.create());
-    let both = [world.spawn_build(message.clone()), world.spawn_build(message.clone())];
-    // The clock moves on when nothing else does: both are where they have to wait.
+    let first = world.spawn_build(message.clone());
+    world.until_at_gate(1).await;
+    let both = [first, world.spawn_build(message.clone())];
+    // The clock moves on when nothing else does: the second is where it has to wait.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.driver.at_gate.load(Ordering::SeqCst), 1, "one after the other");
     world.driver.open_gate();

@@ -32,6 +32,7 @@ async fn a_build_survives_one_mishap_at_each_of_its_saves() {
             let world = World::new().await;
             let instance = world.create();
             world.conductor.mishap_at(1, mishap, "Instance.save", field, json!(value));
+            world.conductor.mishap(1, mishap, "Instance.get_by_uuid");
             world.manager.build_and_run_instance(&context(), world.message(&instance)).await.unwrap();
             assert_built_once(&world, &instance, &format!("{mishap:?} at {value}"));
         }
@@ -70,7 +71,7 @@ async fn a_build_that_ended_unheard_is_found_active() {
     let build = world.spawn_build(message.clone());
     world.until_at_gate(1).await;
     world.conductor.mishap_at(1, Mishap::LoseReply, "Instance.save", "vm_state", json!("active"));
-    world.conductor.mishap(1, Mishap::LoseRequest, "Instance.get_by_uuid");
+    world.conductor.mishap(ALL_TRIES, Mishap::LoseRequest, "Instance.get_by_uuid");
     world.driver.open_gate();
     assert!(!build.await.unwrap());
     world.manager.build_and_run_instance(&context(), message.clone()).await.unwrap();

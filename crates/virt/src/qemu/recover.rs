@@ -24,7 +24,10 @@ pub(super) async fn recover(driver: &QemuDriver) -> Result<Vec<GuestInfo>, Drive
     for uuid in uuids {
         let dir = driver.dir(uuid);
         let operation = driver.locks.operation(uuid).await;
-        repair(driver, &dir, &operation).await?;
+        // One guest that cannot be mended keeps no other from being found.
+        if let Err(error) = repair(driver, &dir, &operation).await {
+            tracing::error!(%uuid, %error, "a guest could not be mended");
+        }
     }
     driver.infos().await
 }

@@ -1,12 +1,13 @@
-//! What /proc says of processes.
+//! What /proc says of processes, and the guests that a cloud which is gone left behind.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Resident memory in MB (10^6 bytes).
-pub(super) fn resident_mb(pid: i32) -> anyhow::Result<f64> {
+pub(crate) fn resident_mb(pid: i32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
@@ -15,14 +16,26 @@ pub(super) fn resident_mb(pid: i32) -> anyhow::Result<f64> {
 }
 
 /// Ids of all processes that there are.
-pub(super) fn all() -> anyhow::Result<BTreeSet<i32>> {
+pub(crate) fn all() -> anyhow::Result<BTreeSet<i32>> {
     let entries = std::fs::read_dir("/proc")?;
     Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
 /// A running QEMU that has `word` in its command line and is not one of `known`.
-pub(super) fn find_qemu(word: &str, known: &BTreeSet<i32>) -> anyhow::Result<Option<i32>> {
+pub(crate) fn find_qemu(word: &str, known: &BTreeSet<i32>) -> anyhow::Result<Option<i32>> {
     Ok(all()?.difference(known).copied().find(|pid| is_qemu(*pid, word)))
+}
+
+/// Ends the guests whose files are below `dir`, which was this run's own. With a cloud that stopped in good order there
+/// are none.
+pub(crate) fn end_guests_of(dir: &Path) -> anyhow::Result<()> {
+    let below = format!("{}/", dir.display());
+    for pid in all()?.into_iter().filter(|pid| is_qemu(*pid, &below)).filter_map(Pid::from_raw) {
+        println!("    a guest was left behind: ending QEMU {pid}");
+        // it may be gone by now
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    Ok(())
 }
 
 /// Its programs that make disks have the word in their command line, too, and another name.
