@@ -15,9 +15,12 @@ use uuid::Uuid;
 
 use crate::ComputeConfig;
 use crate::manager::ManagerError;
+use crate::service::BINARY;
 
 /// The trait that tells Nova's own providers from others'.
 const OWNER_TRAIT: &str = "OWNER_NOVA";
+/// The trait that keeps the scheduler away from a host whose service is disabled.
+const DISABLED_TRAIT: &str = "COMPUTE_STATUS_DISABLED";
 
 /// Keeps one compute node up to date.
 pub(crate) struct ResourceTracker {
@@ -54,7 +57,11 @@ impl ResourceTracker {
         let existing = existing.into_iter().find(|node| node.hypervisor_hostname.as_deref() == Some(&self.config.host));
         let uuid = existing.as_ref().map_or_else(|| node_uuid(&self.config.host), |node| node.uuid);
         let inventory = self.inventory(&host);
-        let traits: Vec<String> = host.traits.iter().cloned().chain([OWNER_TRAIT.to_owned()]).collect();
+        let mut traits: Vec<String> = host.traits.iter().cloned().chain([OWNER_TRAIT.to_owned()]).collect();
+        let service = self.conductor.service_get(context, &self.config.host, BINARY).await?;
+        if service.is_some_and(|service| service.disabled) {
+            traits.push(DISABLED_TRAIT.to_owned());
+        }
         self.placement.set_provider(context, uuid, &self.config.host, &inventory, &traits).await?;
         let consumers = self.placement.provider_allocations(context, uuid).await?;
         let used = sum(consumers.values());

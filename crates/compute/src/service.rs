@@ -5,11 +5,12 @@
 //!   stop:  queues close ──> running work ends, within a bound
 //! ```
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kilonova_core::time::utcnow;
-use kilonova_core::{RequestContext, Supervisor};
+use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_objects::{Service, Tracked};
 use kilonova_rpcapi::compute::{
@@ -17,12 +18,13 @@ use kilonova_rpcapi::compute::{
 };
 use kilonova_rpcapi::{RpcError, base, exception, register};
 use kilonova_virt::{DriverError, RebootKind};
+use uuid::Uuid;
 
 use crate::Manager;
 use crate::manager::ManagerError;
 
 /// What Nova calls the process.
-const BINARY: &str = "nova-compute";
+pub(crate) const BINARY: &str = "nova-compute";
 /// Nova's service version of 2026.2: what the process can do.
 const SERVICE_VERSION: i64 = 74;
 
@@ -66,8 +68,10 @@ impl ComputeService {
         manager.tracker().update_available_resource(&context, service.id).await?;
         manager.init_host(&context).await?;
         let target = kilonova_rpcapi::target(compute::TOPIC).server(manager.host());
-        let server = RpcServer::start(transport, target, dispatcher(&manager), ServerOptions::default()).await?;
         let supervisor = Supervisor::new();
+        let builds = Builds { supervisor: supervisor.clone(), manager: manager.clone(), asked: Arc::default() };
+        let dispatcher = dispatcher(&manager, &builds);
+        let server = RpcServer::start(transport, target, dispatcher, ServerOptions::default()).await?;
         heartbeats(&supervisor, manager.clone(), service.clone());
         periodic_passes(&supervisor, &manager, service.id);
         tracing::info!(host = manager.host(), "compute service started");
@@ -162,12 +166,55 @@ fn periodic_pass<F, Fut>(
     });
 }
 
-fn dispatcher(manager: &Arc<Manager>) -> Dispatcher {
+/// Builds run beside the server's pool, not in it: many may wait for their turn, and a delete or a look at a console
+/// must not wait behind them.
+#[derive(Clone)]
+struct Builds {
+    supervisor: Supervisor,
+    manager: Arc<Manager>,
+    /// What waits or runs: the same asked again meanwhile is one build.
+    asked: Arc<Mutex<HashSet<Uuid>>>,
+}
+
+impl Builds {
+    fn begin(&self, context: RequestContext, build: BuildAndRunInstance) {
+        let uuid = build.instance.uuid;
+        if !self.asked().insert(uuid) {
+            return tracing::debug!(instance = %uuid, "asked to build what is being built");
+        }
+        let builds = self.clone();
+        self.supervisor.spawn(TaskKind::Background, "build_and_run_instance", async move {
+            let asked = Asked { builds: &builds, uuid };
+            if let Err(error) = Box::pin(builds.manager.build_and_run_instance(&context, build)).await {
+                tracing::error!(instance = %uuid, %error, "a build did not end; its workflow asks again");
+            }
+            drop(asked);
+        });
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A build that was asked for is so until it ends, by whatever way.
+struct Asked<'a> {
+    builds: &'a Builds,
+    uuid: Uuid,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.builds.asked().remove(&self.uuid);
+    }
+}
+
+fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
     let endpoint = Endpoint::new(None, compute::VERSION);
-    let m = manager.clone();
+    let builds = builds.clone();
     let endpoint = register(endpoint, move |context, build: BuildAndRunInstance| {
-        let manager = m.clone();
-        async move { Box::pin(manager.build_and_run_instance(&context, build)).await.map_err(raised) }
+        builds.begin(context, build);
+        std::future::ready(Ok(()))
     });
     let m = manager.clone();
     let endpoint = register(endpoint, move |context, TerminateInstance { instance, .. }| {

@@ -113,8 +113,9 @@ pub(super) async fn check_not_failed(api: &Api, id: &str) -> anyhow::Result<()> 
         return Ok(());
     }
     let fault = &server["fault"];
-    let details = fault["details"].as_str().map(|details| format!("\n{details}")).unwrap_or_default();
     let message = fault["message"].as_str().unwrap_or("it has no fault that says why");
+    let details = fault["details"].as_str().filter(|details| *details != message);
+    let details = details.map(|details| format!("\n{details}")).unwrap_or_default();
     bail!("{}{details}\nthe server {SERVER_NAME} is in ERROR: {message}", console_end(api, id).await);
 }
 

@@ -5,9 +5,13 @@ use std::collections::HashMap;
 use kilonova_core::RequestContext;
 use kilonova_objects::{Instance, PowerState, TaskState, Tracked, VmState};
 use kilonova_rpcapi::objects::Expected;
+use kilonova_virt::DriverError;
 use uuid::Uuid;
 
 use super::{Manager, ManagerError};
+
+/// What a driver says of a guest that is there and does not answer. (One that is not there is not in its list.)
+const UNKNOWN: Option<PowerState> = Some(PowerState::NoState);
 
 impl Manager {
     /// One pass over all instances of this host.
@@ -22,8 +26,8 @@ impl Manager {
                 return Ok(());
             }
             for instance in page {
-                let power_state = guests.get(&instance.uuid).copied().unwrap_or_default();
-                if truth(&instance, power_state).is_some() {
+                let power_state = guests.get(&instance.uuid).copied();
+                if power_state != UNKNOWN && truth(&instance, power_state.unwrap_or_default()).is_some() {
                     self.correct(context, instance.uuid).await;
                 }
             }
@@ -37,6 +41,10 @@ impl Manager {
             Ok(found) => found,
             Err(error) => return tracing::debug!(instance = %uuid, %error, "not compared with the hypervisor"),
         };
+        if power_state == UNKNOWN {
+            return tracing::debug!(instance = %uuid, "the guest does not answer now");
+        }
+        let power_state = power_state.unwrap_or_default();
         let Some(vm_state) = truth(&instance, power_state).filter(|_| self.is_mine(&instance)) else { return };
         let mut instance = Tracked::new(instance);
         let (was, was_power) = (instance.vm_state, instance.power_state);
@@ -52,9 +60,18 @@ impl Manager {
         }
     }
 
-    async fn look_at(&self, context: &RequestContext, uuid: Uuid) -> Result<(Instance, PowerState), ManagerError> {
+    /// The row, and what the hypervisor says of the guest if there is one.
+    async fn look_at(
+        &self,
+        context: &RequestContext,
+        uuid: Uuid,
+    ) -> Result<(Instance, Option<PowerState>), ManagerError> {
         let instance = self.conductor.instance_get(context, uuid).await?;
-        Ok((instance, self.guest_power_state(uuid).await?))
+        match self.driver.guest_info(uuid).await {
+            Ok(info) => Ok((instance, Some(info.power_state))),
+            Err(DriverError::InstanceNotFound(_)) => Ok((instance, None)),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
