@@ -49,6 +49,17 @@ pub(crate) async fn capture(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a program to its end with its output on ours only if it fails.
+pub(crate) async fn run_quietly(command: &mut Command) -> anyhow::Result<()> {
+    let output = command.stdin(Stdio::null()).output().await;
+    let output = output.with_context(|| format!("cannot start {}", shown(command)))?;
+    if !output.status.success() {
+        print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!("{} failed: {}", shown(command), output.status);
+    }
+    Ok(())
+}
+
 /// Runs a program to its end, showing its output while it runs and returning all of it.
 pub(crate) async fn run_and_keep(command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

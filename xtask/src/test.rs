@@ -72,8 +72,8 @@ async fn nextest(workspace: &Workspace, outside: Option<&Outside>) -> anyhow::Re
 }
 
 async fn doc_tests(workspace: &Workspace) -> anyhow::Result<()> {
-    let step = Step::loud("documentation's examples (cargo test --doc)");
-    process::run(process::cargo(workspace.root()).args(["test", "--workspace", "--doc", "--quiet"])).await?;
+    let step = Step::quiet("documentation's examples (cargo test --doc)");
+    process::run_quietly(process::cargo(workspace.root()).args(["test", "--workspace", "--doc", "--quiet"])).await?;
     step.done("");
     Ok(())
 }
