@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, Method, Uri, header, request::Parts};
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use kilonova_core::{Microversion, RequestContext};
+use tracing::Instrument as _;
 use serde_json::Value;
 
 use crate::call::{Answer, Call, Query};
@@ -43,7 +44,8 @@ struct App {
 async fn serve(State(app): State<Arc<App>>, OriginalUri(original): OriginalUri, request: Request) -> Response {
     let ids = RequestIds::of(request.headers());
     let (method, path) = (request.method().clone(), original.path().to_owned());
-    let answered = AssertUnwindSafe(answer(&app, &original, request, &ids)).catch_unwind().await;
+    let span = tracing::info_span!("api", request_id = ids.own);
+    let answered = AssertUnwindSafe(answer(&app, &original, request, &ids)).catch_unwind().instrument(span).await;
     let mut response = answered.unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

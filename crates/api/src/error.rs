@@ -215,6 +215,7 @@ impl From<ComputeError> for ApiError {
             | E::InstanceNotReady { .. }
             | E::NetworkAmbiguous
             | E::PortInUse { .. }
+            | E::CertificateValidationNotYetAvailable
             | E::NoUniqueMatch => Self::Conflict(error.to_string()),
             E::TooManyInstances { .. }
             | E::MetadataLimitExceeded { .. }

@@ -108,9 +108,6 @@ async fn register_service(manager: &Manager, context: &RequestContext) -> Result
 
 fn heartbeats(supervisor: &Supervisor, manager: Arc<Manager>, service: Service) {
     let interval = manager.config().report_interval;
-    if interval.is_zero() {
-        return;
-    }
     let service = Arc::new(tokio::sync::Mutex::new(Tracked::new(service)));
     supervisor.periodic("report_state", interval, move || {
         let (manager, service) = (manager.clone(), service.clone());
@@ -152,9 +149,6 @@ fn periodic_pass<F, Fut>(
     F: Fn(Arc<Manager>, RequestContext) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), ManagerError>> + Send + 'static,
 {
-    if interval.is_zero() {
-        return;
-    }
     let manager = manager.clone();
     supervisor.periodic(name, interval, move || {
         let pass = pass(manager.clone(), RequestContext::admin());

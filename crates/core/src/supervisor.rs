@@ -72,12 +72,16 @@ impl Supervisor {
         });
     }
 
-    /// Runs `pass` now and then every `interval`, one pass at a time; a pass that panics does not end the next ones.
+    /// Runs `pass` now and then every `interval`, one pass at a time; a pass that panics does not end the next ones. An
+    /// interval of zero is none: no pass runs.
     pub fn periodic<F, Fut>(&self, name: impl Into<String>, interval: Duration, pass: F)
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
+        if interval.is_zero() {
+            return;
+        }
         let name: Arc<str> = name.into().into();
         let task_name = name.to_string();
         self.spawn(TaskKind::Background, task_name, async move {

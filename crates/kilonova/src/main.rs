@@ -4,6 +4,10 @@ use clap::Parser as _;
 use kilonova::commands::Command;
 use tracing_subscriber::EnvFilter;
 
+/// Gives memory back after a burst, where the C library's keeps it in its arenas (docs/adr/0006).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let command = Command::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));

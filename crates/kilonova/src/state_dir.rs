@@ -36,6 +36,32 @@ impl StateDir {
         Ok(Self { path, _lock: lock })
     }
 
+    /// The name of the compute host, kept from the first start on: guests belong to it, and under another name their
+    /// agent would take them for somebody else's. A machine may be renamed; `configured` (`[DEFAULT] host`) may not
+    /// change.
+    pub(crate) fn host_name(&self, configured: Option<String>, current: &str) -> anyhow::Result<String> {
+        let path = self.path.join("host");
+        match std::fs::read_to_string(&path) {
+            Ok(kept) => {
+                let kept = kept.trim().to_owned();
+                match configured.filter(|configured| *configured != kept) {
+                    None => Ok(kept),
+                    Some(other) => bail!(
+                        "[DEFAULT] host is {other}, but the guests in {} belong to {kept}: set it back, or use another \
+                         state directory",
+                        self.path.display()
+                    ),
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let name = configured.unwrap_or_else(|| current.to_owned());
+                write_private(&path, &format!("{name}\n"))?;
+                Ok(name)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
     /// The directory, absolute.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -49,4 +75,27 @@ pub(crate) fn write_private(path: &Path, contents: &str) -> anyhow::Result<()> {
     file.write_all(contents.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_keeps_its_first_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let state_dir = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state_dir.host_name(None, "alpha").unwrap(), "alpha");
+        assert_eq!(state_dir.host_name(None, "renamed").unwrap(), "alpha");
+        assert_eq!(state_dir.host_name(Some("alpha".to_owned()), "renamed").unwrap(), "alpha");
+        let error = state_dir.host_name(Some("beta".to_owned()), "renamed").unwrap_err().to_string();
+        assert!(error.contains("beta") && error.contains("alpha"), "{error}");
+    }
+
+    #[test]
+    fn only_one_process_uses_a_state_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = StateDir::open(dir.path()).unwrap();
+        assert!(StateDir::open(dir.path()).err().unwrap().to_string().contains("another kilonova"));
+    }
 }

@@ -111,6 +111,7 @@ impl Manager {
         instance: &mut Tracked<Instance>,
         build: &BuildAndRunInstance,
     ) -> Result<(), ManagerError> {
+        refuse_tags(build)?;
         self.claim(context, instance, build).await?;
         // Both end, also when one has failed: ports that are made after the undoing would stay.
         let (network_info, disk) =
@@ -435,6 +436,17 @@ fn rescheduled(instance: Instance, build: BuildAndRunInstance, error: &ManagerEr
         request_spec: build.request_spec,
         host_lists: vec![build.host_list],
     }
+}
+
+/// A tag that no guest can read would be a promise not kept: Nova's answer on hosts without device tagging.
+fn refuse_tags(build: &BuildAndRunInstance) -> Result<(), ManagerError> {
+    let networks = build.requested_networks.iter().flat_map(|list| &list.objects);
+    let disks = &build.block_device_mapping.objects;
+    if networks.map(|network| &network.tag).chain(disks.iter().map(|disk| &disk.tag)).any(Option::is_some) {
+        let sentence = "Attempt to boot guest with tagged devices on host that does not support tagging.";
+        return Err(ManagerError::Invalid(sentence.to_owned()));
+    }
+    Ok(())
 }
 
 fn parse_uuid(text: &str) -> Result<Uuid, ManagerError> {

@@ -2,7 +2,7 @@
 //! SQLite file and the in-process transport.
 //!
 //! ```text
-//!   start: port ─> state directory ─> database ─> built-in services ─> conductor ─> scheduler ─> compute ─> HTTP
+//!   start: state directory ─> port ─> database ─> built-in services ─> conductor ─> scheduler ─> compute ─> HTTP
 //!          ─> what an earlier process left is taken up
 //!   stop:  HTTP ─> compute ─> scheduler ─> conductor ─> database
 //! ```
@@ -10,7 +10,7 @@
 mod defaults;
 mod http;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,8 @@ pub struct CloudOptions {
     pub listen: SocketAddr,
     /// An image to register for everybody under the name `guest`.
     pub guest_image: Option<PathBuf>,
-    /// Name of this host.
+    /// Name of this machine: the compute host is called so from its first start on, unless `[DEFAULT] host` says
+    /// otherwise.
     pub host: String,
     /// How many compute agents run here; more than one only with the fake driver.
     pub hosts: usize,
@@ -89,11 +90,13 @@ struct Builtin {
 impl Cloud {
     /// Starts everything and returns when requests are served.
     pub async fn start(options: CloudOptions) -> anyhow::Result<Self> {
+        let state_dir = StateDir::open(&options.state_dir)?;
+        let configured_host = options.config.get("DEFAULT", "host");
+        let options = CloudOptions { host: state_dir.host_name(configured_host, &options.host)?, ..options };
         let listener =
             TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
         let address = listener.local_addr()?;
-        let public_url = format!("http://{address}");
-        let state_dir = StateDir::open(&options.state_dir)?;
+        let public_url = format!("http://{}", reachable(address));
         let db = open_database(state_dir.path()).await?;
         let builtin = Builtin::open(&db, state_dir.path(), &public_url).await?;
         defaults::ensure(&db, &builtin.image, &options).await?;
@@ -126,7 +129,7 @@ impl Cloud {
 
     /// Where the services are.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        reachable(self.address)
     }
 
     /// The ready-made client configuration.
@@ -217,6 +220,15 @@ fn client_options(config: &Config) -> anyhow::Result<ClientOptions> {
     Ok(ClientOptions { timeout, ..ClientOptions::default() })
 }
 
+/// Where clients on this machine reach a server that listens on every address.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}
+
 async fn open_database(state_dir: &Path) -> anyhow::Result<Db> {
     let path = state_dir.join("kilonova.sqlite");
     let url = format!("sqlite://{}", path.display());
@@ -231,7 +243,10 @@ async fn start_conductor(
     nudge: &Arc<Notify>,
 ) -> anyhow::Result<ConductorService> {
     let conductor = Conductor::new(
-        ConductorConfig::from_config(&options.config, &options.host, true)?,
+        ConductorConfig {
+            host: options.host.clone(),
+            ..ConductorConfig::from_config(&options.config, &options.host, true)?
+        },
         db.clone(),
         clients.clone(),
         bus.scheduler(),

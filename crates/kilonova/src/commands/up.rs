@@ -77,7 +77,7 @@ impl Up {
         };
         let state_dir = self.state_dir.clone().map_or_else(state_dir::default, Ok)?;
         Ok(CloudOptions {
-            host: config.get("DEFAULT", "host").unwrap_or_else(hostname),
+            host: hostname(),
             config,
             driver,
             state_dir,

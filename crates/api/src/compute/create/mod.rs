@@ -121,6 +121,9 @@ fn check_request(wanted: &CreateServers) -> Result<(), ComputeError> {
         return Err(ComputeError::invalid("min_count must be <= max_count"));
     }
     block_devices::check(&wanted.block_devices, wanted.image_ref)?;
+    if wanted.trusted_certs.is_some() {
+        return Err(ComputeError::CertificateValidationNotYetAvailable);
+    }
     let several = wanted.max_count > 1;
     if several {
         wanted.networks.check_for_several()?;
