@@ -16,8 +16,8 @@ use axum::http::{HeaderMap, Method, Uri, header, request::Parts};
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use kilonova_core::{Microversion, RequestContext};
-use tracing::Instrument as _;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use crate::call::{Answer, Call, Query};
 use crate::error::ApiError;

@@ -100,7 +100,7 @@ fn dispatcher(conductor: &Arc<Conductor>, tasks: &Tasks) -> Dispatcher {
     let (c, t) = (conductor.clone(), tasks.clone());
     let orchestration = register(orchestration, move |context: RequestContext, message: BuildInstances| {
         let conductor = c.clone();
-        t.begin(async move { conductor.build_instances(&context, message).await })
+        t.begin(async move { Box::pin(conductor.build_instances(&context, message)).await })
     });
     Dispatcher::new(vec![objects, orchestration, base::endpoint("conductor")])
 }

@@ -82,8 +82,8 @@ impl Conductor {
 
     async fn resume(&self, workflow: &Workflow) -> Result<(), TaskError> {
         match workflow.kind {
-            WorkflowKind::Build => self.resume_build(workflow).await,
-            WorkflowKind::Delete => self.resume_delete(workflow).await,
+            WorkflowKind::Build => Box::pin(self.resume_build(workflow)).await,
+            WorkflowKind::Delete => Box::pin(self.resume_delete(workflow)).await,
         }
     }
 }

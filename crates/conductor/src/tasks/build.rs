@@ -56,7 +56,7 @@ impl Conductor {
         }
         let Some(first) = mine.first() else { return Ok(()) };
         let spec = request_specs::get(&self.db, first.instance_uuid).await?;
-        self.place(context, spec, mine).await
+        Box::pin(self.place(context, spec, mine)).await
     }
 
     /// `build_instances`: a host gave instances back, with the further hosts to try.
@@ -71,7 +71,7 @@ impl Conductor {
             let Some(workflow) = found else { continue };
             if let Some(workflow) = self.take(workflow).await? {
                 let last_error = last_error(&message.filter_properties);
-                let tried = self.try_next_host(context, &workflow, host_list, &last_error).await;
+                let tried = Box::pin(self.try_next_host(context, &workflow, host_list, &last_error)).await;
                 self.or_retry(&workflow, tried).await;
             }
         }
@@ -100,12 +100,12 @@ impl Conductor {
             return self.fail(&context, instance.uuid, &reason).await;
         }
         if workflow.step == STEP_BUILD && self.is_still_at_its_host(&context, &instance, &payload).await? {
-            return self.ask_host_to_build(&context, workflow, payload).await;
+            return Box::pin(self.ask_host_to_build(&context, workflow, payload)).await;
         }
         // What an earlier try claimed must not count against this one.
         self.clients.placement.delete_allocations(&context, instance.uuid).await?;
         let spec = request_specs::get(&self.db, instance.uuid).await?;
-        self.place(&context, spec, vec![workflow.clone()]).await
+        Box::pin(self.place(&context, spec, vec![workflow.clone()])).await
     }
 
     /// Whether the chosen host still has the instance, is up, and has room for it: the claim is made again, as nobody
@@ -171,7 +171,7 @@ impl Conductor {
     ) -> Result<(), TaskError> {
         let mut payload = BuildPayload::from_value(&workflow.payload)?;
         payload.selections = selections;
-        self.ask_host_to_build(context, workflow, payload).await
+        Box::pin(self.ask_host_to_build(context, workflow, payload)).await
     }
 
     /// One server of many that does not get on keeps no other from it.
@@ -195,7 +195,7 @@ impl Conductor {
         while let Some(selection) = remaining.next() {
             if self.claim(context, uuid, &payload, &selection).await? {
                 payload.selections = std::iter::once(selection).chain(remaining).collect();
-                return self.ask_host_to_build(context, workflow, payload).await;
+                return Box::pin(self.ask_host_to_build(context, workflow, payload)).await;
             }
         }
         let reason = "Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures \

@@ -41,7 +41,8 @@ async fn servers_are_built_and_deleted_over_a_transport_that_loses_messages() {
         let (status, answer) = user.post("/compute/v2.1/servers", &body).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
     }
-    until("that no server is in BUILD", async || statuses(&user).await.iter().all(|(_, status)| status != "BUILD")).await;
+    until("that no server is in BUILD", async || statuses(&user).await.iter().all(|(_, status)| status != "BUILD"))
+        .await;
     let servers = statuses(&user).await;
     assert_eq!(servers.len(), SERVERS);
     let active = servers.iter().filter(|(_, status)| status == "ACTIVE").count();
