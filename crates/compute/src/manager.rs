@@ -11,7 +11,8 @@ mod stale_tasks;
 mod sync_power_states;
 mod terminate;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use kilonova_clients::Clients;
 use kilonova_core::RequestContext;
@@ -36,6 +37,8 @@ pub struct Manager {
     locks: InstanceLocks,
     builds: Semaphore,
     stale: StaleTasks,
+    /// Power states at the last look of [`Manager::watch_guests`].
+    seen_guests: Mutex<HashMap<Uuid, PowerState>>,
 }
 
 /// Why an operation did not succeed.
@@ -85,6 +88,7 @@ impl Manager {
                 limit => limit.min(Semaphore::MAX_PERMITS),
             }),
             stale: StaleTasks::default(),
+            seen_guests: Mutex::default(),
             locks: InstanceLocks::default(),
             config,
             conductor,

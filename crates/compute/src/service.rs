@@ -28,7 +28,9 @@ pub(crate) const BINARY: &str = "nova-compute";
 /// Nova's service version of 2026.2: what the process can do.
 const SERVICE_VERSION: i64 = 74;
 
-/// Between looks for actions that nobody carries out; Nova has no option for it.
+/// Between looks at the guests alone: what Nova learns from libvirt's events.
+const WATCH_GUESTS_INTERVAL: Duration = Duration::from_secs(10);
+/// Between looks for power actions that nobody works on; Nova has no option for it.
 const STALE_TASKS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An agent that cannot start.
@@ -128,6 +130,9 @@ fn periodic_passes(supervisor: &Supervisor, manager: &Arc<Manager>, service_id: 
     });
     periodic_pass(supervisor, manager, "sync_power_states", config.sync_power_state_interval, {
         |manager, context| async move { manager.sync_power_states(&context).await }
+    });
+    periodic_pass(supervisor, manager, "watch_guests", WATCH_GUESTS_INTERVAL, {
+        |manager, context| async move { manager.watch_guests(&context).await }
     });
     periodic_pass(supervisor, manager, "repair_stale_tasks", STALE_TASKS_INTERVAL, {
         |manager, context| async move { manager.repair_stale_tasks(&context).await }

@@ -1,6 +1,7 @@
 //! The periodic comparison of what the database says with what the hypervisor says.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 
 use kilonova_core::RequestContext;
 use kilonova_objects::{Instance, PowerState, TaskState, Tracked, VmState};
@@ -32,6 +33,24 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// A short look at the guests alone, between the passes over all instances: one whose power state is another than
+    /// at the last look went down, or came up, by itself.
+    pub async fn watch_guests(&self, context: &RequestContext) -> Result<(), ManagerError> {
+        let guests = self.driver.list_guests().await?;
+        let now: HashMap<Uuid, PowerState> = guests.into_iter().map(|guest| (guest.uuid, guest.power_state)).collect();
+        let changed = {
+            let mut seen = self.seen_guests.lock().unwrap_or_else(PoisonError::into_inner);
+            let changed = now.iter().filter(|(uuid, state)| seen.get(uuid).is_some_and(|before| before != *state));
+            let changed: Vec<Uuid> = changed.map(|(uuid, _)| *uuid).collect();
+            *seen = now;
+            changed
+        };
+        for uuid in changed {
+            self.correct(context, uuid).await;
+        }
+        Ok(())
     }
 
     /// Looks again, alone on the instance: the guest may have been started or stopped since the pass began.

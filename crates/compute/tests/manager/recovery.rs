@@ -194,6 +194,20 @@ async fn power_states_follow_the_hypervisor_in_both_directions() {
     assert_eq!(world.row(&went_down).host.as_deref(), Some(HOST));
 }
 
+#[tokio::test]
+async fn a_guest_that_goes_down_by_itself_is_noticed_at_the_next_look() {
+    let world = World::new().await;
+    let (victim, other) = (world.active().await, world.active().await);
+    world.manager.watch_guests(&context()).await.unwrap();
+    world.goes_down(&victim);
+    world.manager.watch_guests(&context()).await.unwrap();
+    assert_eq!(world.states(&victim), STOPPED);
+    assert_eq!(world.row(&other), other);
+    world.comes_up(&victim);
+    world.manager.watch_guests(&context()).await.unwrap();
+    assert_eq!(world.states(&victim), ACTIVE);
+}
+
 /// The hypervisor's list is older than what the conductor says by the time that a pass gets to an instance.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_became_active_during_the_pass_is_not_called_stopped() {
