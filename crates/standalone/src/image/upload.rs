@@ -38,17 +38,18 @@ pub(super) async fn put(
     if announced.iter().flatten().any(|size| *size > service.size_limit) {
         return Err(service.too_large());
     }
-    if !rows::set_status(&service.db, row.id, &["queued"], "saving").await? {
-        return Err(service.not_queued(&row).await?);
-    }
-    // The client may go away, and this future with it; what was begun must be wound up all the same.
+    // The client may go away, and this future with it; what was begun must be wound up all the same. So the task begins
+    // it: a future that is dropped right after it wrote `saving` would leave that for ever.
     tokio::spawn(async move { service.receive(row, body, announced[1]).await }).await??;
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl BuiltinImage {
-    /// From `saving` to `active`, or back to `queued` with no file.
+    /// From `queued` by way of `saving` to `active`, or back to `queued` with no file.
     async fn receive(&self, row: ImageRow, body: Body, announced: Option<u64>) -> Result<(), ImageError> {
+        if !rows::set_status(&self.db, row.id, &["queued"], "saving").await? {
+            return Err(self.not_queued(&row).await?);
+        }
         match self.store_body(&row, body, announced).await {
             Ok(data) => self.activate(&row, &data).await,
             Err(error) => {
