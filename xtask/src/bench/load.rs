@@ -14,6 +14,8 @@ use crate::api::{Api, text};
 
 /// Between two looks at a server that is on its way.
 pub(super) const POLL: Duration = Duration::from_millis(5);
+/// Between two looks at a burst: seldom enough that looking costs the burst nothing.
+const BURST_POLL: Duration = Duration::from_millis(50);
 /// No server takes this long; reaching it is a failure of the measurement.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -179,7 +181,7 @@ async fn wait_none_in_build(api: &Api) -> anyhow::Result<()> {
         if Instant::now() > deadline {
             bail!("servers are still in BUILD after {} s", WAIT_TIMEOUT.as_secs());
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(BURST_POLL).await;
     }
 }
 

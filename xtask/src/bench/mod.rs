@@ -7,6 +7,7 @@ mod qemu;
 mod report;
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -18,8 +19,7 @@ use crate::api::Api;
 use crate::cloud::{Cloud, CloudOptions, Ready};
 use crate::interrupt::Interrupt;
 use crate::workspace::Workspace;
-use crate::{cargo, guest_image};
-use crate::{packages, processes};
+use crate::{cargo, guest_image, packages, process, processes};
 use report::Row;
 
 /// Options of `cargo xtask bench`.
@@ -32,6 +32,9 @@ pub(crate) struct Options {
 
 /// The command. A figure that misses its target is marked in the table; a server that is lost is an error.
 pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        return Err(become_optimised(workspace));
+    }
     let binary = cargo::build_release(workspace).await?;
     let guest_image = if packages::has_qemu().await {
         packages::ensure(&[&packages::GUEST_IMAGE]).await?;
@@ -59,6 +62,15 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
         println!("written to {}", page.display());
     }
     Ok(())
+}
+
+/// Load that is made without optimisation takes as much of the processor as the answers to it. Returns only if this
+/// process cannot be replaced.
+fn become_optimised(workspace: &Workspace) -> anyhow::Error {
+    println!("==> building xtask (release): what makes the load must not be what is slow ...");
+    let mut cargo = process::cargo(workspace.root());
+    cargo.args(["run", "--release", "--package", "xtask", "--"]).args(std::env::args_os().skip(1));
+    anyhow::Error::new(cargo.as_std_mut().exec()).context("cannot start cargo")
 }
 
 async fn measure(bench: &Bench, guest_image: Option<&Path>) -> anyhow::Result<Vec<Row>> {
