@@ -49,6 +49,18 @@ pub(crate) const GUEST_IMAGE: [Package; 6] = [
 /// What logs in to guests.
 pub(crate) const SSH: [Package; 1] = [program("openssh-client", "ssh", "logs in to the guest")];
 
+/// The servers that tests talk to: each test run starts its own, none is used that runs already.
+pub(crate) const SERVERS: [Package; 4] = [
+    Package {
+        name: "rabbitmq-server",
+        probe: Probe::File("/usr/lib/rabbitmq/bin/rabbitmq-server"),
+        purpose: "the message broker of the tests",
+    },
+    Package { name: "postgresql", probe: Probe::File("/usr/lib/postgresql"), purpose: "a database of the tests" },
+    program("mariadb-server-core", "mariadbd", "a database of the tests"),
+    program("mariadb-client-core", "my_print_defaults", "makes MariaDB's data directory"),
+];
+
 /// What the tests' OpenStack client is installed with.
 pub(crate) const PYTHON: [Package; 1] = [Package {
     name: "python3-venv",

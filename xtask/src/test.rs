@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use kilonova_testing::{MariaDb, PostgreSql, RabbitMq};
 
-use crate::packages::{self, GUEST_IMAGE, PYTHON, QEMU, SSH};
+use crate::packages::{self, GUEST_IMAGE, PYTHON, QEMU, SERVERS, SSH};
 use crate::progress::Step;
 use crate::workspace::Workspace;
 use crate::{cargo, check, guest_image, process, python};
@@ -23,6 +24,9 @@ pub(crate) struct Options {
 struct Outside {
     openstack: PathBuf,
     guest_image: PathBuf,
+    rabbitmq: RabbitMq,
+    postgresql: PostgreSql,
+    mariadb: MariaDb,
 }
 
 /// Runs the checks and the tests, all of them also where some fail, and sums up.
@@ -51,11 +55,13 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
 }
 
 async fn prepare(workspace: &Workspace) -> anyhow::Result<Outside> {
-    packages::ensure(&[&QEMU, &GUEST_IMAGE, &SSH, &PYTHON]).await?;
-    Ok(Outside {
-        openstack: python::ensure_openstack_client(workspace).await?,
-        guest_image: guest_image::build(workspace).await?,
-    })
+    packages::ensure(&[&QEMU, &GUEST_IMAGE, &SSH, &PYTHON, &SERVERS]).await?;
+    let openstack = python::ensure_openstack_client(workspace).await?;
+    let guest_image = guest_image::build(workspace).await?;
+    let step = Step::quiet("starting RabbitMQ, PostgreSQL and MariaDB on the loopback");
+    let (rabbitmq, postgresql, mariadb) = (RabbitMq::start()?, PostgreSql::start()?, MariaDb::start()?);
+    step.done("");
+    Ok(Outside { openstack, guest_image, rabbitmq, postgresql, mariadb })
 }
 
 async fn nextest(workspace: &Workspace, outside: Option<&Outside>) -> anyhow::Result<()> {
@@ -65,6 +71,10 @@ async fn nextest(workspace: &Workspace, outside: Option<&Outside>) -> anyhow::Re
     if let Some(outside) = outside {
         nextest.args(["--profile", "ci"]);
         nextest.env("KILONOVA_OPENSTACK", &outside.openstack).env("KILONOVA_GUEST_IMAGE", &outside.guest_image);
+        nextest
+            .env(kilonova_testing::RABBITMQ_URL, outside.rabbitmq.url())
+            .env(kilonova_testing::POSTGRESQL_URL, outside.postgresql.url())
+            .env(kilonova_testing::MARIADB_URL, outside.mariadb.url());
     }
     process::run(&mut nextest).await?;
     step.done("");

@@ -10,6 +10,8 @@ use tokio::process::Command;
 use crate::process;
 
 const NO_QUESTIONS: &str = "DEBIAN_FRONTEND=noninteractive";
+/// Without systemd, init scripts start nothing in run level 1: a server that a package brings is not wanted running.
+const NO_SERVICES: &str = "RUNLEVEL=1";
 
 /// Installs packages; their recommendations stay out.
 pub(super) async fn install(packages: &[&str]) -> anyhow::Result<()> {
@@ -113,7 +115,7 @@ impl Root {
             }
             Self::Already | Self::No => process::program("env"),
         };
-        command.args([NO_QUESTIONS, "LC_ALL=C", name]);
+        command.args([NO_QUESTIONS, NO_SERVICES, "LC_ALL=C", name]);
         command
     }
 }
