@@ -260,7 +260,9 @@ async fn start_scheduler(options: &CloudOptions, clients: &Clients, bus: &Bus) -
     let zone = options.config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned());
     let hosts = ConductorHosts::new(bus.conductor(), &zone);
     let manager = SchedulerManager::new(clients.placement.clone(), Arc::new(hosts), &options.config)?;
-    Ok(SchedulerService::start(Arc::new(manager), bus.transport.clone(), &options.host).await?)
+    let report_interval = Duration::from_secs(options.config.parse("DEFAULT", "report_interval", 10)?);
+    let (manager, transport) = (Arc::new(manager), bus.transport.clone());
+    Ok(SchedulerService::start(manager, transport, bus.conductor(), &options.host, report_interval).await?)
 }
 
 async fn start_computes(
