@@ -48,7 +48,8 @@ pub async fn join(
 
 /// `report_state`: a heartbeat now and at every `interval`. One that is lost is made up for by the next.
 pub fn report_state(supervisor: &Supervisor, conductor: ConductorApi, service: Service, interval: Duration) {
-    let member = Member { host: String::new(), binary: "", topic: "", service: Mutex::new(Some(Tracked::new(service))) };
+    let member =
+        Member { host: String::new(), binary: "", topic: "", service: Mutex::new(Some(Tracked::new(service))) };
     member.report(supervisor, conductor, interval);
 }
 
