@@ -99,7 +99,7 @@ impl IdentityService {
             Some(hash) => Some(user(&tx, SERVICE_USER, hash).await?),
             None => None,
         };
-        for user_id in &service_user_id {
+        if let Some(user_id) = &service_user_id {
             let project = || Target::Project(bootstrapped.service_project_id.clone());
             grants.extend([(user_id, admin, project()), (user_id, &service, project())]);
         }
