@@ -54,6 +54,9 @@ impl From<RpcError> for ServiceError {
 /// A running compute agent.
 pub struct ComputeService {
     server: RpcServer,
+    /// Builds: they are let end.
+    work: Supervisor,
+    /// Heartbeats and passes: they are cut off.
     supervisor: Supervisor,
 }
 
@@ -65,21 +68,22 @@ impl ComputeService {
         manager.tracker().update_available_resource(&context, service.id).await?;
         manager.init_host(&context).await?;
         let target = kilonova_rpcapi::target(compute::TOPIC).server(manager.host());
-        let supervisor = Supervisor::new();
-        let builds = Builds { supervisor: supervisor.clone(), manager: manager.clone(), asked: Arc::default() };
+        let (work, supervisor) = (Supervisor::new(), Supervisor::new());
+        let builds = Builds { supervisor: work.clone(), manager: manager.clone(), asked: Arc::default() };
         let dispatcher = dispatcher(&manager, &builds);
         let server = RpcServer::start(transport, target, dispatcher, ServerOptions::default()).await?;
         periodic_passes(&supervisor, &manager, service.id);
         servicegroup::report_state(&supervisor, manager.conductor().clone(), service, manager.config().report_interval);
         tracing::info!(host = manager.host(), "compute service started");
-        Ok(Self { server, supervisor })
+        Ok(Self { server, work, supervisor })
     }
 
-    /// Takes no more messages and waits for running work; false if some still ran at the bound.
+    /// Takes no more messages and waits for running work; false if some still ran at the bound. A build that is cut off
+    /// goes on by its workflow, here after a restart or elsewhere.
     pub async fn stop(&self, bound: Duration) -> bool {
         self.server.stop().await;
-        let drained = self.server.wait(bound).await;
-        self.supervisor.shutdown(bound).await && drained
+        let (answered, built) = tokio::join!(self.server.wait(bound), self.work.drain(bound));
+        self.supervisor.shutdown(bound).await && answered && built
     }
 }
 

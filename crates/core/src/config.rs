@@ -96,6 +96,11 @@ impl Config {
         values.iter().map(|value| self.substitute(group, value, 0)).collect()
     }
 
+    /// The names of the options that are set in a section.
+    pub fn names<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a str> {
+        self.values.keys().filter(move |(section, _)| section == group).map(|(_, name)| name.as_str())
+    }
+
     /// A number or another parsed value; `default` where the option is not set.
     pub fn parse<T: FromStr>(&self, group: &str, name: &str, default: T) -> Result<T, ConfigError> {
         let Some(value) = self.get(group, name) else {

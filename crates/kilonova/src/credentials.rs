@@ -13,6 +13,9 @@ use crate::state_dir::write_private;
 pub(crate) struct Credentials {
     pub(crate) admin_password: String,
     pub(crate) demo_password: String,
+    /// Of the user `nova`, as whom services in other processes log in; a cloud in one process has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) service_password: Option<String>,
 }
 
 impl Credentials {
@@ -22,7 +25,11 @@ impl Credentials {
         match std::fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let made = Self { admin_password: random_password(), demo_password: random_password() };
+                let made = Self {
+                    admin_password: random_password(),
+                    demo_password: random_password(),
+                    service_password: None,
+                };
                 write_private(&path, &serde_json::to_string_pretty(&made)?)?;
                 Ok(made)
             }

@@ -8,8 +8,6 @@ use kilonova_db::{Db, DbError};
 use kilonova_objects::Flavor;
 use kilonova_standalone::image::BuiltinImage;
 
-use super::CloudOptions;
-
 /// Name, vCPUs, MiB of memory, GiB of disk: DevStack's and Nova's old defaults.
 const FLAVORS: [(&str, i64, i64, i64); 7] = [
     ("m1.nano", 1, 128, 1),
@@ -26,13 +24,19 @@ const GUEST_IMAGE: &str = "guest";
 /// What the fake driver boots: as much as the smallest disk image that anybody would call one.
 const FAKE_IMAGE_BYTES: usize = 1024 * 1024;
 
-/// Makes what is missing.
-pub(super) async fn ensure(db: &Db, images: &BuiltinImage, options: &CloudOptions) -> anyhow::Result<()> {
+/// Makes what is missing: flavors, and `guest_image` for everybody. The fake driver reads no disk and gets an empty one.
+pub(crate) async fn ensure(
+    db: &Db,
+    images: &BuiltinImage,
+    guest_image: Option<&Path>,
+    driver: &str,
+    state_dir: &Path,
+) -> anyhow::Result<()> {
     ensure_flavors(db).await?;
-    if let Some(path) = &options.guest_image {
+    if let Some(path) = guest_image {
         images.register_file(GUEST_IMAGE, path, "qcow2", BTreeMap::new()).await?;
-    } else if options.driver.starts_with("fake") {
-        ensure_fake_image(images, &options.state_dir).await?;
+    } else if driver.starts_with("fake") {
+        ensure_fake_image(images, state_dir).await?;
     }
     Ok(())
 }

@@ -11,13 +11,13 @@ use tokio::task::JoinHandle;
 use crate::front::Front;
 
 /// A running HTTP server.
-pub(super) struct HttpServer {
+pub(crate) struct HttpServer {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl HttpServer {
-    pub(super) fn start(listener: TcpListener, front: Front) -> Self {
+    pub(crate) fn start(listener: TcpListener, front: Front) -> Self {
         let (stop, stopped) = oneshot::channel();
         let service = Router::new().fallback_service(front).into_make_service_with_connect_info::<SocketAddr>();
         let task = tokio::spawn(async move {
@@ -33,7 +33,7 @@ impl HttpServer {
     }
 
     /// Takes no new connections, answers the requests that run, and cuts off what is left at the bound.
-    pub(super) async fn stop(self, bound: Duration) {
+    pub(crate) async fn stop(self, bound: Duration) {
         let Self { stop, mut task } = self;
         drop(stop);
         if tokio::time::timeout(bound, &mut task).await.is_err() {

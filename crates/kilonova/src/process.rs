@@ -1,0 +1,244 @@
+//! A process with one role: its configuration, its start, its signals, its end.
+//!
+//! ```text
+//!   configuration ──> role starts ──> READY=1 ──┬── SIGHUP: log level read again
+//!                                               ├── SIGTERM, SIGINT: STOPPING=1, drain, end
+//!                                               └── a part that cannot go on: end with an error
+//! ```
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use clap::{Args, ValueEnum};
+use kilonova_clients::{Clients, http};
+use kilonova_core::Config;
+use kilonova_db::{Db, DbOptions};
+use kilonova_placement::PlacementService;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::bus::Bus;
+use crate::credentials::Credentials;
+use crate::front::front;
+use crate::logging;
+use crate::roles::builtin::Builtin;
+use crate::roles::http::HttpServer;
+use crate::roles::{self, REGION, Running, Setup};
+use crate::state_dir::StateDir;
+
+/// Read where no `--config-file` is given, if it is there.
+const DEFAULT_CONFIG_FILE: &str = "/etc/nova/nova.conf";
+/// `[DEFAULT] state_path`
+const DEFAULT_STATE_PATH: &str = "/var/lib/nova";
+/// Nova's `[DEFAULT] osapi_compute_listen_port`.
+const API_PORT: u16 = 8774;
+/// Placement's port by OpenStack's convention.
+const PLACEMENT_PORT: u16 = 8778;
+/// Keystone's port, as identity is what everybody asks first.
+const STANDALONE_PORT: u16 = 5000;
+
+/// What one process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    Api,
+    Scheduler,
+    Conductor,
+    Compute,
+    Placement,
+    Standalone,
+}
+
+/// Options of a process with one role.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// A nova.conf; may be given more than once, later ones win.
+    #[arg(long, value_name = "FILE")]
+    config_file: Vec<PathBuf>,
+    /// A directory of *.conf files, read after the files.
+    #[arg(long, value_name = "DIR")]
+    config_dir: Vec<PathBuf>,
+}
+
+impl Options {
+    /// Reads the files.
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        let default = Path::new(DEFAULT_CONFIG_FILE);
+        let is_default = self.config_file.is_empty() && self.config_dir.is_empty() && default.exists();
+        let files = if is_default { vec![default.to_owned()] } else { self.config_file.clone() };
+        Config::load(&files, &self.config_dir).context("the configuration cannot be used")
+    }
+}
+
+/// Runs a role until it is told to end.
+pub(crate) async fn run(role: Role, options: &Options) -> anyhow::Result<()> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+    let config = options.load()?;
+    logging::apply(&config)?;
+    let bound = Duration::from_secs(config.parse("DEFAULT", "graceful_shutdown_timeout", 60)?);
+    let running = tokio::select! {
+        started = start(role, &config) => started?,
+        _ = interrupted.recv() => return Ok(()),
+        _ = terminated.recv() => return Ok(()),
+    };
+    config.warn_unread();
+    notify(&[NotifyState::Ready]);
+    tracing::info!(?role, "ready");
+    loop {
+        tokio::select! {
+            _ = interrupted.recv() => break,
+            _ = terminated.recv() => break,
+            _ = hung_up.recv() => reload(options),
+            () = running.failed() => bail!("a part of the service cannot go on: see the log"),
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    tracing::info!(bound_s = bound.as_secs(), "stopping: running work is let end");
+    running.stop(bound).await;
+    Ok(())
+}
+
+/// Tells systemd, where it asked to be told.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd could not be notified");
+    }
+}
+
+/// Reads again what can change while the process runs. A configuration that cannot be used changes nothing.
+fn reload(options: &Options) {
+    match options.load().and_then(|config| logging::apply(&config)) {
+        Ok(()) => tracing::info!("the log level was read again"),
+        Err(error) => tracing::error!(error = format!("{error:#}"), "the configuration was not read again"),
+    }
+}
+
+async fn start(role: Role, config: &Config) -> anyhow::Result<Running> {
+    let host = config.get("DEFAULT", "host").unwrap_or_else(hostname);
+    match role {
+        Role::Api => api(config, &host).await,
+        Role::Scheduler => scheduler(config, &host).await,
+        Role::Conductor => conductor(config, &host).await,
+        Role::Compute => compute(config).await,
+        Role::Placement => placement(config).await,
+        Role::Standalone => standalone(config).await,
+    }
+}
+
+async fn api(config: &Config, host: &str) -> anyhow::Result<Running> {
+    let listener = listen(config, "osapi_compute_listen", "osapi_compute_listen_port", API_PORT).await?;
+    let db = database(config, "database").await?;
+    let bus = Bus::from_config(config)?;
+    let setup = Setup { config, host, bus: &bus };
+    let router = roles::api::router(&setup, &db, &clients(config)?, Arc::new(Notify::new()))?;
+    Ok(Running { http: Some(serve(listener, "compute", router)), bus: Some(bus), db: Some(db), ..Running::default() })
+}
+
+async fn scheduler(config: &Config, host: &str) -> anyhow::Result<Running> {
+    let bus = Bus::from_config(config)?;
+    let setup = Setup { config, host, bus: &bus };
+    let scheduler = roles::scheduler::start(&setup, clients(config)?.placement).await?;
+    Ok(Running { scheduler: Some(scheduler), bus: Some(bus), ..Running::default() })
+}
+
+async fn conductor(config: &Config, host: &str) -> anyhow::Result<Running> {
+    let db = database(config, "database").await?;
+    let bus = Bus::from_config(config)?;
+    let setup = Setup { config, host, bus: &bus };
+    let conductor = roles::conductor::start(&setup, &db, &clients(config)?, Arc::new(Notify::new()), false).await?;
+    conductor.start_passes();
+    Ok(Running { conductor: Some(conductor), bus: Some(bus), db: Some(db), ..Running::default() })
+}
+
+async fn compute(config: &Config) -> anyhow::Result<Running> {
+    let state_dir = StateDir::open(&state_path(config))?;
+    let host = state_dir.host_name(config.get("DEFAULT", "host"), &hostname())?;
+    let driver = config.get("DEFAULT", "compute_driver").unwrap_or_else(|| "qemu".to_owned());
+    let clients = http::clients(config, &state_dir.path().join("downloads"))?;
+    let bus = Bus::from_config(config)?;
+    bus.wait_for_conductor().await;
+    let setup = Setup { config, host: &host, bus: &bus };
+    let compute = roles::compute::start(&setup, &driver, state_dir.path(), &clients).await?;
+    Ok(Running { computes: vec![compute], bus: Some(bus), state_dir: Some(state_dir), ..Running::default() })
+}
+
+async fn placement(config: &Config) -> anyhow::Result<Running> {
+    let listener = listen(config, "placement_listen", "placement_listen_port", PLACEMENT_PORT).await?;
+    let group = if config.get("placement_database", "connection").is_some() { "placement_database" } else { "database" };
+    let db = database(config, group).await?;
+    let service = PlacementService::open(db.clone());
+    let router = service.router(clients(config)?.identity);
+    Ok(Running { http: Some(serve(listener, "placement", router)), db: Some(db), ..Running::default() })
+}
+
+/// Identity, image, network and placement for a cloud that has no others.
+async fn standalone(config: &Config) -> anyhow::Result<Running> {
+    let listener = listen(config, "standalone_listen", "standalone_listen_port", STANDALONE_PORT).await?;
+    let address = crate::cloud::reachable(listener.local_addr()?);
+    let state_dir = StateDir::open(&state_path(config).join("standalone"))?;
+    let db = database(config, "database").await?;
+    let option = |name: &str| config.get("standalone", name);
+    let public_url = option("public_url").unwrap_or_else(|| format!("http://{address}"));
+    let public_url = public_url.trim_end_matches('/');
+    let configured = [option("admin_password"), option("demo_password"), option("service_password")];
+    let credentials = Credentials::load_or_make_with_service(state_dir.path(), configured)?;
+    let builtin = Builtin::open(&db, state_dir.path(), public_url, option("compute_url"), &credentials).await?;
+    let guest_image = option("guest_image").map(PathBuf::from);
+    let driver = config.get("DEFAULT", "compute_driver").unwrap_or_default();
+    roles::defaults::ensure(&db, builtin.image(), guest_image.as_deref(), &driver, state_dir.path()).await?;
+    let clouds_yaml = credentials.write_clouds_yaml(state_dir.path(), public_url, REGION)?;
+    tracing::info!(clouds_yaml = %clouds_yaml.display(), "credentials, that of the user nova for [keystone_authtoken] too");
+    let http = HttpServer::start(listener, front(builtin.routers()));
+    Ok(Running { http: Some(http), db: Some(db), state_dir: Some(state_dir), ..Running::default() })
+}
+
+/// The services of `nova.conf`, for a process that downloads no images.
+fn clients(config: &Config) -> anyhow::Result<Clients> {
+    Ok(http::clients_without_downloads(config)?)
+}
+
+/// The database of a section, whose schema `kilonova manage db sync` has made.
+async fn database(config: &Config, section: &str) -> anyhow::Result<Db> {
+    let db = connect(config, section).await?;
+    db.check_schema().await.context("the database is not as this version needs it")?;
+    Ok(db)
+}
+
+/// The database of a section, whatever is in it.
+pub(crate) async fn connect(config: &Config, section: &str) -> anyhow::Result<Db> {
+    let Some(url) = config.get(section, "connection") else {
+        bail!("[{section}] connection is not set: there is no database to work on");
+    };
+    let db = Db::connect(&url, &DbOptions::from_config(config, section)?).await;
+    db.with_context(|| format!("the database of [{section}] connection cannot be used"))
+}
+
+async fn listen(config: &Config, address: &str, port: &str, default_port: u16) -> anyhow::Result<TcpListener> {
+    let address = config.get("DEFAULT", address).unwrap_or_else(|| "0.0.0.0".to_owned());
+    let ip = address.parse().with_context(|| format!("{address} is not an address to listen on"))?;
+    let at = SocketAddr::new(ip, config.parse("DEFAULT", port, default_port)?);
+    let listener = TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    Ok(listener)
+}
+
+/// One service at DevStack's path and at the root, where a process of its own has it.
+fn serve(listener: TcpListener, name: &'static str, router: Router) -> HttpServer {
+    let at_path = Router::new().nest(&format!("/{name}"), router.clone());
+    HttpServer::start_router(listener, at_path.fallback_service(router))
+}
+
+fn state_path(config: &Config) -> PathBuf {
+    config.get("DEFAULT", "state_path").map_or_else(|| PathBuf::from(DEFAULT_STATE_PATH), PathBuf::from)
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
