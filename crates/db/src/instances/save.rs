@@ -21,6 +21,10 @@ use crate::{Db, DbError};
 /// What cannot be changed like this (`id`, `uuid`, `created_at`, `updated_at`, `deleted_at`, `deleted`) and what is no
 /// field at all is an error; `fault` and `services` are not stored here and are passed over, as in Nova.
 pub async fn save(db: &Db, save: Save<'_>) -> Result<Instance, SaveError> {
+    db.retry(|| save_once(db, &save)).await
+}
+
+async fn save_once(db: &Db, save: &Save<'_>) -> Result<Instance, SaveError> {
     let tx = db.begin().await?;
     // Boxed: an instance is large, and futures of callers hold this one.
     let before = Box::new(row(&tx, save.uuid, Deleted::No, Lock::Yes).await?);
@@ -34,7 +38,7 @@ pub async fn save(db: &Db, save: Save<'_>) -> Result<Instance, SaveError> {
     }
     follow_build(&tx, &before, &after).await?;
     add_faults(&tx, from_mut(&mut *after)).await?;
-    tx.commit().await.map_err(DbError::from)?;
+    tx.commit().await?;
     Ok(*after)
 }
 

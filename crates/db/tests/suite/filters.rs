@@ -7,7 +7,7 @@ use kilonova_objects::{Instance, InstanceInfoCache, PowerState, Tag, TaskState, 
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::*;
+use super::support::*;
 
 async fn names(db: &Db, query: &InstanceQuery) -> Vec<String> {
     let query = InstanceQuery { sort: vec![("display_name".into(), false)], ..query.clone() };
@@ -67,7 +67,7 @@ async fn three(db: &Db) -> Vec<Instance> {
 
 #[tokio::test]
 async fn every_filter_selects_what_it_says() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let made = three(db).await;
         let text = |text: &str| Some(text.to_owned());
         let pairs = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
@@ -161,7 +161,7 @@ async fn every_filter_selects_what_it_says() {
 
 #[tokio::test]
 async fn changes_are_dated_by_the_last_update_or_the_creation() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let made = three(db).await;
         let saved = save(db, made[0].uuid, json!({"host": "elsewhere"})).await.unwrap();
         let since = InstanceQuery { changes_since: saved.updated_at, ..InstanceQuery::default() };
@@ -177,7 +177,7 @@ async fn changes_are_dated_by_the_last_update_or_the_creation() {
 
 #[tokio::test]
 async fn hidden_servers_are_listed_to_nobody() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         create_one(db, Instance { hidden: true, ..instance("hidden") }).await;
         assert_eq!(names(db, &InstanceQuery::default()).await, Vec::<String>::new());
     })
@@ -186,7 +186,7 @@ async fn hidden_servers_are_listed_to_nobody() {
 
 #[tokio::test]
 async fn what_is_not_asked_for_is_not_set() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         use kilonova_objects::wire::VersionedObject as _;
         create_one(db, full_instance()).await;
         let with = instances::Expand { metadata: false, faults: false };
@@ -199,7 +199,7 @@ async fn what_is_not_asked_for_is_not_set() {
 
 #[tokio::test]
 async fn a_broken_regular_expression_is_an_error() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let query = InstanceQuery { name: Some("(".into()), ..InstanceQuery::default() };
         let refused = instances::list(db, &query).await;
         assert!(matches!(refused, Err(DbError::Corrupt { resource: "regular expression", .. })), "{refused:?}");
@@ -209,7 +209,7 @@ async fn a_broken_regular_expression_is_an_error() {
 
 #[tokio::test]
 async fn the_servers_of_a_host_come_whole_and_without_the_deleted_ones() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let made = three(db).await;
         let gone = create_one(db, Instance { host: Some("node1".into()), ..instance("gone") }).await;
         instances::destroy(db, gone.uuid).await.unwrap();

@@ -8,7 +8,7 @@ use kilonova_objects::{ComputeNode, Service};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::*;
+use super::support::*;
 
 fn service(host: &str, binary: &str, version: i64) -> Service {
     Service {
@@ -22,7 +22,7 @@ fn service(host: &str, binary: &str, version: i64) -> Service {
 
 #[tokio::test]
 async fn a_service_reads_back_whole_and_is_one_per_host_and_binary() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let given = service("n1", "nova-compute", 74);
         let created = services::create(db, &given).await.unwrap();
         assert!(created.id > 0 && created.uuid.is_some() && created.created_at.is_some());
@@ -48,7 +48,7 @@ async fn a_service_reads_back_whole_and_is_one_per_host_and_binary() {
 
 #[tokio::test]
 async fn a_heartbeat_says_that_a_service_was_seen_now() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let created = services::create(db, &service("n1", "nova-compute", 74)).await.unwrap();
         let disabled = services::save(db, created.id, &fields(json!({"disabled": true, "disabled_reason": "broken"})))
             .await
@@ -77,7 +77,7 @@ async fn a_heartbeat_says_that_a_service_was_seen_now() {
 
 #[tokio::test]
 async fn the_minimum_version_leaves_out_what_is_forced_down() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         assert_eq!(services::minimum_version(db, "nova-compute").await.unwrap(), 0);
         for (host, version) in [("n1", 74), ("n2", 66), ("n3", 70)] {
             services::create(db, &service(host, "nova-compute", version)).await.unwrap();
@@ -106,7 +106,7 @@ fn node(host: &str, hostname: &str) -> ComputeNode {
 
 #[tokio::test]
 async fn a_hypervisor_reads_back_whole_and_is_unique() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let given = node("n1", "n1.example");
         let created = compute_nodes::create(db, &given).await.unwrap();
         assert!(created.id > 0 && created.created_at.is_some());
@@ -128,7 +128,7 @@ async fn a_hypervisor_reads_back_whole_and_is_unique() {
 
 #[tokio::test]
 async fn a_hypervisor_is_saved_field_by_field() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let created = compute_nodes::create(db, &node("n1", "n1")).await.unwrap();
         let changes = fields(json!({"vcpus_used": 3, "free_ram_mb": null, "host": "renamed", "stats": {"io": "1"}}));
         let saved = compute_nodes::save(db, created.uuid, &changes).await.unwrap();

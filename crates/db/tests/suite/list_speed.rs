@@ -8,7 +8,7 @@ use kilonova_objects::{Instance, InstanceInfoCache};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::*;
+use super::support::*;
 
 fn server(number: usize) -> Instance {
     let vif = json!([{
@@ -37,7 +37,7 @@ fn server(number: usize) -> Instance {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn a_thousand_whole_servers_are_listed_in_twelve_milliseconds() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         for hundred in 0..10 {
             create(db, (0..100).map(|n| server(hundred * 100 + n)).collect()).await;
         }

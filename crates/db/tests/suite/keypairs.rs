@@ -3,7 +3,7 @@
 use kilonova_db::keypairs;
 use kilonova_objects::KeyPair;
 
-use crate::support::*;
+use super::support::*;
 
 fn key(user: &str, name: &str) -> KeyPair {
     KeyPair {
@@ -18,7 +18,7 @@ fn key(user: &str, name: &str) -> KeyPair {
 
 #[tokio::test]
 async fn a_key_pair_reads_back_whole_and_is_its_users_own() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let given = key(USER, "k");
         let created = keypairs::create(db, &given).await.unwrap();
         assert!(created.id > 0 && created.created_at.is_some());
@@ -37,7 +37,7 @@ async fn a_key_pair_reads_back_whole_and_is_its_users_own() {
 
 #[tokio::test]
 async fn key_pairs_are_paged_by_name() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         for name in ["c", "a", "b"] {
             keypairs::create(db, &key(USER, name)).await.unwrap();
         }

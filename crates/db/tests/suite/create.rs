@@ -11,7 +11,8 @@ use kilonova_objects::wire::VersionedObject as _;
 use kilonova_objects::{Instance, InstanceAction, VmState};
 use serde_json::json;
 
-use crate::support::*;
+use super::support::*;
+use crate::backend::TestDatabase;
 
 /// What `create` must give back for `given`.
 fn stored(given: &Instance, got: &Instance) -> Instance {
@@ -20,7 +21,7 @@ fn stored(given: &Instance, got: &Instance) -> Instance {
 
 #[tokio::test]
 async fn a_created_server_reads_back_whole() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let (before, given) = (utcnow(), full_instance());
         let created = create_one(db, given.clone()).await;
         assert!(created.id > 0);
@@ -39,7 +40,7 @@ async fn a_created_server_reads_back_whole() {
 
 #[tokio::test]
 async fn an_empty_server_reads_back_as_empty() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let given = Instance { uuid: uuid::Uuid::new_v4(), ..Instance::default() };
         let created = create_one(db, given.clone()).await;
         assert_same(&created, &stored(&given, &created));
@@ -50,7 +51,7 @@ async fn an_empty_server_reads_back_as_empty() {
 
 #[tokio::test]
 async fn a_create_leaves_disks_spec_action_and_workflow() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let given = instance("web");
         let created = create_one(db, given.clone()).await;
         let new = new(given.clone());
@@ -102,7 +103,7 @@ async fn a_create_leaves_disks_spec_action_and_workflow() {
 
 #[tokio::test]
 async fn a_hundred_servers_come_back_in_the_order_of_the_request() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let given: Vec<Instance> = (0..100).map(|n| instance(&format!("web-{n}"))).collect();
         let created = create(db, given.clone()).await;
         let ids: Vec<i64> = created.iter().map(|created| created.id).collect();
@@ -123,7 +124,7 @@ async fn assert_nothing(db: &Db) {
 
 #[tokio::test]
 async fn a_create_over_quota_leaves_nothing() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let limits = QuotaLimits { instances: 2, cores: 5, ram: -1 };
         let three: Vec<Instance> = (0..3).map(|n| instance(&format!("{n}"))).collect();
         let uuids: Vec<_> = three.iter().map(|instance| instance.uuid).collect();
@@ -140,7 +141,7 @@ async fn a_create_over_quota_leaves_nothing() {
 
 #[tokio::test]
 async fn a_quota_can_be_used_up_but_not_passed() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let limits = QuotaLimits { instances: 2, cores: 4, ram: 4096 };
         instances::create(db, request(vec![instance("a"), instance("b")], limits)).await.unwrap();
         let refused = instances::create(db, request(vec![instance("c")], limits)).await;
@@ -153,7 +154,7 @@ async fn a_quota_can_be_used_up_but_not_passed() {
 
 #[tokio::test]
 async fn fifty_creates_at_once_fill_a_quota_of_ten_exactly() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let limits = QuotaLimits { instances: 10, cores: -1, ram: -1 };
         let creates = (0..50).map(|n| {
             let db = db.clone();
@@ -170,7 +171,7 @@ async fn fifty_creates_at_once_fill_a_quota_of_ten_exactly() {
 
 #[tokio::test]
 async fn a_uuid_that_is_taken_leaves_nothing_of_the_request() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let taken = create_one(db, instance("first")).await;
         let again = Instance { uuid: taken.uuid, ..instance("again") };
         let refused = instances::create(db, request(vec![instance("other"), again], QuotaLimits::UNLIMITED)).await;
@@ -186,7 +187,7 @@ async fn a_uuid_that_is_taken_leaves_nothing_of_the_request() {
 
 #[tokio::test]
 async fn usage_counts_what_is_in_error_but_not_what_is_deleted() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let bobs = Instance { user_id: Some("bob".into()), vm_state: VmState::Error, ..instance("b") };
         let others = Instance { project_id: Some("other".into()), ..instance("o") };
         let made = create(db, vec![instance("a"), bobs, others, instance("gone")]).await;
@@ -202,16 +203,16 @@ async fn usage_counts_what_is_in_error_but_not_what_is_deleted() {
 
 #[tokio::test]
 async fn everything_is_there_after_the_database_is_opened_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", dir.path().join("kilonova.sqlite").display());
-    let db = Db::open(&url).await.unwrap();
+    let database = TestDatabase::create().await;
+    let db = database.open().await;
     let created = create(&db, vec![full_instance(), instance("b")]).await;
     let build = workflows::get(&db, WorkflowKind::Build, created[0].uuid).await.unwrap();
     db.close().await.unwrap();
 
-    let db = Db::open(&url).await.unwrap();
+    let db = database.open().await;
     assert_eq!(get(&db, created[0].uuid).await, created[0]);
     assert_eq!(get(&db, created[1].uuid).await, created[1]);
     assert_eq!(workflows::get(&db, WorkflowKind::Build, created[0].uuid).await.unwrap(), build);
     db.close().await.unwrap();
+    database.drop().await;
 }

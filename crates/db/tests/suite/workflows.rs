@@ -10,7 +10,7 @@ use kilonova_db::workflows::{self, Workflow, WorkflowKind};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::*;
+use super::support::*;
 
 async fn build(db: &Db) -> Workflow {
     let uuid = create_one(db, instance("a")).await.uuid;
@@ -23,7 +23,7 @@ async fn of(db: &Db, uuid: Uuid) -> Option<Workflow> {
 
 #[tokio::test]
 async fn a_workflow_advances_for_its_owner_only() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let begun = build(db).await;
         let payload = json!({"host": "n1"});
         assert!(!workflows::advance(db, begun.id, "thief", "build", &payload, LEASE).await.unwrap());
@@ -50,7 +50,7 @@ async fn a_workflow_advances_for_its_owner_only() {
 
 #[tokio::test]
 async fn of_many_that_take_a_workflow_one_gets_it() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let begun = build(db).await;
         let takes = (0..40).map(|n| {
             let (db, id) = (db.clone(), begun.id);
@@ -70,7 +70,7 @@ async fn of_many_that_take_a_workflow_one_gets_it() {
 
 #[tokio::test]
 async fn leases_expire_and_the_longest_over_comes_first() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let (first, second, third) = (build(db).await, build(db).await, build(db).await);
         assert_eq!(workflows::count(db).await.unwrap(), 3);
         assert_eq!(workflows::expired(db, utcnow(), 10).await.unwrap(), []);
@@ -90,7 +90,7 @@ async fn leases_expire_and_the_longest_over_comes_first() {
 
 #[tokio::test]
 async fn what_a_dead_process_held_expires_at_once() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let (mine, other) = (build(db).await, build(db).await);
         workflows::take(db, other.id, "host_1:9", LEASE, "host:1", 0).await.unwrap();
         assert_eq!(workflows::expire_owner(db, "host_").await.unwrap(), 1, "an underscore is one");

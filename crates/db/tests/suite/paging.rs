@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
-use crate::support::*;
+use super::support::*;
 
 /// The same order in memory: null first going up.
 fn compare(a: &Instance, b: &Instance, sort: &[(String, bool)]) -> Ordering {
@@ -79,7 +79,7 @@ async fn pages(db: &Db, query: &InstanceQuery) -> Vec<Instance> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_the_sorted_list_cut_up() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let db = db.clone();
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
@@ -116,7 +116,7 @@ async fn check(db: &Db, given: Vec<Instance>, sort: Vec<(String, bool)>, limit: 
 
 #[tokio::test]
 async fn a_regular_expression_finds_the_few_among_many() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let many = (0..1_203).map(|n| instance(&format!("web-{n}"))).collect();
         let mut made = create(db, many).await;
         made.reverse();
@@ -130,7 +130,7 @@ async fn a_regular_expression_finds_the_few_among_many() {
 
 #[tokio::test]
 async fn the_newest_come_first_and_a_limit_of_zero_gives_none() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let mut made = create(db, vec![instance("a"), instance("b"), instance("c")]).await;
         made.reverse();
         assert_eq!(instances::list(db, &InstanceQuery::default()).await.unwrap(), made);
@@ -146,7 +146,7 @@ async fn the_newest_come_first_and_a_limit_of_zero_gives_none() {
 
 #[tokio::test]
 async fn a_page_goes_on_after_a_server_that_was_deleted_meanwhile() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let made = create(db, vec![instance("a"), instance("b"), instance("c")]).await;
         instances::destroy(db, made[1].uuid).await.unwrap();
         let rest = InstanceQuery { marker: Some(made[1].uuid), ..InstanceQuery::default() };
@@ -157,7 +157,7 @@ async fn a_page_goes_on_after_a_server_that_was_deleted_meanwhile() {
 
 #[tokio::test]
 async fn unknown_markers_and_sort_keys_are_errors() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let query = InstanceQuery { marker: Some(Uuid::nil()), ..InstanceQuery::default() };
         assert_not_found(instances::list(db, &query).await, "marker", &Uuid::nil().to_string());
         assert_not_found(instances::list_brief(db, &query).await, "marker", &Uuid::nil().to_string());

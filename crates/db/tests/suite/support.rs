@@ -14,17 +14,19 @@ use kilonova_objects::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::backend::TestDatabase;
+
 pub(crate) const PROJECT: &str = "demo";
 pub(crate) const USER: &str = "alice";
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
-/// Runs a test on every database that is compiled in, each time on an empty one.
-pub(crate) async fn on_every_database(test: impl AsyncFn(&Db)) {
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", dir.path().join("kilonova.sqlite").display());
-    let db = Db::open(&url).await.unwrap();
+/// Runs a test on an empty database.
+pub(crate) async fn on_database(test: impl AsyncFn(&Db)) {
+    let database = TestDatabase::create().await;
+    let db = database.open().await;
     test(&db).await;
     db.close().await.unwrap();
+    database.drop().await;
 }
 
 pub(crate) fn flavor() -> Flavor {

@@ -6,11 +6,11 @@ use kilonova_db::actions;
 use kilonova_objects::{InstanceAction, InstanceActionEvent};
 use uuid::Uuid;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn actions_are_listed_newest_first() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = Uuid::new_v4();
         for request in ["req-1", "req-2", "req-3"] {
             actions::start(db, uuid, "reboot", request, USER, PROJECT).await.unwrap();
@@ -27,7 +27,7 @@ async fn actions_are_listed_newest_first() {
 
 #[tokio::test]
 async fn a_step_that_goes_well_ends_its_action() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = Uuid::new_v4();
         let action = actions::start(db, uuid, "stop", "req-1", USER, PROJECT).await.unwrap();
         let begun = actions::event_start(db, uuid, "req-1", "compute_stop_instance", Some("n1")).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_step_that_goes_well_ends_its_action() {
 
 #[tokio::test]
 async fn a_failed_step_marks_its_action_for_good() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = Uuid::new_v4();
         let action = actions::start(db, uuid, "create", "req-1", USER, PROJECT).await.unwrap();
         for event in ["one", "two"] {
@@ -83,7 +83,7 @@ async fn a_failed_step_marks_its_action_for_good() {
 
 #[tokio::test]
 async fn steps_of_what_was_never_asked_are_not_found() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = Uuid::new_v4();
         assert_not_found(actions::event_start(db, uuid, "req-1", "e", None).await, "action", "req-1");
         assert_not_found(actions::event_finish(db, uuid, "req-1", "e", None).await, "action", "req-1");

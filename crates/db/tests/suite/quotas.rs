@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kilonova_db::quotas;
 
-use crate::support::*;
+use super::support::*;
 
 fn limits(pairs: &[(&str, i64)]) -> BTreeMap<String, i64> {
     pairs.iter().map(|(resource, limit)| ((*resource).to_owned(), *limit)).collect()
@@ -12,7 +12,7 @@ fn limits(pairs: &[(&str, i64)]) -> BTreeMap<String, i64> {
 
 #[tokio::test]
 async fn limits_are_kept_apart_by_project_user_and_class() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         assert_eq!(quotas::project(db, "p").await.unwrap(), limits(&[]));
         quotas::set_project(db, "p", &limits(&[("cores", 4), ("ram", -1)])).await.unwrap();
         quotas::set_project(db, "p", &limits(&[("cores", 8)])).await.unwrap();
@@ -31,7 +31,7 @@ async fn limits_are_kept_apart_by_project_user_and_class() {
 
 #[tokio::test]
 async fn a_deleted_quota_takes_those_of_the_users_along() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         for user in ["u", "v"] {
             quotas::set_project_user(db, "p", user, &limits(&[("cores", 2)])).await.unwrap();
         }

@@ -6,7 +6,7 @@ use kilonova_db::flavors::{self, FlavorQuery};
 use kilonova_db::{Db, DbError};
 use kilonova_objects::Flavor;
 
-use crate::support::*;
+use super::support::*;
 
 fn named(flavorid: &str, name: &str) -> Flavor {
     Flavor { flavorid: flavorid.into(), name: Some(name.into()), ..flavor() }
@@ -18,7 +18,7 @@ async fn ids(db: &Db, query: FlavorQuery) -> Vec<String> {
 
 #[tokio::test]
 async fn a_flavor_reads_back_whole() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let given = Flavor { swap: 512, vcpu_weight: Some(3), description: Some("d".into()), ..named("1", "tiny") };
         let created = flavors::create(db, &given, &[]).await.unwrap();
         let expected = Flavor { id: created.id, created_at: created.created_at, ..given };
@@ -33,7 +33,7 @@ async fn a_flavor_reads_back_whole() {
 
 #[tokio::test]
 async fn id_and_name_of_a_flavor_are_unique() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         flavors::create(db, &named("1", "tiny"), &[]).await.unwrap();
         assert_exists(flavors::create(db, &named("1", "other"), &["p".into()]).await, "flavor", "1");
         assert_exists(flavors::create(db, &named("2", "tiny"), &[]).await, "flavor", "tiny");
@@ -49,7 +49,7 @@ async fn id_and_name_of_a_flavor_are_unique() {
 
 #[tokio::test]
 async fn private_flavors_are_seen_by_those_with_access() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         flavors::create(db, &named("1", "public"), &[]).await.unwrap();
         let private = Flavor { is_public: false, ..named("2", "private") };
         flavors::create(db, &private, &["mine".into()]).await.unwrap();
@@ -76,7 +76,7 @@ async fn private_flavors_are_seen_by_those_with_access() {
 
 #[tokio::test]
 async fn flavors_are_filtered_sorted_and_paged() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         for (id, ram, disk, disabled) in
             [("1", 512, 1, false), ("2", 2048, 20, false), ("3", 1024, 20, false), ("4", 4096, 40, true)]
         {
@@ -103,7 +103,7 @@ async fn flavors_are_filtered_sorted_and_paged() {
 
 #[tokio::test]
 async fn extra_specs_and_description_change() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         flavors::create(db, &named("1", "tiny"), &[]).await.unwrap();
         let specs = BTreeMap::from([("hw:cpu_policy".into(), "dedicated".into()), ("b".into(), "2".into())]);
         flavors::set_extra_specs(db, "1", &specs).await.unwrap();

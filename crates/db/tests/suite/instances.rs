@@ -11,11 +11,11 @@ use kilonova_objects::{Flavor, Instance, InstanceFault, InstanceInfoCache, Power
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn a_save_writes_what_it_names_and_nothing_else() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let created = create_one(db, full_instance()).await;
         let cache = InstanceInfoCache { instance_uuid: created.uuid, network_info: Some("[1]".into()), ..InstanceInfoCache::default() };
         let bigger = Flavor { vcpus: 8, ..flavor() };
@@ -54,7 +54,7 @@ async fn a_save_writes_what_it_names_and_nothing_else() {
 
 #[tokio::test]
 async fn a_save_of_what_cannot_be_changed_changes_nothing() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let created = create_one(db, full_instance()).await;
         let bad = [
             (json!({"host": "x", "no_such_field": 1}), "no_such_field"),
@@ -77,7 +77,7 @@ async fn a_save_of_what_cannot_be_changed_changes_nothing() {
 
 #[tokio::test]
 async fn a_save_of_a_server_that_is_gone_is_not_found() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let created = create_one(db, instance("a")).await;
         instances::destroy(db, created.uuid).await.unwrap();
         for uuid in [created.uuid, Uuid::nil()] {
@@ -92,7 +92,7 @@ async fn a_save_of_a_server_that_is_gone_is_not_found() {
 
 #[tokio::test]
 async fn a_save_in_an_unexpected_state_says_which_one_and_changes_nothing() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let created = create_one(db, instance("a")).await;
         let uuid = created.uuid;
         let changes = fields(json!({"host": "x"}));
@@ -123,7 +123,7 @@ async fn a_save_in_an_unexpected_state_says_which_one_and_changes_nothing() {
 
 #[tokio::test]
 async fn of_many_saves_that_expect_the_same_task_one_wins() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = create_one(db, instance("a")).await.uuid;
         let saves = (0..40).map(|n| {
             let db = db.clone();
@@ -148,7 +148,7 @@ async fn of_many_saves_that_expect_the_same_task_one_wins() {
 
 #[tokio::test]
 async fn saves_of_different_fields_at_once_all_last() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = create_one(db, instance("a")).await.uuid;
         let names = ["host", "node", "cell_name", "os_type", "vm_mode", "launched_on", "key_data", "hostname"];
         let saves = names.map(|name| {
@@ -176,7 +176,7 @@ async fn saves_of_different_fields_at_once_all_last() {
 
 #[tokio::test]
 async fn the_build_workflow_is_renewed_by_saves_and_ends_with_the_building() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = create_one(db, instance("a")).await.uuid;
         let begun = workflows::get(db, WorkflowKind::Build, uuid).await.unwrap().unwrap();
         save(db, uuid, json!({"task_state": "spawning"})).await.unwrap();
@@ -191,7 +191,7 @@ async fn the_build_workflow_is_renewed_by_saves_and_ends_with_the_building() {
 
 #[tokio::test]
 async fn a_destroyed_server_stays_readable_and_its_disks_and_workflows_go() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let created = create_one(db, full_instance()).await;
         let kept = create_one(db, instance("kept")).await;
         let uuid = created.uuid;
@@ -245,7 +245,7 @@ async fn active(db: &Db) -> Instance {
 
 #[tokio::test]
 async fn an_action_begins_with_its_task_and_its_record() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let before = active(db).await;
         let started = instances::start_action(db, stop(before.uuid, "req-stop")).await.unwrap();
         let expected =
@@ -260,7 +260,7 @@ async fn an_action_begins_with_its_task_and_its_record() {
 
 #[tokio::test]
 async fn an_action_that_may_not_begin_leaves_no_record() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let building = create_one(db, instance("a")).await;
         let refused = instances::start_action(db, stop(building.uuid, "req-1")).await;
         assert!(matches!(refused, Err(SaveError::UnexpectedVmState { actual: VmState::Building, .. })));
@@ -274,7 +274,7 @@ async fn an_action_that_may_not_begin_leaves_no_record() {
 
 #[tokio::test]
 async fn of_many_actions_at_once_one_begins() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = active(db).await.uuid;
         let starts = (0..40).map(|n| {
             let db = db.clone();
@@ -290,7 +290,7 @@ async fn of_many_actions_at_once_one_begins() {
 
 #[tokio::test]
 async fn a_second_delete_goes_on_with_the_first_ones_workflow() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = active(db).await.uuid;
         let delete = |request: &str, owner: &str| StartAction {
             action: "delete",
@@ -320,7 +320,7 @@ async fn a_second_delete_goes_on_with_the_first_ones_workflow() {
 
 #[tokio::test]
 async fn metadata_is_added_to_replaced_and_removed() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = create_one(db, full_instance()).await.uuid;
         let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
@@ -343,7 +343,7 @@ async fn metadata_is_added_to_replaced_and_removed() {
 
 #[tokio::test]
 async fn the_newest_fault_is_shown_while_the_server_is_in_error() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = active(db).await.uuid;
         let fault = |message: &str| InstanceFault {
             instance_uuid: uuid,
@@ -366,7 +366,7 @@ async fn the_newest_fault_is_shown_while_the_server_is_in_error() {
 
 #[tokio::test]
 async fn a_disk_is_changed_and_added() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = create_one(db, instance("a")).await.uuid;
         let mut disk = block_devices::list(db, &[uuid]).await.unwrap()[&uuid][0].clone();
         disk.device_name = Some("/dev/vda".into());
@@ -387,7 +387,7 @@ async fn a_disk_is_changed_and_added() {
 
 #[tokio::test]
 async fn a_request_spec_is_written_over() {
-    on_every_database(async |db| {
+    on_database(async |db| {
         let uuid = create_one(db, instance("a")).await.uuid;
         let mut spec = kilonova_db::request_specs::get(db, uuid).await.unwrap();
         spec.ignore_hosts = Some(vec!["node1".into()]);

@@ -1,0 +1,59 @@
+//! A database on the server that the environment names, or on one of the test's own.
+
+use kilonova_db::Db;
+use kilonova_testing::{POSTGRESQL_URL, PostgreSql};
+use sea_orm::sqlx::postgres::PgConnection;
+use sea_orm::sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use uuid::Uuid;
+
+/// An empty database of a test's own.
+pub(crate) struct TestDatabase {
+    server: String,
+    name: String,
+    /// Last: it ends when the database is no longer needed.
+    _own: Option<PostgreSql>,
+}
+
+impl TestDatabase {
+    pub(crate) async fn create() -> Self {
+        match std::env::var(POSTGRESQL_URL) {
+            Ok(server) => Self::create_on(server, None).await,
+            Err(_) => {
+                let own = PostgreSql::start().unwrap();
+                Self::create_on(own.url(), Some(own)).await
+            }
+        }
+    }
+
+    pub(crate) async fn create_on(server: String, own: Option<PostgreSql>) -> Self {
+        let name = format!("kilonova_{}", Uuid::new_v4().simple());
+        let database = Self { server, name, _own: own };
+        database.on_server(&format!("CREATE DATABASE {}", database.name)).await;
+        database
+    }
+
+    /// As `nova.conf` has it.
+    pub(crate) fn url(&self) -> String {
+        let server = self.server.replacen("postgresql://", "postgresql+psycopg2://", 1);
+        format!("{server}/{}", self.name)
+    }
+
+    pub(crate) async fn open(&self) -> Db {
+        Db::open(&self.url()).await.unwrap()
+    }
+
+    /// A session that knows nothing of Kilonova.
+    pub(crate) async fn session(&self) -> PgConnection {
+        PgConnection::connect(&format!("{}/{}", self.server, self.name)).await.unwrap()
+    }
+
+    pub(crate) async fn drop(self) {
+        self.on_server(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+    }
+
+    async fn on_server(&self, statement: &str) {
+        let mut session = PgConnection::connect(&format!("{}/postgres", self.server)).await.unwrap();
+        session.execute(AssertSqlSafe(statement.to_owned())).await.unwrap();
+        session.close().await.unwrap();
+    }
+}

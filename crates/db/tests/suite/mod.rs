@@ -1,0 +1,15 @@
+//! The one suite for all databases. It asks nothing of one of them only: what differs is in `crate::backend`, which each
+//! binary has for itself.
+
+mod actions;
+mod create;
+mod filters;
+mod flavors;
+mod hosts;
+mod instances;
+mod keypairs;
+mod list_speed;
+mod paging;
+mod quotas;
+mod support;
+mod workflows;
