@@ -41,6 +41,7 @@ pub use exception::RemoteException;
 pub use server::{RpcServer, ServerOptions};
 pub use target::Target;
 pub use transport::memory::{Faults, MemoryLimits, MemoryTransport};
+pub use transport::rabbit::{Metrics, RabbitError, RabbitOptions, RabbitTransport, TransportUrl};
 pub use transport::{Address, Consumer, Delivery, Outgoing, Transport};
 pub use version::{ParseVersionError, Version};
 
