@@ -104,16 +104,20 @@ impl Calls {
 
     async fn deliver_next(&self, consumer: &mut dyn Consumer) -> Result<(), MessagingError> {
         let delivery = consumer.receive().await?;
-        match envelope::unseal::<Reply>(&delivery.body) {
+        let settled = match envelope::unseal::<Reply>(&delivery.body) {
             Ok(reply) => {
-                consumer.ack(delivery.tag).await?;
+                // Even if the acknowledgement is lost: a reply that comes again finds nobody, which does no harm.
                 self.deliver(reply);
-                Ok(())
+                consumer.ack(delivery.tag).await
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "rejected a reply");
                 consumer.reject(delivery.tag).await
             }
+        };
+        match settled {
+            Err(MessagingError::DeliveryLost) => Ok(()),
+            settled => settled,
         }
     }
 

@@ -1,0 +1,315 @@
+//! Notifications: what happened, for whoever listens. The form is oslo.messaging's; which events there are and what their
+//! payloads hold is Nova's, and not known here.
+//!
+//! A notification that cannot be sent is logged and otherwise forgotten: nothing that a user asked for fails over it.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::message::ContextRef;
+use crate::transport::{Address, Outgoing, Transport};
+use crate::{Context, MessagingError, envelope, new_id};
+
+/// A way of sending: `[oslo_messaging_notifications] driver`, which may name several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotificationDriver {
+    /// Over the transport, without an envelope.
+    Messaging,
+    /// Over the transport, in an envelope.
+    MessagingV2,
+    /// Into the log.
+    Log,
+    /// Not at all.
+    Noop,
+}
+
+/// There is no such driver.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no notification driver {name:?}, only messaging, messagingv2, log and noop")]
+pub struct UnknownDriver {
+    /// The name given.
+    pub name: String,
+}
+
+impl FromStr for NotificationDriver {
+    type Err = UnknownDriver;
+
+    fn from_str(name: &str) -> Result<Self, UnknownDriver> {
+        match name.trim() {
+            "messaging" => Ok(Self::Messaging),
+            "messagingv2" => Ok(Self::MessagingV2),
+            "log" => Ok(Self::Log),
+            "noop" => Ok(Self::Noop),
+            name => Err(UnknownDriver { name: name.to_owned() }),
+        }
+    }
+}
+
+/// How much a notification matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Priority {
+    Audit,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+    Sample,
+}
+
+impl Priority {
+    /// As the message has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audit => "AUDIT",
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+            Self::Critical => "CRITICAL",
+            Self::Sample => "SAMPLE",
+        }
+    }
+
+    /// As the queue's name has it.
+    fn suffix(self) -> String {
+        self.name().to_ascii_lowercase()
+    }
+}
+
+/// Sends notifications of one publisher. Cheap to clone.
+#[derive(Clone)]
+pub struct Notifier {
+    transport: Arc<dyn Transport>,
+    publisher_id: String,
+    drivers: Arc<[NotificationDriver]>,
+    topics: Arc<[String]>,
+}
+
+impl std::fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notifier")
+            .field("publisher_id", &self.publisher_id)
+            .field("drivers", &self.drivers)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Notifier {
+    /// A notifier of `publisher_id`, for example `compute:host1`. Without drivers it sends nothing, which is
+    /// oslo.messaging's default.
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        publisher_id: impl Into<String>,
+        drivers: impl Into<Arc<[NotificationDriver]>>,
+        topics: impl Into<Arc<[String]>>,
+    ) -> Self {
+        Self { transport, publisher_id: publisher_id.into(), drivers: drivers.into(), topics: topics.into() }
+    }
+
+    /// The same notifier for another publisher.
+    #[must_use]
+    pub fn prepare(&self, publisher_id: impl Into<String>) -> Self {
+        Self { publisher_id: publisher_id.into(), ..self.clone() }
+    }
+
+    /// Whether a notification goes anywhere, so that a payload need not be made for nothing.
+    pub fn is_enabled(&self) -> bool {
+        self.drivers.iter().any(|driver| *driver != NotificationDriver::Noop)
+    }
+
+    /// Sends a notification by every driver, to every topic. Returns when the broker has it, or it was given up.
+    pub async fn notify(&self, context: &Context, priority: Priority, event_type: &str, payload: Value) {
+        let context = redacted(context);
+        let notification = Notification {
+            message_id: uuid::Uuid::new_v4().to_string(),
+            publisher_id: &self.publisher_id,
+            event_type,
+            priority: priority.name(),
+            payload: &payload,
+            timestamp: chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
+        };
+        for driver in self.drivers.iter() {
+            let sent = match driver {
+                NotificationDriver::Noop => Ok(()),
+                NotificationDriver::Log => log(&notification, priority),
+                NotificationDriver::Messaging | NotificationDriver::MessagingV2 => {
+                    self.send(*driver, &context, &notification, priority).await
+                }
+            };
+            if let Err(error) = sent {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, event_type, publisher_id = self.publisher_id, "a notification was not sent");
+            }
+        }
+    }
+
+    /// To every topic, also where one fails; the last failure is the answer.
+    async fn send(
+        &self,
+        driver: NotificationDriver,
+        context: &Context,
+        notification: &Notification<'_>,
+        priority: Priority,
+    ) -> Result<(), MessagingError> {
+        let mut result = Ok(());
+        for topic in self.topics.iter() {
+            let unique_id = new_id();
+            let wire = Wire { notification, context, unique_id: &unique_id };
+            let body = match driver {
+                NotificationDriver::MessagingV2 => envelope::seal(&wire)?,
+                _ => serde_json::to_vec(&wire).map_err(MessagingError::Encode)?.into(),
+            };
+            let address = Address::Notification { exchange: None, topic: topic.clone(), priority: priority.suffix() };
+            let message = Outgoing { body, expiration: None, mandatory: false };
+            if let Err(error) = self.transport.send(&address, message).await {
+                result = Err(error);
+            }
+        }
+        result
+    }
+}
+
+/// What a listener sees.
+#[derive(Serialize)]
+struct Notification<'a> {
+    message_id: String,
+    publisher_id: &'a str,
+    event_type: &'a str,
+    priority: &'static str,
+    payload: &'a Value,
+    timestamp: String,
+}
+
+/// A notification with its context and id, as it is sent.
+struct Wire<'a> {
+    notification: &'a Notification<'a>,
+    context: &'a Context,
+    unique_id: &'a str,
+}
+
+impl Serialize for Wire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Notification { message_id, publisher_id, event_type, priority, payload, timestamp } = self.notification;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("message_id", message_id)?;
+        map.serialize_entry("publisher_id", publisher_id)?;
+        map.serialize_entry("event_type", event_type)?;
+        map.serialize_entry("priority", priority)?;
+        map.serialize_entry("payload", payload)?;
+        map.serialize_entry("timestamp", timestamp)?;
+        map.serialize_entry("_unique_id", self.unique_id)?;
+        ContextRef(self.context).serialize_entries(&mut map)?;
+        map.end()
+    }
+}
+
+/// Under the target that oslo.messaging's driver logs under.
+fn log(notification: &Notification<'_>, priority: Priority) -> Result<(), MessagingError> {
+    let text = serde_json::to_string(notification).map_err(MessagingError::Encode)?;
+    match priority {
+        Priority::Debug => tracing::debug!(target: "oslo.messaging.notification", "{text}"),
+        Priority::Warn => tracing::warn!(target: "oslo.messaging.notification", "{text}"),
+        Priority::Error | Priority::Critical => tracing::error!(target: "oslo.messaging.notification", "{text}"),
+        _ => tracing::info!(target: "oslo.messaging.notification", "{text}"),
+    }
+    Ok(())
+}
+
+/// The context without what opens doors: whoever reads notifications is not to act for the user.
+fn redacted(context: &Context) -> Context {
+    let is_secret = |key: &str| ["token", "password", "secret", "credential"].iter().any(|part| key.contains(part));
+    let kept = |(key, value): (&String, &Value)| match key.as_str() {
+        // Readers expect the key.
+        "auth_token" => Some((key.clone(), Value::Null)),
+        "service_catalog" => None,
+        name if is_secret(&name.to_ascii_lowercase()) => None,
+        _ => Some((key.clone(), value.clone())),
+    };
+    context.iter().filter_map(kept).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Consumer, MemoryTransport};
+
+    fn context() -> Context {
+        let context = json!({
+            "request_id": "req-1", "project_id": "p", "auth_token": "gAAAA", "service_catalog": [{"type": "compute"}],
+            "auth_token_info": {"token": "x"}, "user_password": "y",
+        });
+        context.as_object().unwrap().clone()
+    }
+
+    fn notifier(transport: &Arc<MemoryTransport>, drivers: &[&str]) -> Notifier {
+        let drivers: Vec<NotificationDriver> = drivers.iter().map(|name| name.parse().unwrap()).collect();
+        let topics = vec!["versioned_notifications".to_owned(), "extra".to_owned()];
+        Notifier::new(Arc::clone(transport) as Arc<dyn Transport>, "nova-compute:h1", drivers, topics)
+    }
+
+    async fn listener(transport: &Arc<MemoryTransport>, topic: &str) -> Box<dyn Consumer> {
+        let (topic, priority) = (topic.to_owned(), "info".to_owned());
+        transport.subscribe(&[Address::Notification { exchange: None, topic, priority }]).await.unwrap()
+    }
+
+    async fn received(consumer: &mut dyn Consumer) -> Value {
+        let delivery = consumer.receive().await.unwrap();
+        consumer.ack(delivery.tag).await.unwrap();
+        serde_json::from_slice(&delivery.body).unwrap()
+    }
+
+    fn check(mut notification: Value) {
+        let object = notification.as_object_mut().unwrap();
+        let id = object.remove("message_id").unwrap();
+        assert!(uuid::Uuid::parse_str(id.as_str().unwrap()).is_ok());
+        assert_eq!(object.remove("_unique_id").unwrap().as_str().unwrap().len(), 32);
+        let timestamp = object.remove("timestamp").unwrap();
+        let format = "%Y-%m-%d %H:%M:%S%.6f";
+        assert!(chrono::NaiveDateTime::parse_from_str(timestamp.as_str().unwrap(), format).is_ok(), "{timestamp}");
+        let expected = json!({
+            "publisher_id": "nova-compute:h1", "event_type": "instance.create.end", "priority": "INFO",
+            "payload": {"a": 1},
+            "_context_request_id": "req-1", "_context_project_id": "p", "_context_auth_token": null,
+        });
+        assert_eq!(notification, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notification_waits_in_every_topic_with_or_without_envelope() {
+        let transport = MemoryTransport::new();
+        let notifier = notifier(&transport, &["messagingv2", "messaging", "log", "noop"]);
+        notifier.notify(&context(), Priority::Info, "instance.create.end", json!({"a": 1})).await;
+        for topic in ["versioned_notifications", "extra"] {
+            let mut listener = listener(&transport, topic).await;
+            let envelope = received(&mut *listener).await;
+            assert_eq!(envelope["oslo.version"], "2.0");
+            check(serde_json::from_str(envelope["oslo.message"].as_str().unwrap()).unwrap());
+            check(received(&mut *listener).await);
+        }
+    }
+
+    #[test]
+    fn only_a_driver_that_does_something_makes_a_notifier_enabled() {
+        let transport = MemoryTransport::new();
+        for (drivers, enabled) in [(&[][..], false), (&["noop"], false), (&["noop", "log"], true)] {
+            assert_eq!(notifier(&transport, drivers).is_enabled(), enabled, "{drivers:?}");
+        }
+        assert_eq!("kafka".parse::<NotificationDriver>(), Err(UnknownDriver { name: "kafka".to_owned() }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_transport_fails_nobody() {
+        let transport = MemoryTransport::new();
+        transport.close().await;
+        notifier(&transport, &["messagingv2"]).notify(&context(), Priority::Error, "e", Value::Null).await;
+    }
+}
