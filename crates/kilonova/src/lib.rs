@@ -5,6 +5,8 @@ pub mod cloud;
 pub mod commands;
 mod credentials;
 mod front;
+pub mod logging;
 mod process;
 mod roles;
 mod state_dir;
+mod text;

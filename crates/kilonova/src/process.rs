@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::Router;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use kilonova_clients::{Clients, http};
 use kilonova_core::Config;
 use kilonova_db::{Db, DbOptions};
@@ -25,7 +24,7 @@ use tokio::sync::Notify;
 
 use crate::bus::Bus;
 use crate::credentials::Credentials;
-use crate::front::front;
+use crate::front::{alone, front};
 use crate::logging;
 use crate::roles::builtin::Builtin;
 use crate::roles::http::HttpServer;
@@ -36,6 +35,9 @@ use crate::state_dir::StateDir;
 const DEFAULT_CONFIG_FILE: &str = "/etc/nova/nova.conf";
 /// `[DEFAULT] state_path`
 const DEFAULT_STATE_PATH: &str = "/var/lib/nova";
+/// Where everything is kept but what Placement keeps elsewhere.
+pub(crate) const DATABASE: &str = "database";
+const PLACEMENT_DATABASE: &str = "placement_database";
 /// Nova's `[DEFAULT] osapi_compute_listen_port`.
 const API_PORT: u16 = 8774;
 /// Placement's port by OpenStack's convention.
@@ -44,7 +46,7 @@ const PLACEMENT_PORT: u16 = 8778;
 const STANDALONE_PORT: u16 = 5000;
 
 /// What one process does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Api,
     Scheduler,
@@ -52,6 +54,20 @@ pub(crate) enum Role {
     Compute,
     Placement,
     Standalone,
+}
+
+impl Role {
+    /// The name of the program that does this elsewhere; its log file is called so.
+    fn program(self) -> &'static str {
+        match self {
+            Self::Api => "nova-api",
+            Self::Scheduler => "nova-scheduler",
+            Self::Conductor => "nova-conductor",
+            Self::Compute => "nova-compute",
+            Self::Placement => "placement-api",
+            Self::Standalone => "kilonova-standalone",
+        }
+    }
 }
 
 /// Options of a process with one role.
@@ -63,6 +79,9 @@ pub(crate) struct Options {
     /// A directory of *.conf files, read after the files.
     #[arg(long, value_name = "DIR")]
     config_dir: Vec<PathBuf>,
+    /// Where to log instead of stderr.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
 }
 
 impl Options {
@@ -81,7 +100,7 @@ pub(crate) async fn run(role: Role, options: &Options) -> anyhow::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut hung_up = signal(SignalKind::hangup())?;
     let config = options.load()?;
-    logging::apply(&config)?;
+    log(role, options, &config)?;
     let bound = Duration::from_secs(config.parse("DEFAULT", "graceful_shutdown_timeout", 60)?);
     let running = tokio::select! {
         started = start(role, &config) => started?,
@@ -95,7 +114,7 @@ pub(crate) async fn run(role: Role, options: &Options) -> anyhow::Result<()> {
         tokio::select! {
             _ = interrupted.recv() => break,
             _ = terminated.recv() => break,
-            _ = hung_up.recv() => reload(options),
+            _ = hung_up.recv() => reload(role, options),
             () = running.failed() => bail!("a part of the service cannot go on: see the log"),
         }
     }
@@ -112,12 +131,19 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Reads again what can change while the process runs. A configuration that cannot be used changes nothing.
-fn reload(options: &Options) {
-    match options.load().and_then(|config| logging::apply(&config)) {
-        Ok(()) => tracing::info!("the log level was read again"),
+/// Reads again what can change while the process runs, the log's file and level. A configuration that cannot be used
+/// changes nothing.
+fn reload(role: Role, options: &Options) {
+    match options.load().and_then(|config| log(role, options, &config)) {
+        Ok(()) => tracing::info!("the log's options were read again"),
         Err(error) => tracing::error!(error = format!("{error:#}"), "the configuration was not read again"),
     }
+}
+
+fn log(role: Role, options: &Options, config: &Config) -> anyhow::Result<()> {
+    logging::set_level(config)?;
+    let file = logging::file(config, options.log_file.as_deref(), role.program());
+    logging::write_to(file.as_deref())
 }
 
 async fn start(role: Role, config: &Config) -> anyhow::Result<Running> {
@@ -134,11 +160,11 @@ async fn start(role: Role, config: &Config) -> anyhow::Result<Running> {
 
 async fn api(config: &Config, host: &str) -> anyhow::Result<Running> {
     let listener = listen(config, "osapi_compute_listen", "osapi_compute_listen_port", API_PORT).await?;
-    let db = database(config, "database").await?;
+    let db = database(config, DATABASE).await?;
     let bus = Bus::from_config(config)?;
     let setup = Setup { config, host, bus: &bus };
     let router = roles::api::router(&setup, &db, &clients(config)?, Arc::new(Notify::new()))?;
-    Ok(Running { http: Some(serve(listener, "compute", router)), bus: Some(bus), db: Some(db), ..Running::default() })
+    Ok(Running { http: Some(HttpServer::start(listener, alone("compute", router))), bus: Some(bus), db: Some(db), ..Running::default() })
 }
 
 async fn scheduler(config: &Config, host: &str) -> anyhow::Result<Running> {
@@ -149,7 +175,7 @@ async fn scheduler(config: &Config, host: &str) -> anyhow::Result<Running> {
 }
 
 async fn conductor(config: &Config, host: &str) -> anyhow::Result<Running> {
-    let db = database(config, "database").await?;
+    let db = database(config, DATABASE).await?;
     let bus = Bus::from_config(config)?;
     let setup = Setup { config, host, bus: &bus };
     let conductor = roles::conductor::start(&setup, &db, &clients(config)?, Arc::new(Notify::new()), false).await?;
@@ -171,11 +197,11 @@ async fn compute(config: &Config) -> anyhow::Result<Running> {
 
 async fn placement(config: &Config) -> anyhow::Result<Running> {
     let listener = listen(config, "placement_listen", "placement_listen_port", PLACEMENT_PORT).await?;
-    let group = if config.get("placement_database", "connection").is_some() { "placement_database" } else { "database" };
-    let db = database(config, group).await?;
+    let section = database_sections(config).last().unwrap_or(DATABASE);
+    let db = database(config, section).await?;
     let service = PlacementService::open(db.clone());
     let router = service.router(clients(config)?.identity);
-    Ok(Running { http: Some(serve(listener, "placement", router)), db: Some(db), ..Running::default() })
+    Ok(Running { http: Some(HttpServer::start(listener, alone("placement", router))), db: Some(db), ..Running::default() })
 }
 
 /// Identity, image, network and placement for a cloud that has no others.
@@ -183,12 +209,11 @@ async fn standalone(config: &Config) -> anyhow::Result<Running> {
     let listener = listen(config, "standalone_listen", "standalone_listen_port", STANDALONE_PORT).await?;
     let address = crate::cloud::reachable(listener.local_addr()?);
     let state_dir = StateDir::open(&state_path(config).join("standalone"))?;
-    let db = database(config, "database").await?;
+    let db = database(config, DATABASE).await?;
     let option = |name: &str| config.get("standalone", name);
     let public_url = option("public_url").unwrap_or_else(|| format!("http://{address}"));
     let public_url = public_url.trim_end_matches('/');
-    let configured = [option("admin_password"), option("demo_password"), option("service_password")];
-    let credentials = Credentials::load_or_make_with_service(state_dir.path(), configured)?;
+    let credentials = Credentials::load_or_make_with_service(state_dir.path(), config)?;
     let builtin = Builtin::open(&db, state_dir.path(), public_url, option("compute_url"), &credentials).await?;
     let guest_image = option("guest_image").map(PathBuf::from);
     let driver = config.get("DEFAULT", "compute_driver").unwrap_or_default();
@@ -202,6 +227,12 @@ async fn standalone(config: &Config) -> anyhow::Result<Running> {
 /// The services of `nova.conf`, for a process that downloads no images.
 fn clients(config: &Config) -> anyhow::Result<Clients> {
     Ok(http::clients_without_downloads(config)?)
+}
+
+/// The sections that name databases: Nova's, and Placement's own where it has one.
+pub(crate) fn database_sections(config: &Config) -> impl Iterator<Item = &'static str> {
+    let has_own = config.get(PLACEMENT_DATABASE, "connection").is_some();
+    [Some(DATABASE), has_own.then_some(PLACEMENT_DATABASE)].into_iter().flatten()
 }
 
 /// The database of a section, whose schema `kilonova manage db sync` has made.
@@ -227,12 +258,6 @@ async fn listen(config: &Config, address: &str, port: &str, default_port: u16) -
     let listener = TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     Ok(listener)
-}
-
-/// One service at DevStack's path and at the root, where a process of its own has it.
-fn serve(listener: TcpListener, name: &'static str, router: Router) -> HttpServer {
-    let at_path = Router::new().nest(&format!("/{name}"), router.clone());
-    HttpServer::start_router(listener, at_path.fallback_service(router))
 }
 
 fn state_path(config: &Config) -> PathBuf {

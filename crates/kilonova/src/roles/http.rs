@@ -17,6 +17,7 @@ pub(crate) struct HttpServer {
 }
 
 impl HttpServer {
+    /// Serves what `front` hands on.
     pub(crate) fn start(listener: TcpListener, front: Front) -> Self {
         let (stop, stopped) = oneshot::channel();
         let service = Router::new().fallback_service(front).into_make_service_with_connect_info::<SocketAddr>();
