@@ -43,9 +43,22 @@ use crate::Clients;
 /// this process alone, and what an earlier one left in it is removed.
 pub fn clients(config: &Config, download_dir: &Path) -> Result<Clients, HttpConfigError> {
     let mut sessions = Sessions::default();
+    let image = HttpImage::from_config(config, &mut sessions, download_dir)?;
+    with_image(config, sessions, image)
+}
+
+/// The same for processes that never read the bytes of an image: api, conductor, scheduler. They need no directory, and
+/// [`download`](crate::image::ImageService::download) is refused.
+pub fn clients_without_downloads(config: &Config) -> Result<Clients, HttpConfigError> {
+    let mut sessions = Sessions::default();
+    let image = HttpImage::without_downloads(config, &mut sessions)?;
+    with_image(config, sessions, image)
+}
+
+fn with_image(config: &Config, mut sessions: Sessions, image: HttpImage) -> Result<Clients, HttpConfigError> {
     Ok(Clients {
         identity: Arc::new(HttpIdentity::from_config(config, &mut sessions)?),
-        image: Arc::new(HttpImage::from_config(config, &mut sessions, download_dir)?),
+        image: Arc::new(image),
         network: Arc::new(HttpNetwork::from_config(config, &mut sessions)?),
         placement: Arc::new(HttpPlacement::from_config(config, &mut sessions)?),
     })

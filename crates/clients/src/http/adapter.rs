@@ -1,6 +1,7 @@
 //! Requests to one service: where it is, with whose token, how often.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kilonova_core::{Config, RequestContext};
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, broken};
 use super::catalog;
-use super::options::{Access, HttpConfigError, Retries, unversioned};
+use super::options::{Access, HttpConfigError, Retries, servers, unversioned};
 use super::session::{Grant, Session, Sessions};
 use crate::ClientError;
 
@@ -115,6 +116,8 @@ pub(super) struct Adapter {
     session: Arc<Session>,
     /// Vouches for callers whose token may end while the work goes on.
     service_user: Option<Arc<Session>>,
+    /// Which of several endpoints is next.
+    turn: AtomicUsize,
 }
 
 impl Adapter {
@@ -124,17 +127,28 @@ impl Adapter {
         let sends_service_token = config.flag("service_user", "send_service_user_token", false)?;
         let service_user =
             if sends_service_token { Some(sessions.open(config, "service_user", access.retries)?) } else { None };
-        Ok(Self { kind, access, session, service_user })
+        Ok(Self { kind, access, session, service_user, turn: AtomicUsize::default() })
     }
 
     /// Identity itself is where its tokens come from, unless the section says otherwise.
     pub(super) fn at_auth_url(mut self) -> Self {
-        self.access.endpoint_override.get_or_insert_with(|| self.session.auth_url().clone());
+        if self.access.endpoints.is_empty() {
+            self.access.endpoints.push(self.session.auth_url().clone());
+        }
         self
     }
 
-    pub(super) fn service(&self) -> &'static str {
-        self.kind.service
+    /// Where `option` lists servers, they are what is asked: in turn, and the next one when one does not answer.
+    pub(super) fn at_servers(mut self, config: &Config, option: &'static str) -> Result<Self, HttpConfigError> {
+        let servers = servers(config, self.kind.section, option)?;
+        if !servers.is_empty() {
+            self.access.endpoints = servers;
+        }
+        Ok(self)
+    }
+
+    pub(super) fn retries(&self) -> &Retries {
+        &self.access.retries
     }
 
     /// Sends a request and reads the answer. An `Err` is that there was no answer, or none to this service's own token.
@@ -157,14 +171,16 @@ impl Adapter {
         let caller = context.auth_token.as_deref().filter(|token| call.by == By::Caller && !token.is_empty());
         let mut grant = self.session.grant().await?;
         for is_last in [false, true] {
-            let url = self.url(&grant, call)?;
+            let urls = self.urls(&grant, call)?;
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let token = caller.unwrap_or(&grant.token.0);
             let voucher = match (&self.service_user, caller) {
                 (Some(session), Some(_)) => Some(session.grant().await?),
                 _ => None,
             };
-            let attempt = || {
-                let mut request = self.request(context, call, url.clone(), token);
+            let attempt = |number: usize| {
+                let url = urls[turn.wrapping_add(number) % urls.len()].clone();
+                let mut request = self.request(context, call, url, token);
                 if let Some(voucher) = &voucher {
                     request = request.header("x-service-token", sensitive(&voucher.token.0));
                 }
@@ -194,13 +210,19 @@ impl Adapter {
         Err(ClientError::unavailable(self.kind.service, "the request was not sent"))
     }
 
-    fn url(&self, grant: &Grant, call: &Call) -> Result<Url, ClientError> {
-        let known = self.access.endpoint_override.clone();
-        let known = known.or_else(|| catalog::endpoint(&grant.catalog, &self.access));
-        let endpoint = known.ok_or_else(|| {
+    /// Never empty.
+    fn urls(&self, grant: &Grant, call: &Call) -> Result<Vec<Url>, ClientError> {
+        if !self.access.endpoints.is_empty() {
+            return Ok(self.access.endpoints.iter().map(|endpoint| self.url(endpoint.clone(), call)).collect());
+        }
+        let endpoint = catalog::endpoint(&grant.catalog, &self.access).ok_or_else(|| {
             let sought = catalog::description(&self.access);
             ClientError::unavailable(self.kind.service, format!("the catalog has no endpoint of {sought}"))
         })?;
+        Ok(vec![self.url(endpoint, call)])
+    }
+
+    fn url(&self, endpoint: Url, call: &Call) -> Url {
         let mut url = if self.kind.version.is_some() { unversioned(endpoint) } else { endpoint };
         let path = self.kind.version.into_iter().chain(call.path.iter().map(String::as_str));
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -209,7 +231,7 @@ impl Adapter {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
-        Ok(url)
+        url
     }
 
     fn request(&self, context: &RequestContext, call: &Call, url: Url, token: &str) -> RequestBuilder {
@@ -240,16 +262,16 @@ pub(super) fn sensitive(token: &str) -> HeaderValue {
 }
 
 /// Sends a request until it is answered: again when no connection came about, and, where it may be repeated, when the
-/// connection broke or the service answers 503.
+/// connection broke or the service answers 503. `attempt` gets the number of the try, from 0.
 pub(super) async fn exchange(
     service: &'static str,
     retries: &Retries,
     may_repeat: bool,
-    attempt: impl Fn() -> RequestBuilder,
+    attempt: impl Fn(usize) -> RequestBuilder,
 ) -> Result<Response, ClientError> {
-    let (mut unconnected, mut unavailable) = (0, 0);
+    let (mut unconnected, mut unavailable) = (0u32, 0u32);
     loop {
-        match attempt().send().await {
+        match attempt((unconnected + unavailable) as usize).send().await {
             Ok(response) if response.status() != StatusCode::SERVICE_UNAVAILABLE || !may_repeat => return Ok(response),
             Ok(response) if unavailable >= retries.status_code => return Ok(response),
             Ok(_) => {
@@ -269,6 +291,7 @@ pub(super) async fn exchange(
     }
 }
 
-async fn wait(first: Duration, times: u32) {
+/// Waits before a try that follows `times` others.
+pub(super) async fn wait(first: Duration, times: u32) {
     tokio::time::sleep(first.saturating_mul(1 << times.min(16)).min(MAX_DELAY)).await;
 }

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   show ──> GET …/file ──> <dir>/<image>.<random> ── size, hash ──> ImageData::Temporary
+//!                 ^                    │
+//!                 └── Range: bytes=n- ─┘ the transfer broke off
 //! ```
 //!
 //! Whoever wants an image that is being downloaded, or whose file somebody still holds, shares that file.
@@ -15,15 +17,16 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kilonova_core::{Config, RequestContext};
 use md5::Md5;
-use reqwest::StatusCode;
+use reqwest::header::HeaderValue;
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
-use super::adapter::{Adapter, Call, Kind};
-use super::answer::{Answer, broken};
+use super::adapter::{Adapter, Call, Kind, wait};
+use super::answer::{Answer, broken, header};
 use super::options::HttpConfigError;
 use super::session::Sessions;
 use super::single_flight::SingleFlight;
@@ -52,7 +55,8 @@ pub struct HttpImage {
 
 struct Inner {
     adapter: Adapter,
-    dir: PathBuf,
+    /// Where downloads go; none: this process makes none.
+    dir: Option<PathBuf>,
     /// Files that somebody may still hold.
     held: Mutex<HashMap<Content, Weak<TemporaryFile>>>,
 }
@@ -63,11 +67,24 @@ type Content = (Uuid, String);
 impl HttpImage {
     /// From `[glance]`; downloads go to `dir`, which belongs to this service alone: what is in it is removed.
     pub fn from_config(config: &Config, sessions: &mut Sessions, dir: &Path) -> Result<Self, HttpConfigError> {
-        let adapter = Adapter::from_config(config, sessions, KIND)?;
+        let adapter = adapter(config, sessions)?;
         sweep(dir).map_err(|error| HttpConfigError::Directory { path: dir.to_owned(), source: error })?;
-        let inner = Inner { adapter, dir: dir.to_owned(), held: Mutex::default() };
-        Ok(Self { inner: Arc::new(inner), downloads: SingleFlight::default() })
+        Ok(Self::new(adapter, Some(dir.to_owned())))
     }
+
+    /// The same for a process that looks at images and never reads their bytes.
+    pub fn without_downloads(config: &Config, sessions: &mut Sessions) -> Result<Self, HttpConfigError> {
+        Ok(Self::new(adapter(config, sessions)?, None))
+    }
+
+    fn new(adapter: Adapter, dir: Option<PathBuf>) -> Self {
+        let inner = Inner { adapter, dir, held: Mutex::default() };
+        Self { inner: Arc::new(inner), downloads: SingleFlight::default() }
+    }
+}
+
+fn adapter(config: &Config, sessions: &mut Sessions) -> Result<Adapter, HttpConfigError> {
+    Adapter::from_config(config, sessions, KIND)?.at_servers(config, "api_servers")
 }
 
 /// Makes the directory, or removes the files that a process left there when it was killed.
@@ -93,6 +110,7 @@ impl ImageService for HttpImage {
     }
 
     async fn download(&self, context: &RequestContext, image_id: Uuid) -> Result<ImageData, ClientError> {
+        self.inner.dir()?;
         // Also says whether the caller may see the image, before it gets a file that is here already.
         let image = self.inner.show(context, image_id).await?;
         let hash = image.os_hash_value.clone().or_else(|| image.checksum.clone());
@@ -121,6 +139,11 @@ impl Inner {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn dir(&self) -> Result<&Path, ClientError> {
+        let missing = || ClientError::unavailable(KIND.service, "this process was set up to download no images");
+        self.dir.as_deref().ok_or_else(missing)
+    }
+
     async fn show(&self, context: &RequestContext, image_id: Uuid) -> Result<Image, ClientError> {
         let answer = self.adapter.send(context, &Call::get(&["images", &image_id.to_string()])).await?;
         parse(answer.ok().map_err(|failure| failure.error(KIND.service, "image", image_id))?)
@@ -128,39 +151,136 @@ impl Inner {
 
     /// The bytes in a new file; none is left when something goes wrong.
     async fn fetch(&self, context: &RequestContext, image: &Image) -> Result<Arc<TemporaryFile>, ClientError> {
-        let id = image.id.to_string();
-        let mut response = self.adapter.stream(context, &Call::get(&["images", &id, "file"])).await?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NO_CONTENT => return Err(ClientError::not_found("image", image.id)),
-            _ => {
-                let answer = Answer::read(KIND.service, response).await?;
-                return Err(match answer.ok() {
-                    Err(failure) => failure.error(KIND.service, "image", image.id),
-                    Ok(_) => ClientError::unavailable(KIND.service, "an answer that is no download"),
-                });
+        let file = TemporaryFile::new(self.dir()?.join(format!("{}.{}", image.id, Uuid::new_v4().simple())));
+        let mut sink = Sink::create(file.path(), image).await?;
+        let retries = self.adapter.retries();
+        let mut broken = 0;
+        while let Err(interruption) = self.transfer(context, image, &mut sink).await {
+            match interruption {
+                Interruption::Broken(error) if broken < retries.connect => {
+                    tracing::warn!(image = %image.id, %error, "a download broke off and goes on");
+                    wait(retries.connect_delay, broken).await;
+                    broken += 1;
+                }
+                Interruption::Broken(error) | Interruption::Refused(error) => return Err(error),
             }
         }
-        let file = TemporaryFile::new(self.dir.join(format!("{id}.{}", Uuid::new_v4().simple())));
-        let disk = |error: std::io::Error| {
-            ClientError::unavailable(KIND.service, format!("cannot write {}: {error}", file.path().display()))
-        };
-        let mut check = Check::new(image, response.content_length());
-        let mut out = tokio::fs::File::create_new(file.path()).await.map_err(disk)?;
-        while let Some(piece) = response.chunk().await.map_err(|error| broken(KIND.service, error))? {
-            check.take(&piece)?;
-            out.write_all(&piece).await.map_err(disk)?;
-        }
-        out.flush().await.map_err(disk)?;
-        drop(out);
-        check.finish()?;
+        sink.finish().await?;
         Ok(Arc::new(file))
     }
+
+    /// Asks for the bytes that the sink has not got yet, and takes them.
+    async fn transfer(
+        &self,
+        context: &RequestContext,
+        image: &Image,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Interruption> {
+        let mut response = self.open(context, image, sink.check.size).await?;
+        if response.status() == StatusCode::OK {
+            // The whole: also from a server that knows no ranges.
+            sink.restart().await?;
+            sink.check.announce(response.content_length())?;
+        }
+        loop {
+            match response.chunk().await {
+                Ok(Some(piece)) => sink.take(&piece).await?,
+                Ok(None) => break,
+                Err(error) => return Err(Interruption::Broken(broken(KIND.service, error))),
+            }
+        }
+        sink.check.is_whole().map_err(Interruption::Broken)
+    }
+
+    /// An answer with the bytes from `first` on, or with all of them.
+    async fn open(&self, context: &RequestContext, image: &Image, first: u64) -> Result<Response, ClientError> {
+        let id = image.id.to_string();
+        let mut call = Call::get(&["images", &id, "file"]);
+        if let Some(range) = HeaderValue::from_str(&format!("bytes={first}-")).ok().filter(|_| first > 0) {
+            call = call.header("range", range);
+        }
+        let response = self.adapter.stream(context, &call).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            StatusCode::PARTIAL_CONTENT if first > 0 && begins_at(&response, first) => Ok(response),
+            StatusCode::NO_CONTENT => Err(ClientError::not_found("image", image.id)),
+            _ => {
+                let answer = Answer::read(KIND.service, response).await?;
+                Err(match answer.ok() {
+                    Err(failure) => failure.error(KIND.service, "image", image.id),
+                    Ok(_) => ClientError::unavailable(KIND.service, "an answer that is no download"),
+                })
+            }
+        }
+    }
+}
+
+fn begins_at(response: &Response, first: u64) -> bool {
+    header(response, "content-range").is_some_and(|range| range.trim().starts_with(&format!("bytes {first}-")))
+}
+
+/// Why a transfer did not come to its end.
+enum Interruption {
+    /// It may go on where it broke off.
+    Broken(ClientError),
+    /// It will not be better the next time.
+    Refused(ClientError),
+}
+
+impl From<ClientError> for Interruption {
+    fn from(error: ClientError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// The file that the bytes go to, and the check that they pass.
+struct Sink<'a> {
+    path: &'a Path,
+    out: tokio::fs::File,
+    image: &'a Image,
+    check: Check<'a>,
+}
+
+impl<'a> Sink<'a> {
+    async fn create(path: &'a Path, image: &'a Image) -> Result<Self, ClientError> {
+        let out = tokio::fs::File::create_new(path).await.map_err(|error| disk(path, error))?;
+        Ok(Self { path, out, image, check: Check::new(image) })
+    }
+
+    async fn take(&mut self, piece: &[u8]) -> Result<(), ClientError> {
+        self.check.take(piece)?;
+        self.out.write_all(piece).await.map_err(|error| disk(self.path, error))
+    }
+
+    /// Forgets what came.
+    async fn restart(&mut self) -> Result<(), ClientError> {
+        if self.check.size == 0 {
+            return Ok(());
+        }
+        self.check = Check::new(self.image);
+        let emptied = async {
+            self.out.flush().await?;
+            self.out.set_len(0).await?;
+            self.out.rewind().await
+        };
+        emptied.await.map_err(|error| disk(self.path, error))?;
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(), ClientError> {
+        self.out.flush().await.map_err(|error| disk(self.path, error))?;
+        self.check.finish()
+    }
+}
+
+fn disk(path: &Path, error: std::io::Error) -> ClientError {
+    ClientError::unavailable(KIND.service, format!("cannot write {}: {error}", path.display()))
 }
 
 /// Looks at the bytes as they come.
 struct Check<'a> {
     image: &'a Image,
+    /// How many came.
     size: u64,
     expected_size: Option<u64>,
     hash: Option<(Hash, &'a str)>,
@@ -208,7 +328,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl<'a> Check<'a> {
-    fn new(image: &'a Image, content_length: Option<u64>) -> Self {
+    fn new(image: &'a Image) -> Self {
         let by_algorithm = image.os_hash_algo.as_deref().zip(image.os_hash_value.as_deref());
         let strong = by_algorithm.and_then(|(algorithm, value)| Some((Hash::named(algorithm)?, value)));
         let weak = || Some((Hash::named("md5")?, image.checksum.as_deref()?));
@@ -216,8 +336,21 @@ impl<'a> Check<'a> {
         if hash.is_none() {
             tracing::warn!(image = %image.id, "an image without a hash that is known: its bytes are not verified");
         }
-        let size = image.size.and_then(|size| u64::try_from(size).ok());
-        Self { image, size: 0, expected_size: size.or(content_length), hash }
+        Self { image, size: 0, expected_size: image.size.and_then(|size| u64::try_from(size).ok()), hash }
+    }
+
+    /// How many bytes the server says that it sends. Where the image has a size, they must be as many.
+    fn announce(&mut self, content_length: Option<u64>) -> Result<(), ClientError> {
+        match (self.expected_size, content_length) {
+            (Some(expected), Some(length)) if expected != length => {
+                Err(self.failed(format!("{length} bytes are offered, it has {expected}")))
+            }
+            (None, Some(length)) if length > SIZE_LIMIT => Err(self.failed(format!("{length} bytes are offered"))),
+            (expected, length) => {
+                self.expected_size = expected.or(length);
+                Ok(())
+            }
+        }
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<(), ClientError> {
@@ -232,10 +365,15 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), ClientError> {
-        if let Some(expected) = self.expected_size.filter(|expected| *expected != self.size) {
-            return Err(self.failed(format!("{} of {expected} bytes came", self.size)));
+    /// Whether all that was promised is there.
+    fn is_whole(&self) -> Result<(), ClientError> {
+        match self.expected_size {
+            Some(expected) if expected > self.size => Err(self.failed(format!("{} of {expected} bytes came", self.size))),
+            _ => Ok(()),
         }
+    }
+
+    fn finish(mut self) -> Result<(), ClientError> {
         match self.hash.take() {
             Some((hash, expected)) if !hash.hex().eq_ignore_ascii_case(expected) => {
                 Err(self.failed("the bytes do not have the image's hash".to_owned()))

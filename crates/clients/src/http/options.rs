@@ -173,7 +173,8 @@ pub(super) struct Access {
     /// Best first.
     pub(super) interfaces: Vec<String>,
     pub(super) region: Option<String>,
-    pub(super) endpoint_override: Option<Url>,
+    /// Where the section says that the service is, each as good as the others; empty: the catalog knows.
+    pub(super) endpoints: Vec<Url>,
     pub(super) retries: Retries,
 }
 
@@ -203,7 +204,7 @@ impl Access {
             service_name: at.text("service_name"),
             interfaces: config.list(section, "valid_interfaces", &["internal", "public"]),
             region: at.text("region_name"),
-            endpoint_override: at.url("endpoint_override")?,
+            endpoints: at.url("endpoint_override")?.into_iter().collect(),
             retries: Retries {
                 connect: at.number("connect_retries", default_retries)?,
                 connect_delay: at.seconds("connect_retry_delay")?,
@@ -212,6 +213,12 @@ impl Access {
             },
         })
     }
+}
+
+/// The URLs of an option that lists servers.
+pub(super) fn servers(config: &Config, section: &str, option: &'static str) -> Result<Vec<Url>, HttpConfigError> {
+    let at = Section { config, name: section };
+    config.list(section, option, &[]).iter().map(|text| at.parse_url(option, text)).collect()
 }
 
 /// Whether a section has credentials of its own.
@@ -248,7 +255,10 @@ impl Section<'_> {
     }
 
     fn url(&self, option: &'static str) -> Result<Option<Url>, HttpConfigError> {
-        let Some(text) = self.text(option) else { return Ok(None) };
+        self.text(option).map(|text| self.parse_url(option, &text)).transpose()
+    }
+
+    fn parse_url(&self, option: &'static str, text: &str) -> Result<Url, HttpConfigError> {
         let url = Url::parse(text.trim()).map_err(|error| self.wrong(option, format!("is no URL: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(self.wrong(option, "must begin with http:// or https://"));
@@ -256,7 +266,7 @@ impl Section<'_> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(self.wrong(option, "must not hold a user or a password"));
         }
-        Ok(Some(url))
+        Ok(url)
     }
 
     fn credentials(&self) -> Result<Credentials, HttpConfigError> {

@@ -121,7 +121,7 @@ impl Session {
             segments.extend(["auth", "tokens"]);
         }
         let body = self.credentials.request();
-        let attempt = || {
+        let attempt = |_| {
             let request = self.http.post(url.clone()).json(&body).timeout(self.transport.timeout);
             request.header("accept", "application/json")
         };
