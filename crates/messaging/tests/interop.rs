@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod broker;
+#[allow(dead_code, unused_macros, unused_imports, reason = "the suite itself runs elsewhere")]
 mod suite;
 
 use std::path::{Path, PathBuf};
@@ -15,14 +16,14 @@ use std::time::Duration;
 
 use kilonova_messaging::{
     Address, Args, Endpoint, MessagingError, NotificationDriver, Notifier, Priority, RabbitOptions, RemoteException,
-    RpcServer, Transport, Version,
+    RpcServer, Version,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use broker::{connect, shared_url};
-use suite::{Bus, Log, context, entry, next, object, soon};
+use suite::{Bus, Log, context, next, object, soon};
 
 const OSLO_PYTHON: &str = "KILONOVA_OSLO_PYTHON";
 
@@ -332,7 +333,7 @@ macro_rules! interop {
         interop! { @kind durable_queues, DURABLE, $($direction: [$($name),*])* }
         interop! { @kind quorum_queues, QUORUM, $($direction: [$($name),*])* }
     };
-    (@kind $module:ident, $kind:expr, $($direction:ident: [$($name:ident),*])*) => {
+    (@kind $module:ident, $kind:ident, $($direction:ident: [$($name:ident),*])*) => {
         mod $module {
             $(mod $direction {
                 $(
