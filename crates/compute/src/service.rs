@@ -9,14 +9,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kilonova_core::time::utcnow;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
-use kilonova_objects::{Service, Tracked};
 use kilonova_rpcapi::compute::{
     self, BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
 };
-use kilonova_rpcapi::{RpcError, base, exception, register};
+use kilonova_rpcapi::{RpcError, base, exception, register, servicegroup};
 use kilonova_virt::{DriverError, RebootKind};
 use uuid::Uuid;
 
@@ -25,9 +23,6 @@ use crate::manager::ManagerError;
 
 /// What Nova calls the process.
 pub(crate) const BINARY: &str = "nova-compute";
-/// Nova's service version of 2026.2: what the process can do.
-const SERVICE_VERSION: i64 = 74;
-
 /// Between looks at the guests alone: what Nova learns from libvirt's events.
 const WATCH_GUESTS_INTERVAL: Duration = Duration::from_secs(10);
 /// Between looks for power actions that nobody works on; Nova has no option for it.
@@ -66,7 +61,7 @@ impl ComputeService {
     /// Starts an agent and returns when it takes messages.
     pub async fn start(manager: Arc<Manager>, transport: Arc<dyn Transport>) -> Result<Self, ServiceError> {
         let context = RequestContext::admin();
-        let service = register_service(&manager, &context).await?;
+        let service = servicegroup::join(manager.conductor(), &context, manager.host(), BINARY, compute::TOPIC).await?;
         manager.tracker().update_available_resource(&context, service.id).await?;
         manager.init_host(&context).await?;
         let target = kilonova_rpcapi::target(compute::TOPIC).server(manager.host());
@@ -74,8 +69,8 @@ impl ComputeService {
         let builds = Builds { supervisor: supervisor.clone(), manager: manager.clone(), asked: Arc::default() };
         let dispatcher = dispatcher(&manager, &builds);
         let server = RpcServer::start(transport, target, dispatcher, ServerOptions::default()).await?;
-        heartbeats(&supervisor, manager.clone(), service.clone());
         periodic_passes(&supervisor, &manager, service.id);
+        servicegroup::report_state(&supervisor, manager.conductor().clone(), service, manager.config().report_interval);
         tracing::info!(host = manager.host(), "compute service started");
         Ok(Self { server, supervisor })
     }
@@ -86,41 +81,6 @@ impl ComputeService {
         let drained = self.server.wait(bound).await;
         self.supervisor.shutdown(bound).await && drained
     }
-}
-
-async fn register_service(manager: &Manager, context: &RequestContext) -> Result<Service, RpcError> {
-    let conductor = manager.conductor();
-    if let Some(existing) = conductor.service_get(context, manager.host(), BINARY).await? {
-        let mut service = Tracked::new(existing);
-        service.version = SERVICE_VERSION;
-        service.report_count += 1;
-        conductor.service_save(context, &mut service).await?;
-        return Ok(service.into_inner());
-    }
-    let service = Service {
-        host: Some(manager.host().to_owned()),
-        binary: Some(BINARY.to_owned()),
-        topic: Some(compute::TOPIC.to_owned()),
-        version: SERVICE_VERSION,
-        last_seen_up: Some(utcnow()),
-        ..Service::default()
-    };
-    conductor.service_create(context, &service).await
-}
-
-fn heartbeats(supervisor: &Supervisor, manager: Arc<Manager>, service: Service) {
-    let interval = manager.config().report_interval;
-    let service = Arc::new(tokio::sync::Mutex::new(Tracked::new(service)));
-    supervisor.periodic("report_state", interval, move || {
-        let (manager, service) = (manager.clone(), service.clone());
-        async move {
-            let mut service = service.lock().await;
-            service.report_count += 1;
-            if let Err(error) = manager.conductor().service_save(&RequestContext::admin(), &mut service).await {
-                tracing::warn!(%error, "a heartbeat was not recorded");
-            }
-        }
-    });
 }
 
 fn periodic_passes(supervisor: &Supervisor, manager: &Arc<Manager>, service_id: i64) {

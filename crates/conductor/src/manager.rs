@@ -16,6 +16,8 @@ pub struct ConductorConfig {
     pub host: String,
     /// `[DEFAULT] service_down_time`: seconds without a heartbeat after which a service counts as down.
     pub service_down_time_s: i64,
+    /// `[DEFAULT] report_interval`: seconds between heartbeats; none where it is zero.
+    pub report_interval: Duration,
     /// `[conductor] workflow_interval`: seconds between looks for work that nobody does.
     pub workflow_interval: Duration,
     /// `[conductor] workflow_lease`: seconds that a step may take before somebody else takes it up.
@@ -38,6 +40,7 @@ impl ConductorConfig {
         Ok(Self {
             host: config.get("DEFAULT", "host").unwrap_or_else(|| host.to_owned()),
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
+            report_interval: Duration::from_secs(config.parse("DEFAULT", "report_interval", 10)?),
             workflow_interval: seconds("workflow_interval", 5)?,
             workflow_lease: seconds("workflow_lease", 120)?,
             workflow_max_attempts: config.parse("conductor", "workflow_max_attempts", 30)?,

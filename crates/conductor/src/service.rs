@@ -51,8 +51,9 @@ impl ConductorService {
         Ok(Self { conductor, server, supervisor })
     }
 
-    /// Takes up what an earlier process left, and from now on whatever nobody works on.
+    /// Takes up what an earlier process left, and from now on whatever nobody works on; reports that it is there.
     pub fn start_passes(&self) {
+        self.conductor.start_heartbeats(&self.supervisor);
         self.conductor.start_workflow_passes(&self.supervisor);
         let conductor = self.conductor.clone();
         self.supervisor.periodic("reconcile", conductor.config.reconcile_interval, move || {

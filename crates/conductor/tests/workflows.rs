@@ -92,6 +92,7 @@ impl World {
             ConductorConfig {
                 host: HOST.to_owned(),
                 service_down_time_s: 60,
+                report_interval: Duration::ZERO,
                 workflow_interval: Duration::from_secs(3600),
                 workflow_lease: LEASE,
                 workflow_max_attempts: 3,

@@ -88,7 +88,7 @@ impl Config {
         self.get_all(group, name).pop()
     }
 
-    /// Every value of an option that may be given more than once.
+    /// Every value of an option that may be given more than once (a MultiOpt): those of all files, in their order.
     pub fn get_all(&self, group: &str, name: &str) -> Vec<String> {
         let key = (group.to_owned(), name.to_owned());
         let values = self.values.get(&key).cloned().unwrap_or_default();
@@ -202,16 +202,19 @@ fn conf_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 fn merge(values: &mut Values, text: &str) -> Result<(), String> {
-    let options = ini::ParseOption { enabled_escape: false, enabled_quote: false, ..Default::default() };
+    let options = ini::ParseOption {
+        enabled_escape: false,
+        enabled_quote: false,
+        enabled_indented_mutiline_value: true,
+        ..Default::default()
+    };
     let parsed = ini::Ini::load_from_str_opt(text, options).map_err(|error| error.to_string())?;
-    let mut from_this_file = Values::new();
     for (section, properties) in &parsed {
         for (name, value) in properties {
             let key = (section.unwrap_or("DEFAULT").to_owned(), name.trim().to_owned());
-            from_this_file.entry(key).or_default().push(unquoted(value).to_owned());
+            values.entry(key).or_default().push(unquoted(value).to_owned());
         }
     }
-    values.extend(from_this_file);
     Ok(())
 }
 
@@ -243,13 +246,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_later_file_wins_and_a_repeated_option_keeps_all_values_of_its_file() {
+    fn a_later_file_wins_and_a_repeated_option_keeps_the_values_of_all_files() {
         let mut values = Values::new();
         merge(&mut values, "[DEFAULT]\nhost = a\nx = 1\nx = 2\n").unwrap();
-        merge(&mut values, "[DEFAULT]\nhost = b\n").unwrap();
+        merge(&mut values, "[DEFAULT]\nhost = b\nx = 3\n").unwrap();
         let config = Config { values: Arc::new(values), read: Arc::default() };
         assert_eq!(config.get("DEFAULT", "host").as_deref(), Some("b"));
-        assert_eq!(config.get_all("DEFAULT", "x"), ["1", "2"]);
+        assert_eq!(config.get_all("DEFAULT", "x"), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn an_indented_line_goes_on_with_the_value_above() {
+        let config = Config::from_text("[DEFAULT]\nlist = a,\n    b,\n    c\nhost = h\n").unwrap();
+        assert_eq!(config.list("DEFAULT", "list", &[]), ["a", "b", "c"]);
+        assert_eq!(config.get("DEFAULT", "host").as_deref(), Some("h"));
+    }
+
+    #[test]
+    fn a_hash_inside_a_value_is_part_of_it() {
+        let text = "# a comment\n[database]\n; another\nconnection = mysql://u:p#1@h/nova\n";
+        let config = Config::from_text(text).unwrap();
+        assert_eq!(config.get("database", "connection").as_deref(), Some("mysql://u:p#1@h/nova"));
     }
 
     #[test]

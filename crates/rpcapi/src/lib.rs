@@ -19,6 +19,7 @@ pub mod exception;
 mod method;
 pub mod objects;
 pub mod scheduler;
+pub mod servicegroup;
 pub mod workflow;
 
 pub use compute::ComputeApi;

@@ -114,7 +114,7 @@ impl ConductorApi {
         self.class_action::<Value>(context, "InstanceActionEvent", "event_start", args, kwargs).await.map(drop)
     }
 
-    /// `InstanceActionEvent.event_finish_with_failure`
+    /// `InstanceActionEvent.event_finish_with_failure`, as a cast: what it returns is of no use to anybody.
     pub async fn event_finish(
         &self,
         context: &RequestContext,
@@ -128,8 +128,7 @@ impl ConductorApi {
         };
         let kwargs = [("exc_val", json!(message)), ("exc_tb", json!(traceback)), ("want_result", json!(false))];
         let args = vec![json!(instance_uuid), json!(event)];
-        let method = "event_finish_with_failure";
-        self.class_action::<Value>(context, "InstanceActionEvent", method, args, kwargs).await.map(drop)
+        self.cast(context, class_action("InstanceActionEvent", "event_finish_with_failure", args, kwargs)).await
     }
 
     /// `Service.get_by_host_and_binary`
@@ -208,14 +207,7 @@ impl ConductorApi {
         args: Vec<Value>,
         kwargs: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Result<R, RpcError> {
-        let method = ObjectClassActionVersions {
-            objname: objname.to_owned(),
-            objmethod: objmethod.to_owned(),
-            object_versions: manifest(objname),
-            args,
-            kwargs: kwargs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        };
-        let reply = self.call(context, method).await?;
+        let reply = self.call(context, class_action(objname, objmethod, args, kwargs)).await?;
         R::from_wire(&reply).map_err(|source| RpcError::Reply { method: objmethod, source })
     }
 
@@ -256,6 +248,21 @@ impl ConductorApi {
         **object = updated(&**object, updates, "save")?;
         object.reset_changes();
         Ok(())
+    }
+}
+
+fn class_action(
+    objname: &'static str,
+    objmethod: &'static str,
+    args: Vec<Value>,
+    kwargs: impl IntoIterator<Item = (&'static str, Value)>,
+) -> ObjectClassActionVersions {
+    ObjectClassActionVersions {
+        objname: objname.to_owned(),
+        objmethod: objmethod.to_owned(),
+        object_versions: manifest(objname),
+        args,
+        kwargs: kwargs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     }
 }
 

@@ -5,34 +5,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kilonova_core::RequestContext;
+use kilonova_core::{RequestContext, Supervisor};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::scheduler::{SelectDestinations, TOPIC, VERSION};
-use kilonova_rpcapi::{ConductorApi, base, exception, register};
+use kilonova_rpcapi::{ConductorApi, base, exception, register, servicegroup};
 
 use crate::{HostInput, HostSource, HostSourceError, SchedulerError, SchedulerManager};
+
+/// What Nova calls the process.
+const BINARY: &str = "nova-scheduler";
 
 /// A running scheduler.
 pub struct SchedulerService {
     server: RpcServer,
+    supervisor: Supervisor,
 }
 
 impl SchedulerService {
-    /// Opens the queues of `host`.
+    /// Opens the queues of `host`, and reports through the conductor every `report_interval` that it is there.
     pub async fn start(
         manager: Arc<SchedulerManager>,
         transport: Arc<dyn Transport>,
+        conductor: ConductorApi,
         host: &str,
+        report_interval: Duration,
     ) -> Result<Self, MessagingError> {
         let target = kilonova_rpcapi::target(TOPIC).server(host);
         let server = RpcServer::start(transport, target, dispatcher(&manager), ServerOptions::default()).await?;
-        Ok(Self { server })
+        let supervisor = Supervisor::new();
+        servicegroup::join_and_report_state(&supervisor, conductor, (host, BINARY, TOPIC), report_interval);
+        Ok(Self { server, supervisor })
     }
 
     /// Takes no more messages and waits for running work; false if some still ran at the bound.
     pub async fn stop(&self, bound: Duration) -> bool {
         self.server.stop().await;
-        self.server.wait(bound).await
+        let drained = self.server.wait(bound).await;
+        self.supervisor.shutdown(bound).await && drained
     }
 }
 

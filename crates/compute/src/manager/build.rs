@@ -43,6 +43,9 @@ const BUILD_TASKS: [Option<TaskState>; 5] = [
     Some(TaskState::Spawning),
 ];
 
+/// The tasks of an instance that the conductor has given to a host and no host has begun to build.
+const NOT_BEGUN: [Option<TaskState>; 2] = [Some(TaskState::Scheduling), None];
+
 /// Between signs of life of a spawn: a fraction of the lease that the conductor gives a build.
 const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -56,12 +59,14 @@ impl Manager {
         let _slot = self.builds.acquire().await.map_err(|_| ManagerError::Invalid("shutting down".to_owned()))?;
         let _lock = self.locks.lock(build.instance.uuid).await;
         let uuid = build.instance.uuid;
-        if !self.is_to_be_built(context, &build.instance).await? {
-            return self.let_go(context, uuid).await;
-        }
         let mut instance = Tracked::new(build.instance.clone());
-        let event = "compute__do_build_and_run_instance";
-        let result = self.with_event(context, uuid, event, self.build(context, &mut instance, &build)).await;
+        let result = match self.claim(context, &mut instance, &build).await {
+            Ok(()) => {
+                let event = "compute__do_build_and_run_instance";
+                self.with_event(context, uuid, event, self.build(context, &mut instance, &build)).await
+            }
+            Err(error) => Err(error),
+        };
         match result {
             Ok(()) => Ok(()),
             Err(error) if error.is_deletion() || error.is_conflict() => {
@@ -112,7 +117,6 @@ impl Manager {
         build: &BuildAndRunInstance,
     ) -> Result<(), ManagerError> {
         refuse_tags(build)?;
-        self.claim(context, instance, build).await?;
         // Both end, also when one has failed: ports that are made after the undoing would stay.
         let (network_info, disk) =
             tokio::join!(self.allocate_network(context, instance, build), self.disk_image(context, build));
@@ -133,7 +137,9 @@ impl Manager {
         self.finish(context, instance, metadata).await
     }
 
-    /// The instance belongs to this host from here on.
+    /// The instance belongs to this host from here on. The write is also the question whether it is to be built, and
+    /// here: only an instance that no host has begun is let through unseen, and whatever host begins that after us
+    /// writes all of this again.
     async fn claim(
         &self,
         context: &RequestContext,
@@ -148,8 +154,18 @@ impl Manager {
         instance.launched_on = Some(self.config.host.clone());
         instance.availability_zone.get_or_insert_with(|| self.config.availability_zone.clone());
         instance.task_state = Some(TaskState::Networking);
-        let expected = Expected { task_states: Some(&BUILD_TASKS), vm_states: Some(&[VmState::Building]) };
-        self.save_mine(context, instance, expected).await
+        let building = Some(&[VmState::Building][..]);
+        let not_begun = Expected { task_states: Some(&NOT_BEGUN), vm_states: building };
+        match self.save_mine(context, instance, not_begun).await {
+            Err(ManagerError::Rpc(error)) if error.is("UnexpectedTaskStateError") => {}
+            saved => return saved,
+        }
+        // An earlier try was interrupted, here or on another host.
+        if !self.is_to_be_built(context, &build.instance).await? {
+            return Err(ManagerError::Elsewhere);
+        }
+        let begun = Expected { task_states: Some(&BUILD_TASKS), vm_states: building };
+        self.save_mine(context, instance, begun).await
     }
 
     /// Saves; an error if that shows that another host has the instance now.

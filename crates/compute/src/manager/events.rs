@@ -29,6 +29,7 @@ impl Manager {
             }
             _ => EventOutcome::Success,
         };
+        // Nobody waits for that: what comes next is somebody else's request.
         if let Err(error) = self.conductor.event_finish(context, instance_uuid, event, &outcome).await {
             tracing::debug!(instance = %instance_uuid, event, %error, "the end of an event was not recorded");
         }

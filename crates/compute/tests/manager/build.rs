@@ -72,7 +72,21 @@ async fn a_build_ends_active_with_all_that_the_api_shows() {
     assert_eq!(world.allocations(&instance), Some(world.claim()));
     assert_eq!(world.faults(), Vec::<String>::new());
     let event = |end| Event { name: "compute__do_build_and_run_instance".to_owned(), end };
-    assert_eq!(world.conductor.rows().events, [event(None), event(Some(None))]);
+    assert_eq!(world.conductor.ended_events().await, [event(None), event(Some(None))]);
+}
+
+/// Nova 34 makes 22 round trips. The end of the event is a cast, for which nobody waits.
+#[tokio::test]
+async fn a_build_takes_four_round_trips_to_the_conductor() {
+    let world = World::new().await;
+    let message = world.message(&world.create());
+    world.conductor.rows().asked.clear();
+    world.build(message).await;
+    world.conductor.ended_events().await;
+    let asked = world.conductor.rows().asked.clone();
+    let calls = ["Instance.save", "InstanceActionEvent.event_start", "Instance.save", "Instance.save"];
+    assert_eq!(asked[..4], calls);
+    assert_eq!(asked[4..], ["InstanceActionEvent.event_finish_with_failure"]);
 }
 
 #[tokio::test]
@@ -200,7 +214,7 @@ async fn a_failure_of_the_last_host_is_the_servers_fault_message() {
     world.driver.fake.fail_next(FakeOperation::Spawn, out_of_paper());
     let failed = world.build(world.message(&world.create())).await;
     world.assert_failed(&failed, "The host is out of paper.");
-    let events = &world.conductor.rows().events;
+    let events = world.conductor.ended_events().await;
     assert_eq!(events.last().unwrap().end, Some(Some("The host is out of paper.".to_owned())));
 }
 
@@ -336,7 +350,7 @@ async fn the_same_message_after_the_build_changes_nothing_and_records_no_failure
     let world = World::new().await;
     let message = world.message(&world.create());
     let active = world.build(message.clone()).await;
-    let events = world.conductor.rows().events.clone();
+    let events = world.conductor.ended_events().await;
     assert_eq!(world.build(message.clone()).await, active);
     assert_eq!(world.guest(&message.instance).unwrap().boots, 1);
     assert_eq!(world.conductor.rows().events, events);

@@ -60,6 +60,7 @@ async fn each_action_does_what_it_says_and_is_recorded() {
         let (task, _, event, after) = act.facts();
         let instance = world.begin(&act.before(&world).await, task);
         let boots = world.guest(&instance).unwrap().boots;
+        world.conductor.ended_events().await;
         world.conductor.rows().events.clear();
         act.run(&world, &instance).await.unwrap();
         let row = world.row(&instance);
@@ -68,7 +69,7 @@ async fn each_action_does_what_it_says_and_is_recorded() {
         assert_eq!(guest.is_running, after == VmState::Active);
         assert_eq!(guest.boots, if act == Act::Stop { boots } else { boots + 1 });
         let event = |end| Event { name: event.to_owned(), end };
-        assert_eq!(world.conductor.rows().events, [event(None), event(Some(None))]);
+        assert_eq!(world.conductor.ended_events().await, [event(None), event(Some(None))]);
         assert_eq!(world.faults(), Vec::<String>::new());
     }
 }

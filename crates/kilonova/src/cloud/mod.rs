@@ -161,13 +161,14 @@ impl Builtin {
     async fn open(db: &Db, state_dir: &Path, public_url: &str) -> anyhow::Result<Self> {
         let config = IdentityConfig {
             public_url: public_url.to_owned(),
+            compute_url: None,
             region: REGION.to_owned(),
             key_dir: state_dir.join("fernet-keys"),
             token_ttl: Duration::from_secs(3600),
         };
         let identity = IdentityService::open(db.clone(), config)?;
         let Credentials { admin_password, demo_password } = Credentials::load_or_make(state_dir)?;
-        let ids = identity.bootstrap(&Bootstrap { admin_password, demo_password }).await?;
+        let ids = identity.bootstrap(&Bootstrap { admin_password, demo_password, service_password: None }).await?;
         let image = BuiltinImage::open(db.clone(), state_dir.join("images")).await?;
         let network = BuiltinNetwork::open(db.clone());
         network.bootstrap(&ids.demo_project_id, &ids.admin_project_id).await?;
@@ -260,7 +261,9 @@ async fn start_scheduler(options: &CloudOptions, clients: &Clients, bus: &Bus) -
     let zone = options.config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned());
     let hosts = ConductorHosts::new(bus.conductor(), &zone);
     let manager = SchedulerManager::new(clients.placement.clone(), Arc::new(hosts), &options.config)?;
-    Ok(SchedulerService::start(Arc::new(manager), bus.transport.clone(), &options.host).await?)
+    let report_interval = Duration::from_secs(options.config.parse("DEFAULT", "report_interval", 10)?);
+    let (manager, transport) = (Arc::new(manager), bus.transport.clone());
+    Ok(SchedulerService::start(manager, transport, bus.conductor(), &options.host, report_interval).await?)
 }
 
 async fn start_computes(

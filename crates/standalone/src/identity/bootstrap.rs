@@ -18,6 +18,8 @@ pub(crate) const DEFAULT_DOMAIN_ID: &str = "default";
 /// Each implies the next.
 const ROLE_CHAIN: [&str; 4] = ["admin", "manager", "member", "reader"];
 const SERVICE_ROLE: &str = "service";
+/// As whom Nova's services log in, by OpenStack's convention.
+const SERVICE_USER: &str = "nova";
 
 /// What [`IdentityService::bootstrap`] needs to know.
 #[derive(Clone)]
@@ -26,6 +28,8 @@ pub struct Bootstrap {
     pub admin_password: String,
     /// Password of the user `demo`, if that user has to be made.
     pub demo_password: String,
+    /// Password of the user `nova`, as whom the services of this cloud speak to each other; none: no such user is made.
+    pub service_password: Option<String>,
 }
 
 impl std::fmt::Debug for Bootstrap {
@@ -54,20 +58,25 @@ pub struct Bootstrapped {
 impl IdentityService {
     /// Makes what is missing of: the domain `Default`; the roles admin, manager, member, reader (each implies the next)
     /// and service; the projects admin, demo and service; the user admin with the role admin on project and system; the
-    /// user demo with the role member on its project.
+    /// user demo with the role member on its project; if asked for, the user nova with the roles admin and service on
+    /// the project service.
     ///
     /// What is there stays as it is, passwords included: keep the passwords before calling this for the first time.
     pub async fn bootstrap(&self, wanted: &Bootstrap) -> Result<Bootstrapped, IdentityError> {
         // Before the transaction: hashing must not hold up the only writer.
         let admin_hash = self.hash_for_new("admin", &wanted.admin_password).await?;
         let demo_hash = self.hash_for_new("demo", &wanted.demo_password).await?;
+        let service_hash = match &wanted.service_password {
+            Some(password) => Some(self.hash_for_new(SERVICE_USER, password).await?),
+            None => None,
+        };
         let tx = self.db.begin().await?;
         domain(&tx).await?;
         let mut role_ids = Vec::new();
         for name in ROLE_CHAIN {
             role_ids.push(role(&tx, name).await?);
         }
-        role(&tx, SERVICE_ROLE).await?;
+        let service = role(&tx, SERVICE_ROLE).await?;
         for pair in role_ids.windows(2) {
             let implication = ImpliedRole { prior_role_id: pair[0].clone(), implied_role_id: pair[1].clone() };
             roles::imply(&tx, implication).await?;
@@ -81,11 +90,19 @@ impl IdentityService {
             demo_user_id: user(&tx, "demo", demo_hash).await?,
         };
         let (admin, member) = (&role_ids[0], &role_ids[2]);
-        let grants = [
+        let mut grants = vec![
             (&bootstrapped.admin_user_id, admin, Target::Project(bootstrapped.admin_project_id.clone())),
             (&bootstrapped.admin_user_id, admin, Target::System),
             (&bootstrapped.demo_user_id, member, Target::Project(bootstrapped.demo_project_id.clone())),
         ];
+        let service_user_id = match service_hash {
+            Some(hash) => Some(user(&tx, SERVICE_USER, hash).await?),
+            None => None,
+        };
+        if let Some(user_id) = &service_user_id {
+            let project = || Target::Project(bootstrapped.service_project_id.clone());
+            grants.extend([(user_id, admin, project()), (user_id, &service, project())]);
+        }
         for (user_id, role_id, target) in grants {
             let assignment = Assignment { user_id: user_id.clone(), role_id: role_id.clone(), target };
             assignments::grant(&tx, assignment).await?;

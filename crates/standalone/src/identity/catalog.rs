@@ -25,14 +25,21 @@ const INTERFACES: [&str; 3] = ["admin", "internal", "public"];
 
 pub(crate) struct Catalog {
     region: String,
-    public_url: String,
+    /// Of each of `SERVICES`.
+    urls: [String; SERVICES.len()],
     entries: Arc<Vec<Value>>,
 }
 
 impl Catalog {
-    pub(crate) fn new(public_url: &str, region: &str) -> Self {
-        let entries = SERVICES.iter().map(|service| entry(service, public_url, region)).collect();
-        Self { region: region.to_owned(), public_url: public_url.to_owned(), entries: Arc::new(entries) }
+    /// Compute is at `compute_url` where that is given: it may be another process than the one that serves this.
+    pub(crate) fn new(public_url: &str, compute_url: Option<&str>, region: &str) -> Self {
+        let url = |service: &Service| match compute_url {
+            Some(url) if service.kind == "compute" => url.trim_end_matches('/').to_owned(),
+            _ => format!("{public_url}{}", service.path),
+        };
+        let urls = SERVICES.each_ref().map(url);
+        let entries = SERVICES.iter().zip(&urls).map(|(service, url)| entry(service, url, region)).collect();
+        Self { region: region.to_owned(), urls, entries: Arc::new(entries) }
     }
 
     /// As a token carries it.
@@ -54,9 +61,9 @@ impl Catalog {
     /// As `GET /v3/endpoints` lists it, without links.
     pub(crate) fn endpoints(&self) -> Vec<Value> {
         let mut endpoints = Vec::new();
-        for service in &SERVICES {
+        for (service, url) in SERVICES.iter().zip(&self.urls) {
             for interface in INTERFACES {
-                let mut endpoint = endpoint(service, interface, &self.public_url, &self.region);
+                let mut endpoint = endpoint(service, interface, url, &self.region);
                 endpoint["service_id"] = json!(service_id(service));
                 endpoint["enabled"] = json!(true);
                 endpoints.push(endpoint);
@@ -71,17 +78,16 @@ impl Catalog {
     }
 }
 
-fn entry(service: &Service, public_url: &str, region: &str) -> Value {
-    let endpoints: Vec<Value> =
-        INTERFACES.iter().map(|interface| endpoint(service, interface, public_url, region)).collect();
+fn entry(service: &Service, url: &str, region: &str) -> Value {
+    let endpoints: Vec<Value> = INTERFACES.iter().map(|interface| endpoint(service, interface, url, region)).collect();
     json!({"id": service_id(service), "type": service.kind, "name": service.name, "endpoints": endpoints})
 }
 
-fn endpoint(service: &Service, interface: &str, public_url: &str, region: &str) -> Value {
+fn endpoint(service: &Service, interface: &str, url: &str, region: &str) -> Value {
     json!({
         "id": stable_id(&format!("{}/{interface}/{region}", service.kind)),
         "interface": interface, "region": region, "region_id": region,
-        "url": format!("{public_url}{}", service.path),
+        "url": url,
     })
 }
 
@@ -100,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_service_has_its_three_endpoints_at_devstacks_paths() {
-        let catalog = Catalog::new("http://cloud:8774", "RegionOne");
+        let catalog = Catalog::new("http://cloud:8774", None, "RegionOne");
         let entries = catalog.entries();
         let mut urls = Vec::new();
         for service in entries.iter() {
@@ -122,11 +128,19 @@ mod tests {
     }
 
     #[test]
+    fn compute_may_be_elsewhere() {
+        let catalog = Catalog::new("http://control:5000", Some("http://api:8774/v2.1/"), "R");
+        let urls: Vec<_> = catalog.endpoints().iter().map(|one| one["url"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(urls[..3], ["http://api:8774/v2.1"; 3]);
+        assert_eq!(urls[3], "http://control:5000/identity");
+    }
+
+    #[test]
     fn ids_are_distinct_and_the_same_in_every_run() {
         let ids = |catalog: Catalog| -> Vec<String> {
             catalog.endpoints().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
         };
-        let (one, other) = (ids(Catalog::new("http://a", "R")), ids(Catalog::new("http://b", "R")));
+        let (one, other) = (ids(Catalog::new("http://a", None, "R")), ids(Catalog::new("http://b", None, "R")));
         assert_eq!(one, other);
         assert_eq!(one.iter().collect::<std::collections::HashSet<_>>().len(), 15);
     }

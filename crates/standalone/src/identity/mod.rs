@@ -57,6 +57,8 @@ pub use error::IdentityError;
 pub struct IdentityConfig {
     /// What clients reach this cloud under, without a path: `http://127.0.0.1:8774`.
     pub public_url: String,
+    /// Where the catalog says that compute is; none: `/compute/v2.1` below `public_url`.
+    pub compute_url: Option<String>,
     /// The one region: `RegionOne`.
     pub region: String,
     /// Where the Fernet keys are; made when it is missing.
@@ -81,7 +83,7 @@ impl IdentityService {
     pub fn open(db: Db, config: IdentityConfig) -> Result<Arc<Self>, IdentityError> {
         Ok(Arc::new(Self {
             keys: KeyRepository::open(&config.key_dir)?,
-            catalog: Catalog::new(&config.public_url, &config.region),
+            catalog: Catalog::new(&config.public_url, config.compute_url.as_deref(), &config.region),
             cache: TokenCache::default(),
             passwords: Passwords::default(),
             failed_logins: Mutex::default(),

@@ -45,6 +45,8 @@ pub struct Rows {
     pub nodes: Vec<ComputeNode>,
     pub faults: Vec<InstanceFault>,
     pub events: Vec<Event>,
+    /// Every method that was asked for, in order.
+    pub asked: Vec<String>,
     /// What each `Instance.save` that was written changed.
     pub saves: Vec<Map<String, Value>>,
     /// How often a node was written.
@@ -76,6 +78,21 @@ pub struct FakeConductor(Arc<Mutex<Rows>>);
 impl FakeConductor {
     pub fn rows(&self) -> MutexGuard<'_, Rows> {
         self.0.lock().unwrap()
+    }
+
+    /// The events once each that began has ended: the end comes by cast.
+    pub async fn ended_events(&self) -> Vec<Event> {
+        let is_open = || {
+            let events = &self.rows().events;
+            events.iter().filter(|event| event.end.is_none()).count() * 2 > events.len()
+        };
+        let ended = async {
+            while is_open() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("an event did not end");
+        self.rows().events.clone()
     }
 
     pub fn instance(&self, uuid: Uuid) -> Instance {
@@ -142,6 +159,7 @@ impl FakeConductor {
         let name = action.objinst["nova_object.name"].as_str().unwrap_or_default();
         let method = format!("{name}.{}", action.objmethod);
         let changed = changed(&action.objinst);
+        self.rows().asked.push(method.clone());
         let mishap = self.rows().mishap(&method, &changed);
         suffer(mishap, || self.run(&method, action, &changed)).await
     }
@@ -202,6 +220,7 @@ impl FakeConductor {
         action: &ObjectClassActionVersions,
     ) -> Result<Value, RemoteException> {
         let method = format!("{}.{}", action.objname, action.objmethod);
+        self.rows().asked.push(method.clone());
         let mishap = self.rows().mishap(&method, &Map::new());
         suffer(mishap, || self.run_class(&method, context, action)).await
     }

@@ -19,6 +19,21 @@ async fn users_are_found_by_id_or_by_name_and_domain() {
 }
 
 #[tokio::test]
+async fn the_services_have_a_user_if_one_is_asked_for_and_it_keeps_its_first_password() {
+    let cloud = Cloud::new().await;
+    let mut login = user(json!({"name": "nova", "domain": {"id": "default"}, "password": "secret"}));
+    login["scope"] = json!({"project": {"name": "service", "domain": {"id": "default"}}});
+    cloud.login(login.clone()).await.expect_error(401, UNAUTHORIZED);
+    for password in ["secret", "another"] {
+        cloud.service.bootstrap(&passwords(Some(password))).await.unwrap();
+        let token = cloud.login(login.clone()).await.expect(201).body;
+        let roles = token["token"]["roles"].as_array().unwrap();
+        let names: std::collections::BTreeSet<_> = roles.iter().map(|role| role["name"].as_str().unwrap()).collect();
+        assert!(names.contains("admin") && names.contains("service"), "{names:?}");
+    }
+}
+
+#[tokio::test]
 async fn all_bad_logins_get_the_same_answer() {
     let cloud = Cloud::new().await;
     let admin = cloud.admin().await;

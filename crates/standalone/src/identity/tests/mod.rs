@@ -70,6 +70,14 @@ impl Answer {
     }
 }
 
+fn passwords(service: Option<&str>) -> Bootstrap {
+    Bootstrap {
+        admin_password: "admin".to_owned(),
+        demo_password: "demo".to_owned(),
+        service_password: service.map(str::to_owned),
+    }
+}
+
 impl Cloud {
     async fn new() -> Self {
         Self::with_ttl(Duration::from_secs(3600)).await
@@ -84,13 +92,13 @@ impl Cloud {
         let db = Db::open(&format!("sqlite://{}", directory.path().join("state.db").display())).await.unwrap();
         let config = IdentityConfig {
             public_url: URL.to_owned(),
+            compute_url: None,
             region: "RegionOne".to_owned(),
             key_dir: directory.path().join("fernet-keys"),
             token_ttl,
         };
         let service = IdentityService::open(db, config).unwrap();
-        let passwords = Bootstrap { admin_password: "admin".to_owned(), demo_password: "demo".to_owned() };
-        let ids = service.bootstrap(&passwords).await.unwrap();
+        let ids = service.bootstrap(&passwords(None)).await.unwrap();
         Self { router: service.router(), service, ids, directory }
     }
 
