@@ -58,6 +58,9 @@ pub enum PlacementError {
         /// What the caller thought.
         got: Option<i64>,
     },
+    /// The provider is not as the caller saw it.
+    #[error("resource provider generation conflict: {0} was changed by somebody else")]
+    ProviderGeneration(Uuid),
     /// A provider with allocations cannot go.
     #[error("Unable to delete resource provider {0}: Resource provider has allocations.")]
     ProviderInUse(Uuid),
@@ -90,7 +93,7 @@ impl From<PlacementError> for ClientError {
         match error {
             E::NoProvider(id) => Self::not_found("resource provider", id),
             E::UnknownProvider(_) | E::Invalid(_) => Self::BadRequest(error.to_string()),
-            E::ConsumerGeneration { .. } => Self::ConcurrentUpdate(error.to_string()),
+            E::ConsumerGeneration { .. } | E::ProviderGeneration(_) => Self::ConcurrentUpdate(error.to_string()),
             E::NoInventory { .. }
             | E::OverCapacity { .. }
             | E::Constraint { .. }

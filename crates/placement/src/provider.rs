@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kilonova_clients::placement::Inventory;
+use kilonova_db::network::Transaction;
 use kilonova_db::placement as rows;
 use kilonova_db::{Db, DbError};
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use crate::stock::{self, StockedProvider};
 use crate::{PlacementError, names};
 
 /// Largest amount that Placement's API takes.
-const MAX_AMOUNT: i64 = 0x7fff_ffff;
+pub(crate) const MAX_AMOUNT: i64 = 0x7fff_ffff;
 
 /// What a provider shall be.
 #[derive(Clone, Debug)]
@@ -65,26 +66,95 @@ pub(crate) async fn set(db: &Db, wanted: &Wanted<'_>) -> Result<(), PlacementErr
     if is_new {
         rows::create_provider(&tx, wanted.uuid, wanted.name).await.map_err(name_taken)?;
     }
-    let locked = rows::lock_providers(&tx, &[wanted.uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(wanted.uuid.to_string()))?;
+    let provider = lock(&tx, wanted.uuid, None).await?;
     rows::update_provider(&tx, provider.id, wanted.name, &wanted.traits).await.map_err(name_taken)?;
+    write_inventory(&tx, &provider, &wanted.inventory).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(())
+}
+
+/// Makes a provider that has nothing.
+pub(crate) async fn create(db: &Db, uuid: Uuid, name: &str) -> Result<(), PlacementError> {
+    let tx = db.begin().await?;
+    rows::create_provider(&tx, uuid, name).await.map_err(name_taken)?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(())
+}
+
+/// Gives a provider another name.
+pub(crate) async fn rename(db: &Db, uuid: Uuid, name: &str) -> Result<(), PlacementError> {
+    let tx = db.begin().await?;
+    let provider = lock(&tx, uuid, None).await?;
+    rows::update_provider(&tx, provider.id, name, &provider.traits).await.map_err(name_taken)?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(())
+}
+
+/// Replaces what a provider has, if it is still of that generation.
+pub(crate) async fn set_inventory(
+    db: &Db,
+    uuid: Uuid,
+    generation: i64,
+    inventory: &BTreeMap<String, Inventory>,
+) -> Result<(), PlacementError> {
+    let inventory: BTreeMap<_, _> = inventory.iter().map(|(class, inventory)| (class.as_str(), inventory)).collect();
+    for (class, inventory) in &inventory {
+        check_inventory(class, inventory)?;
+    }
+    let tx = db.begin().await?;
+    let provider = lock(&tx, uuid, Some(generation)).await?;
+    write_inventory(&tx, &provider, &inventory).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(())
+}
+
+/// Replaces the traits of a provider, if it is still of that generation.
+pub(crate) async fn set_traits(
+    db: &Db,
+    uuid: Uuid,
+    generation: i64,
+    traits: impl Iterator<Item = String>,
+) -> Result<(), PlacementError> {
+    let traits = trait_list(traits)?;
+    let tx = db.begin().await?;
+    let provider = lock(&tx, uuid, Some(generation)).await?;
+    rows::update_provider(&tx, provider.id, &provider.name, &traits).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(())
+}
+
+/// Takes the turn at a provider, which must be of the generation that the caller saw.
+async fn lock(tx: &Transaction, uuid: Uuid, seen: Option<i64>) -> Result<rows::ResourceProvider, PlacementError> {
+    let provider = rows::lock_providers(tx, &[uuid]).await?.pop();
+    let provider = provider.ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))?;
+    // Taking the turn raises it by one.
+    match seen {
+        Some(seen) if seen + 1 != provider.generation => Err(PlacementError::ProviderGeneration(uuid)),
+        _ => Ok(provider),
+    }
+}
+
+async fn write_inventory(
+    tx: &Transaction,
+    provider: &rows::ResourceProvider,
+    wanted: &BTreeMap<&str, &Inventory>,
+) -> Result<(), PlacementError> {
     let ids = [provider.id];
-    let before = rows::inventories(&tx, Some(&ids)).await?;
-    let used = rows::usage(&tx, Some(&ids), None).await?;
-    for gone in before.iter().filter(|row| !wanted.inventory.contains_key(&*row.resource_class)) {
+    let before = rows::inventories(tx, Some(&ids)).await?;
+    let used = rows::usage(tx, Some(&ids), None).await?;
+    for gone in before.iter().filter(|row| !wanted.contains_key(&*row.resource_class)) {
         if used.contains_key(&(provider.id, gone.resource_class.clone())) {
             let resource_class = gone.resource_class.clone();
-            return Err(PlacementError::InventoryInUse { resource_class, provider: wanted.uuid });
+            return Err(PlacementError::InventoryInUse { resource_class, provider: provider.uuid });
         }
-        rows::delete_inventory(&tx, provider.id, &gone.resource_class).await?;
+        rows::delete_inventory(tx, provider.id, &gone.resource_class).await?;
     }
-    for (class, inventory) in &wanted.inventory {
+    for (class, inventory) in wanted {
         let row = stock::inventory_row(provider.id, class, inventory);
         if !before.contains(&row) {
-            rows::put_inventory(&tx, &row).await?;
+            rows::put_inventory(tx, &row).await?;
         }
     }
-    tx.commit().await.map_err(DbError::from)?;
     Ok(())
 }
 
@@ -105,8 +175,7 @@ pub(crate) async fn change_traits(
         return Ok(());
     }
     let tx = db.begin().await?;
-    let locked = rows::lock_providers(&tx, &[uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))?;
+    let provider = lock(&tx, uuid, None).await?;
     rows::update_provider(&tx, provider.id, &provider.name, &changed(&provider.traits)).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(())
@@ -115,8 +184,7 @@ pub(crate) async fn change_traits(
 /// Deletes a provider on which nothing is allocated.
 pub(crate) async fn delete(db: &Db, uuid: Uuid) -> Result<(), PlacementError> {
     let tx = db.begin().await?;
-    let locked = rows::lock_providers(&tx, &[uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))?;
+    let provider = lock(&tx, uuid, None).await?;
     if !rows::usage(&tx, Some(&[provider.id]), None).await?.is_empty() {
         return Err(PlacementError::ProviderInUse(uuid));
     }
