@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod fake;
+pub mod http;
 pub mod identity;
 pub mod image;
 pub mod network;

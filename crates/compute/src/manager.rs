@@ -3,6 +3,7 @@
 mod build;
 mod console;
 mod events;
+mod image;
 mod init_host;
 mod orphans;
 mod power;
@@ -14,7 +15,7 @@ mod terminate;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use kilonova_clients::Clients;
+use kilonova_clients::{ClientError, Clients};
 use kilonova_core::RequestContext;
 use kilonova_objects::{Instance, InstanceFault, PowerState};
 use kilonova_rpcapi::{ConductorApi, RpcError};
@@ -46,10 +47,10 @@ pub struct Manager {
 pub enum ManagerError {
     /// The hypervisor or the host.
     #[error(transparent)]
-    Driver(#[from] DriverError),
+    Driver(DriverError),
     /// Another service of the cloud.
     #[error(transparent)]
-    Client(#[from] kilonova_clients::ClientError),
+    Client(#[from] ClientError),
     /// The conductor refused, or does not answer.
     #[error(transparent)]
     Rpc(#[from] RpcError),
@@ -59,6 +60,19 @@ pub enum ManagerError {
     /// The request makes no sense on this host.
     #[error("{0}")]
     Invalid(String),
+}
+
+impl From<DriverError> for ManagerError {
+    fn from(error: DriverError) -> Self {
+        match error {
+            // The driver asked the image service, by way of us.
+            DriverError::ImageFetch(error) => match error.downcast::<ClientError>() {
+                Ok(error) => Self::Client(*error),
+                Err(error) => Self::Driver(DriverError::ImageFetch(error)),
+            },
+            error => Self::Driver(error),
+        }
+    }
 }
 
 impl ManagerError {

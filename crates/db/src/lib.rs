@@ -83,6 +83,11 @@ impl Db {
         migrations::check(&self.write).await
     }
 
+    /// The name of the last step of the schema; `None`: there is none.
+    pub async fn schema_version(&self) -> Result<Option<String>, DbError> {
+        migrations::version(&self.write).await
+    }
+
     /// A connection to read from.
     pub fn read(&self) -> &Reader {
         &self.read

@@ -49,10 +49,7 @@ pub(crate) async fn migrate(pool: &DatabaseConnection, place: &Place) -> Result<
 
 /// Compares the steps that were taken with those that there are.
 pub(crate) async fn check(pool: &DatabaseConnection) -> Result<(), DbError> {
-    let taken: BTreeSet<String> = match SchemaManager::new(pool).has_table("seaql_migrations").await? {
-        true => Migrator::get_migration_models(pool).await?.into_iter().map(|step| step.version).collect(),
-        false => BTreeSet::new(),
-    };
+    let taken = taken(pool).await?;
     let known: Vec<String> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
     if let Some(unknown) = taken.iter().find(|step| !known.contains(step)) {
         return Err(DbError::SchemaTooNew { unknown: unknown.clone() });
@@ -61,6 +58,18 @@ pub(crate) async fn check(pool: &DatabaseConnection) -> Result<(), DbError> {
         Some(missing) => Err(DbError::SchemaTooOld { missing }),
         None => Ok(()),
     }
+}
+
+/// The last step that was taken.
+pub(crate) async fn version(pool: &DatabaseConnection) -> Result<Option<String>, DbError> {
+    Ok(taken(pool).await?.pop_last())
+}
+
+async fn taken(pool: &DatabaseConnection) -> Result<BTreeSet<String>, DbError> {
+    Ok(match SchemaManager::new(pool).has_table("seaql_migrations").await? {
+        true => Migrator::get_migration_models(pool).await?.into_iter().map(|step| step.version).collect(),
+        false => BTreeSet::new(),
+    })
 }
 
 /// A lock of the whole database, held by a session of its own: it is gone when the session is.
