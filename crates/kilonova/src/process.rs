@@ -26,6 +26,7 @@ use crate::bus::Bus;
 use crate::credentials::Credentials;
 use crate::front::{alone, front};
 use crate::logging;
+use crate::options::warn_unknown_options;
 use crate::roles::builtin::Builtin;
 use crate::roles::http::HttpServer;
 use crate::roles::{self, REGION, Running, Setup};
@@ -107,7 +108,7 @@ pub(crate) async fn run(role: Role, options: &Options) -> anyhow::Result<()> {
         _ = interrupted.recv() => return Ok(()),
         _ = terminated.recv() => return Ok(()),
     };
-    config.warn_unread();
+    warn_unknown_options(&config);
     notify(&[NotifyState::Ready]);
     tracing::info!(?role, "ready");
     loop {
@@ -164,7 +165,12 @@ async fn api(config: &Config, host: &str) -> anyhow::Result<Running> {
     let bus = Bus::from_config(config)?;
     let setup = Setup { config, host, bus: &bus };
     let router = roles::api::router(&setup, &db, &clients(config)?, Arc::new(Notify::new()))?;
-    Ok(Running { http: Some(HttpServer::start(listener, alone("compute", router))), bus: Some(bus), db: Some(db), ..Running::default() })
+    Ok(Running {
+        http: Some(HttpServer::start(listener, alone("compute", router))),
+        bus: Some(bus),
+        db: Some(db),
+        ..Running::default()
+    })
 }
 
 async fn scheduler(config: &Config, host: &str) -> anyhow::Result<Running> {
@@ -201,7 +207,11 @@ async fn placement(config: &Config) -> anyhow::Result<Running> {
     let db = database(config, section).await?;
     let service = PlacementService::open(db.clone());
     let router = service.router(clients(config)?.identity);
-    Ok(Running { http: Some(HttpServer::start(listener, alone("placement", router))), db: Some(db), ..Running::default() })
+    Ok(Running {
+        http: Some(HttpServer::start(listener, alone("placement", router))),
+        db: Some(db),
+        ..Running::default()
+    })
 }
 
 /// Identity, image, network and placement for a cloud that has no others.

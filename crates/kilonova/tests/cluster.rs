@@ -3,9 +3,9 @@
 
 #[path = "common/churn.rs"]
 mod churn;
-mod common;
 #[path = "common/cluster.rs"]
 mod cluster;
+mod common;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,10 @@ async fn wait_for_service(admin: &User, host: &str, state: &str) {
     let deadline = Instant::now() + common::BOUND;
     loop {
         let services = admin.get(&format!("/compute/v2.1/os-services?host={host}")).await;
-        if services["services"].as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["state"] == state)) {
+        if services["services"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["state"] == state))
+        {
             return;
         }
         assert!(Instant::now() < deadline, "{host} is not {state}: {services:#}");
@@ -85,15 +88,43 @@ async fn wait_for_service(admin: &User, host: &str, state: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_when_broker_database_and_services_are_killed() {
+async fn a_compute_agent_of_its_own_boots_a_real_guest() {
     let shape = Shape {
-        apis: 2,
-        conductors: 2,
+        apis: 1,
+        conductors: 1,
         schedulers: 1,
-        computes: 3,
-        driver: "fake",
-        options: String::new(),
+        computes: 1,
+        driver: "qemu",
+        options: format!("[standalone]\nguest_image = {}\n", common::guest_image()),
     };
+    let mut cluster = Cluster::start(&shape);
+    let user = cluster.log_in("demo").await;
+    let body = user.server("guest", json!([{"uuid": user.network("private").await}])).await;
+    let server = user.boot(&body).await;
+    assert_eq!(server["status"], "ACTIVE", "{server:#}");
+    let path = format!("/compute/v2.1/servers/{}", server["id"].as_str().expect("an id"));
+    let deadline = Instant::now() + common::BOUND;
+    loop {
+        let (status, console) = user.post(&format!("{path}/action"), &json!({"os-getConsoleOutput": {}})).await;
+        assert_eq!(status, StatusCode::OK, "{console}");
+        let console = console["output"].as_str().unwrap_or_default().to_owned();
+        if console.contains("login:") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no login prompt:\n{console}\n{}", cluster.logs());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // The image came over HTTP, and nothing is kept of the way that it took.
+    let downloads = cluster.state_path("compute-1").join("downloads");
+    assert_eq!(std::fs::read_dir(downloads).expect("a directory").count(), 0);
+    assert_eq!(user.delete(&path).await, StatusCode::NO_CONTENT);
+    user.wait_gone(server["id"].as_str().expect("an id")).await;
+    assert_eq!(cluster.terminate("compute-1"), Some(0), "{}", cluster.log_tail("compute-1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_broker_database_and_services_are_killed() {
+    let shape = Shape { apis: 2, conductors: 2, schedulers: 1, computes: 3, driver: "fake", options: String::new() };
     let mut cluster = Cluster::start(&shape);
     let admin = cluster.log_in("admin").await;
     let user = cluster.log_in("demo").await;
@@ -162,9 +193,8 @@ async fn nothing_is_lost_when_broker_database_and_services_are_killed() {
     assert!(lost.is_empty(), "accepted and gone: {lost:?}");
     let failed: Vec<_> = servers.values().filter(|server| server["status"] != "ACTIVE").collect();
     assert!(failed.is_empty(), "not active: {failed:#?}");
-    let on_hosts: BTreeSet<String> = (1..=shape.computes)
-        .flat_map(|number| guests(&cluster.state_path(&format!("compute-{number}"))))
-        .collect();
+    let on_hosts: BTreeSet<String> =
+        (1..=shape.computes).flat_map(|number| guests(&cluster.state_path(&format!("compute-{number}")))).collect();
     assert_eq!(on_hosts, live, "guests");
     assert_eq!(consumers(&admin).await, live, "allocations");
     assert_eq!(devices(&admin).await, live, "ports");
