@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kilonova_clients::placement::Inventory;
-use kilonova_db::placement as rows;
-use kilonova_db::{Db, DbError};
+use kilonova_db::placement::{self as rows, ResourceProvider};
+use kilonova_db::{Db, DbError, Transaction};
 use uuid::Uuid;
 
 use crate::stock::{self, StockedProvider};
@@ -55,18 +55,22 @@ impl<'a> Wanted<'a> {
 
 /// Makes the provider as wanted; nothing is written where nothing differs.
 pub(crate) async fn set(db: &Db, wanted: &Wanted<'_>) -> Result<(), PlacementError> {
-    let is_new = match stock::load_one(db, wanted.uuid).await {
-        Ok(stocked) if wanted.is(&stocked) => return Ok(()),
-        Ok(_) => false,
-        Err(PlacementError::NoProvider(_)) => true,
-        Err(error) => return Err(error),
-    };
-    let tx = db.begin().await?;
-    if is_new {
-        rows::create_provider(&tx, wanted.uuid, wanted.name).await.map_err(name_taken)?;
+    match stock::load_one(db, wanted.uuid).await {
+        Ok(stocked) if wanted.is(&stocked) => Ok(()),
+        Ok(_) | Err(PlacementError::NoProvider(_)) => db.retry_idempotent(|| set_once(db, wanted)).await,
+        Err(error) => Err(error),
     }
-    let locked = rows::lock_providers(&tx, &[wanted.uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(wanted.uuid.to_string()))?;
+}
+
+async fn set_once(db: &Db, wanted: &Wanted<'_>) -> Result<(), PlacementError> {
+    let tx = db.begin().await?;
+    let provider = match lock(&tx, wanted.uuid).await {
+        Err(PlacementError::NoProvider(_)) => {
+            rows::create_provider(&tx, wanted.uuid, wanted.name).await.map_err(name_taken)?;
+            lock(&tx, wanted.uuid).await?
+        }
+        locked => locked?,
+    };
     rows::update_provider(&tx, provider.id, wanted.name, &wanted.traits).await.map_err(name_taken)?;
     let ids = [provider.id];
     let before = rows::inventories(&tx, Some(&ids)).await?;
@@ -84,8 +88,13 @@ pub(crate) async fn set(db: &Db, wanted: &Wanted<'_>) -> Result<(), PlacementErr
             rows::put_inventory(&tx, &row).await?;
         }
     }
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(())
+    Ok(tx.commit().await?)
+}
+
+/// Takes the turn at a provider.
+async fn lock(tx: &Transaction, uuid: Uuid) -> Result<ResourceProvider, PlacementError> {
+    let locked = rows::lock_providers(tx, &[uuid]).await?.pop();
+    locked.ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))
 }
 
 /// Adds traits to, and takes traits from, a provider.
@@ -104,25 +113,27 @@ pub(crate) async fn change_traits(
     if changed(&seen.traits) == seen.traits {
         return Ok(());
     }
-    let tx = db.begin().await?;
-    let locked = rows::lock_providers(&tx, &[uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))?;
-    rows::update_provider(&tx, provider.id, &provider.name, &changed(&provider.traits)).await?;
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(())
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let provider = lock(&tx, uuid).await?;
+        rows::update_provider(&tx, provider.id, &provider.name, &changed(&provider.traits)).await?;
+        Ok(tx.commit().await?)
+    })
+    .await
 }
 
 /// Deletes a provider on which nothing is allocated.
 pub(crate) async fn delete(db: &Db, uuid: Uuid) -> Result<(), PlacementError> {
-    let tx = db.begin().await?;
-    let locked = rows::lock_providers(&tx, &[uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))?;
-    if !rows::usage(&tx, Some(&[provider.id]), None).await?.is_empty() {
-        return Err(PlacementError::ProviderInUse(uuid));
-    }
-    rows::delete_provider(&tx, provider.id).await?;
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let provider = lock(&tx, uuid).await?;
+        if !rows::usage(&tx, Some(&[provider.id]), None).await?.is_empty() {
+            return Err(PlacementError::ProviderInUse(uuid));
+        }
+        rows::delete_provider(&tx, provider.id).await?;
+        Ok(tx.commit().await?)
+    })
+    .await
 }
 
 /// Sorted and without repeats, as it is stored.
