@@ -190,3 +190,24 @@ fn adapted_column(column: &ColumnDef, backend: DbBackend) -> ColumnDef {
     };
     column
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm_migration::MigratorTrait;
+
+    use super::Migrator;
+    use crate::{Db, DbOptions};
+
+    #[tokio::test]
+    async fn every_step_leads_to_the_last_one() {
+        for taken in 0..=u32::try_from(Migrator::migrations().len()).unwrap() {
+            let dir = tempfile::tempdir().unwrap();
+            let url = format!("sqlite://{}", dir.path().join("kilonova.sqlite").display());
+            let db = Db::connect(&url, &DbOptions::default()).await.unwrap();
+            Migrator::up(&db.write, Some(taken)).await.unwrap();
+            db.migrate().await.unwrap();
+            db.check_schema().await.unwrap();
+            db.close().await.unwrap();
+        }
+    }
+}

@@ -21,7 +21,7 @@ impl SharedServer {
     }
 
     /// The server that runs already, or a new one from `start`.
-    pub(crate) fn get<S>(running: &Running, start: fn() -> (S, String)) -> Arc<Self> {
+    pub(crate) fn get<S: 'static>(running: &Running, start: fn() -> (S, String)) -> Arc<Self> {
         let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
         running.upgrade().unwrap_or_else(|| {
             let started = Arc::new(Self::start(start));
@@ -31,7 +31,7 @@ impl SharedServer {
     }
 
     /// In a thread of its own: a server dies with the thread that starts it, and a test's ends with the test.
-    fn start<S>(start: fn() -> (S, String)) -> Self {
+    fn start<S: 'static>(start: fn() -> (S, String)) -> Self {
         let (tell_url, url) = channel();
         let (stop, stopped) = channel::<()>();
         let keeper = std::thread::spawn(move || {

@@ -1,6 +1,7 @@
 //! The rows of the built-in network service.
 
 use std::net::Ipv4Addr;
+use std::slice::from_ref;
 
 use kilonova_db::network::ports::{self, PortFilter};
 use kilonova_db::network::{
@@ -138,10 +139,10 @@ async fn networks_subnets_ports_and_groups_read_back_whole() {
 
         let conn = db.read();
         assert_eq!(networks::get(conn, network.id).await.unwrap(), Some(network.clone()));
-        assert_eq!(subnets::list_by_networks(conn, &[network.id]).await.unwrap(), [subnet.clone()]);
+        assert_eq!(subnets::list_by_networks(conn, &[network.id]).await.unwrap(), from_ref(&subnet));
         assert_eq!(ports::get(conn, port.row.id).await.unwrap(), Some(port.clone()), "addresses in their order");
         let of_server = PortFilter { device_ids: Some(vec!["server"]), ..PortFilter::default() };
-        assert_eq!(ports::list(conn, of_server).await.unwrap(), [port.clone()]);
+        assert_eq!(ports::list(conn, of_server).await.unwrap(), from_ref(&port));
         assert_eq!(ports::list_devices(conn, "compute:").await.unwrap(), ["server"]);
         assert_eq!(security_groups::get_default(conn, PROJECT).await.unwrap(), Some(group.clone()));
         assert_eq!(rules::list_by_groups(conn, &[group.id]).await.unwrap().len(), 2);
@@ -194,22 +195,18 @@ async fn ports_at_once_on_a_locked_network_get_different_addresses() {
         let made = (0..16).map(|number| {
             let db = db.clone();
             tokio::spawn(async move {
-                let mut new = port(network_id, &format!("fa:16:3e:00:00:{number:02x}"));
                 db.retry(|| async {
                     let tx = db.begin().await?;
                     network::lock(&tx, Resource::Network, &[network_id]).await?;
                     let taken = network::allocated_from(&tx, subnet_id, address(0), address(255), 256).await?;
                     let next = taken.last().map_or(address(2), |last| last + 1);
-                    let fixed_ips = vec![FixedIp { subnet_id, address: next }];
-                    ports::insert(&tx, &Port { fixed_ips, ..new.clone() }).await?;
+                    let mut port = port(network_id, &format!("fa:16:3e:00:00:{number:02x}"));
+                    port.fixed_ips = vec![FixedIp { subnet_id, address: next }];
+                    ports::insert(&tx, &port).await?;
                     tx.commit().await?;
-                    Ok::<_, DbError>(next)
+                    Ok::<_, DbError>(port)
                 })
                 .await
-                .map(|next| {
-                    new.fixed_ips = vec![FixedIp { subnet_id, address: next }];
-                    new
-                })
             })
         });
         for made in join_all(made).await {
