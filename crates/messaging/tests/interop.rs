@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "each kind of queues is in the URL here")]
 mod broker;
 #[allow(dead_code, unused_macros, unused_imports, reason = "the suite itself runs elsewhere")]
 mod suite;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kilonova_messaging::{
-    Address, Args, Endpoint, MessagingError, NotificationDriver, Notifier, Priority, RabbitOptions, RemoteException,
-    RpcServer, Version,
+    Address, Args, Endpoint, MessagingError, NotificationDriver, NotificationOptions, Notifier, Priority,
+    RabbitOptions, RemoteException, RpcServer, Version,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -61,8 +62,7 @@ struct Kind {
 
 const DEFAULT: Kind = Kind { query: "", exchange: "nova" };
 const DURABLE: Kind = Kind { query: "?amqp_durable_queues=true", exchange: "durable" };
-const QUORUM: Kind =
-    Kind { query: "?rabbit_quorum_queue=true&rabbit_transient_quorum_queue=true", exchange: "quorum" };
+const QUORUM: Kind = Kind { query: "?rabbit_quorum_queue=true&rabbit_transient_quorum_queue=true", exchange: "quorum" };
 
 impl Kind {
     fn url(self) -> String {
@@ -194,8 +194,7 @@ mod rust_calls_python {
 
     pub(super) async fn heartbeats_keep_a_long_call_alive(kind: Kind) {
         let (bus, _peer) = server(kind).await;
-        let monitored =
-            bus.client().prepare().version(Version::new(1, 0)).call_monitor_timeout(Duration::from_secs(2));
+        let monitored = bus.client().prepare().version(Version::new(1, 0)).call_monitor_timeout(Duration::from_secs(2));
         let answer = monitored.call(&context(), "slow", object(json!({"seconds": 4}))).await;
         assert_eq!(answer.unwrap(), "slept");
     }
@@ -204,7 +203,12 @@ mod rust_calls_python {
         let bus = kind.bus();
         for driver in [NotificationDriver::MessagingV2, NotificationDriver::Messaging] {
             let transport = Arc::clone(&bus.transport);
-            let notifier = Notifier::new(transport, "nova-compute:h1", [driver], [bus.topic.clone()]);
+            let options = NotificationOptions {
+                drivers: vec![driver],
+                topics: vec![bus.topic.clone()],
+                ..NotificationOptions::default()
+            };
+            let notifier = Notifier::new(transport, "nova-compute:h1", options);
             notifier.notify(&context(), Priority::Info, "instance.create.end", json!({"a": [1]})).await;
         }
         let mut listener = Peer::start(kind, &["listener", &bus.topic]).await;

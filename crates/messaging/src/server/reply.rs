@@ -100,7 +100,7 @@ impl Replier {
             tracing::debug!(queue = %to.address, msg_id = to.msg_id, "dropped a reply to a queue that is gone");
             return Ok(());
         }
-        let message = Outgoing { body, expiration: None, mandatory: true };
+        let message = Outgoing { mandatory: true, ..Outgoing::new(body) };
         self.transport.send(&to.address, message).await
     }
 
