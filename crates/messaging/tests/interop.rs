@@ -195,7 +195,7 @@ mod rust_calls_python {
     pub(super) async fn heartbeats_keep_a_long_call_alive(kind: Kind) {
         let (bus, _peer) = server(kind).await;
         let monitored = bus.client().prepare().version(Version::new(1, 0)).call_monitor_timeout(Duration::from_secs(2));
-        let answer = monitored.call(&context(), "slow", object(json!({"seconds": 4}))).await;
+        let answer = monitored.call(&context(), "slow", object(json!({"seconds": 3}))).await;
         assert_eq!(answer.unwrap(), "slept");
     }
 
@@ -247,7 +247,7 @@ mod python_calls_rust {
                 Err(RemoteException::new("peer", "PeerError", "Instance abc could not be found.").with_kwargs(kwargs))
             })
             .method("slow", |_, _| async {
-                tokio::time::sleep(Duration::from_secs(4)).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
                 Ok(json!("slept"))
             });
         let server = bus.serve("rust", vec![endpoint]).await;
@@ -330,11 +330,11 @@ mod python_calls_rust {
     }
 }
 
-/// Each case, for each kind of queues.
+/// Each case, with transient and with quorum queues; of the durable ones, what declares all of them.
 macro_rules! interop {
     ($($direction:ident: [$($name:ident),* $(,)?])*) => {
         interop! { @kind default_queues, DEFAULT, $($direction: [$($name),*])* }
-        interop! { @kind durable_queues, DURABLE, $($direction: [$($name),*])* }
+        interop! { @kind durable_queues, DURABLE, $($direction: [casts_arrive_by_topic_server_and_fanout])* }
         interop! { @kind quorum_queues, QUORUM, $($direction: [$($name),*])* }
     };
     (@kind $module:ident, $kind:ident, $($direction:ident: [$($name:ident),*])*) => {

@@ -125,16 +125,11 @@ async fn a_paused_broker_is_given_up_for_the_next_host() {
     let call = bus.client().prepare().timeout(TRY);
     call_until_answered(&call, "before").await;
     let is_first = Admin::connect(&brokers[0].url()).await.waiting(&bus.topic).await.is_some();
-    let (used, other) = if is_first { (&brokers[0], &brokers[1]) } else { (&brokers[1], &brokers[0]) };
+    let used = if is_first { &brokers[0] } else { &brokers[1] };
     used.pause();
     call_until_answered(&call, "after").await;
     assert_eq!(transport.metrics().reconnects.get(), 2);
     used.resume();
-    // And back, when the other one goes.
-    other.pause();
-    call_until_answered(&call, "back").await;
-    assert_eq!(transport.metrics().reconnects.get(), 4);
-    other.resume();
 }
 
 #[tokio::test]
