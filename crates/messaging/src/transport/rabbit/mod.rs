@@ -41,6 +41,7 @@ mod url;
 
 use consumer::RabbitConsumer;
 use dial::Dialer;
+use error::AmqpError;
 use link::Link;
 pub use metrics::{Counter, Metrics};
 use names::QueueNames;
@@ -173,6 +174,12 @@ impl Transport for RabbitTransport {
 
     fn replies(&self) -> &Replies {
         &self.replies
+    }
+
+    fn new_reply_queue(&self) -> Result<String, MessagingError> {
+        let name = self.shared.names.unique();
+        let name = name.map_err(|error| MessagingError::Transport(Box::new(AmqpError::Name(Arc::new(error)))))?;
+        Ok(format!("reply_{name}"))
     }
 
     async fn close(&self) {
