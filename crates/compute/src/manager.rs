@@ -37,7 +37,7 @@ pub struct Manager {
     locks: InstanceLocks,
     builds: Semaphore,
     stale: StaleTasks,
-    /// Power states at the last look of [`Manager::watch_guests`].
+    /// Power states at the last look of [`Manager::watch_guests`], or as the conductor has them.
     seen_guests: Mutex<HashMap<Uuid, PowerState>>,
 }
 

@@ -330,6 +330,7 @@ impl Manager {
         instance.launched_at = Some(utcnow());
         let expected = Expected::tasks(&[Some(TaskState::Spawning)]);
         self.save_mine(context, instance, expected).await?;
+        self.saw(instance.uuid, instance.power_state);
         tracing::info!(instance = %instance.uuid, "instance is active");
         Ok(())
     }

@@ -63,6 +63,7 @@ impl Manager {
     /// Repairs one instance; an error is logged, and [`Manager::repair_stale_tasks`] tries again.
     pub(super) async fn init_instance(&self, context: &RequestContext, instance: Instance) {
         let uuid = instance.uuid;
+        self.saw(uuid, instance.power_state);
         let power_state = match self.guest_power_state(uuid).await {
             Ok(power_state) => power_state,
             // Without knowing, a guest that runs could be rebooted.

@@ -36,35 +36,46 @@ impl Manager {
     }
 
     /// A short look at the guests alone, between the passes over all instances: one whose power state is another than
-    /// at the last look went down, or came up, by itself.
+    /// at the last look, or than the agent has told the conductor, went down, or came up, by itself.
     pub async fn watch_guests(&self, context: &RequestContext) -> Result<(), ManagerError> {
         let guests = self.driver.list_guests().await?;
         let now: HashMap<Uuid, PowerState> = guests.into_iter().map(|guest| (guest.uuid, guest.power_state)).collect();
         let changed = {
             let mut seen = self.seen_guests.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = now.iter().filter(|(uuid, state)| seen.get(uuid).is_some_and(|before| before != *state));
-            let changed: Vec<Uuid> = changed.map(|(uuid, _)| *uuid).collect();
-            *seen = now;
-            changed
+            let before = std::mem::replace(&mut *seen, now);
+            let changed = before.into_iter().filter(|(uuid, before)| seen.get(uuid).is_some_and(|now| now != before));
+            changed.collect::<Vec<_>>()
         };
-        for uuid in changed {
-            self.correct(context, uuid).await;
+        for (uuid, before) in changed {
+            if !self.correct(context, uuid).await {
+                self.saw(uuid, before);
+            }
         }
         Ok(())
     }
 
-    /// Looks again, alone on the instance: the guest may have been started or stopped since the pass began.
-    async fn correct(&self, context: &RequestContext, uuid: Uuid) {
-        let Some(_lock) = self.locks.try_lock(uuid) else { return };
+    /// Notes the power state that the conductor has of a guest: the next look finds any other.
+    pub(super) fn saw(&self, uuid: Uuid, power_state: PowerState) {
+        self.seen_guests.lock().unwrap_or_else(PoisonError::into_inner).insert(uuid, power_state);
+    }
+
+    /// Looks again, alone on the instance: the guest may have been started or stopped since the pass began. False: it
+    /// could not be looked at now.
+    async fn correct(&self, context: &RequestContext, uuid: Uuid) -> bool {
+        let Some(_lock) = self.locks.try_lock(uuid) else { return false };
         let (instance, power_state) = match self.look_at(context, uuid).await {
             Ok(found) => found,
-            Err(error) => return tracing::debug!(instance = %uuid, %error, "not compared with the hypervisor"),
+            Err(error) => {
+                tracing::debug!(instance = %uuid, %error, "not compared with the hypervisor");
+                return false;
+            }
         };
         if power_state == UNKNOWN {
-            return tracing::debug!(instance = %uuid, "the guest does not answer now");
+            tracing::debug!(instance = %uuid, "the guest does not answer now");
+            return true;
         }
         let power_state = power_state.unwrap_or_default();
-        let Some(vm_state) = truth(&instance, power_state).filter(|_| self.is_mine(&instance)) else { return };
+        let Some(vm_state) = truth(&instance, power_state).filter(|_| self.is_mine(&instance)) else { return true };
         let mut instance = Tracked::new(instance);
         let (was, was_power) = (instance.vm_state, instance.power_state);
         instance.power_state = power_state;
@@ -77,6 +88,7 @@ impl Manager {
             }
             Err(error) => tracing::debug!(instance = %instance.uuid, %error, "the instance changed meanwhile"),
         }
+        true
     }
 
     /// The row, and what the hypervisor says of the guest if there is one.

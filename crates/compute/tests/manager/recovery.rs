@@ -198,7 +198,6 @@ async fn power_states_follow_the_hypervisor_in_both_directions() {
 async fn a_guest_that_goes_down_by_itself_is_noticed_at_the_next_look() {
     let world = World::new().await;
     let (victim, other) = (world.active().await, world.active().await);
-    world.manager.watch_guests(&context()).await.unwrap();
     world.goes_down(&victim);
     world.manager.watch_guests(&context()).await.unwrap();
     assert_eq!(world.states(&victim), STOPPED);
@@ -206,6 +205,28 @@ async fn a_guest_that_goes_down_by_itself_is_noticed_at_the_next_look() {
     world.comes_up(&victim);
     world.manager.watch_guests(&context()).await.unwrap();
     assert_eq!(world.states(&victim), ACTIVE);
+}
+
+#[tokio::test]
+async fn a_guest_that_goes_down_while_its_agent_starts_is_noticed_at_the_next_look() {
+    let world = World::new().await;
+    let victim = world.active().await;
+    world.manager.init_host(&context()).await.unwrap();
+    world.goes_down(&victim);
+    world.manager.watch_guests(&context()).await.unwrap();
+    assert_eq!(world.states(&victim), STOPPED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_goes_down_while_no_conductor_answers_is_noticed_later() {
+    let world = World::new().await;
+    let victim = world.active().await;
+    world.goes_down(&victim);
+    world.conductor.mishap(1, Mishap::Refuse, "Instance.get_by_uuid");
+    world.manager.watch_guests(&context()).await.unwrap();
+    assert_eq!(world.states(&victim), ACTIVE);
+    world.manager.watch_guests(&context()).await.unwrap();
+    assert_eq!(world.states(&victim), STOPPED);
 }
 
 /// The hypervisor's list is older than what the conductor says by the time that a pass gets to an instance.
