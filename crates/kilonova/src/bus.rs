@@ -15,6 +15,9 @@ const RABBIT_SECTION: &str = "oslo_messaging_rabbit";
 /// How long one question for a conductor may take before the next.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a server that has a call may say nothing: then it is taken for dead, long before the call's timeout.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
 /// A transport and the options of the calls made over it.
 pub(crate) struct Bus {
     transport: Arc<dyn Transport>,
@@ -44,7 +47,9 @@ impl Bus {
             }
         }
         let transport = RabbitTransport::new(&url, options).context("[DEFAULT] transport_url")?;
-        Ok(Self { transport, rpc: client_options(config)? })
+        let rpc = client_options(config)?;
+        let call_monitor_timeout = Some(SIGN_OF_LIFE.min(rpc.timeout));
+        Ok(Self { transport, rpc: ClientOptions { call_monitor_timeout, ..rpc } })
     }
 
     /// What servers listen on.

@@ -125,3 +125,20 @@ async fn a_busy_server_takes_no_more_messages_than_its_prefetch() {
     gate.all_done().await;
     assert_eq!(gate.started.entries().len(), PREFETCH as usize + 1);
 }
+
+/// Services start in any order, and the broker drops what no queue takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_waits_for_a_server_that_comes_later() {
+    let (transport, bus) = bus(&shared_url(), quick());
+    let call = bus.client().prepare().timeout(Duration::from_secs(20));
+    let early = tokio::spawn(async move { call.call(&context(), "note", entry("early")).await });
+    eventually("the broker returned the call", || transport.metrics().returned.get() > 0).await;
+    let log = Log::new();
+    let _server = bus.serve("h1", vec![noting("h1", &log)]).await;
+    early.await.unwrap().unwrap();
+    assert_eq!(log.entries(), [json!(["h1", "early"])]);
+
+    let returned = transport.metrics().returned.get();
+    call_until_answered(&bus.client().prepare().timeout(TRY), "later").await;
+    assert_eq!(transport.metrics().returned.get(), returned);
+}
