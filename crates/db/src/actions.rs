@@ -136,7 +136,7 @@ pub async fn event_finish(
     event: &str,
     failure: Option<(String, String)>,
 ) -> Result<InstanceActionEvent, DbError> {
-    db.retry(|| async {
+    db.retry_idempotent(|| async {
         let tx = db.begin().await?;
         let action = find(&tx, instance_uuid, request_id).await?;
         let begun = newest_event(&tx, action.id, event).await?;

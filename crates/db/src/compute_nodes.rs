@@ -32,7 +32,7 @@ pub async fn create(db: &Db, node: &ComputeNode) -> Result<ComputeNode, DbError>
 
 /// Writes the fields in `changes` (names and values as in `nova_object.data`).
 pub async fn save(db: &Db, uuid: Uuid, changes: &Map<String, Value>) -> Result<ComputeNode, DbError> {
-    db.retry(|| async {
+    db.retry_idempotent(|| async {
         let tx = db.begin().await?;
         let mut locked = by("uuid", uuid.value());
         locked.lock_exclusive();

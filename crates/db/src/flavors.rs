@@ -119,7 +119,7 @@ pub async fn delete(db: &Db, flavorid: &str) -> Result<(), DbError> {
 
 /// Replaces the description.
 pub async fn update_description(db: &Db, flavorid: &str, description: Option<&str>) -> Result<Flavor, DbError> {
-    db.retry(|| async {
+    db.retry_idempotent(|| async {
         let tx = db.begin().await?;
         let id = locked(&tx, flavorid).await?;
         let mut statement = Query::update();
@@ -138,7 +138,7 @@ pub async fn update_description(db: &Db, flavorid: &str, description: Option<&st
 
 /// Adds extra specs; those with the same key get the new value.
 pub async fn set_extra_specs(db: &Db, flavorid: &str, specs: &BTreeMap<String, String>) -> Result<(), DbError> {
-    db.retry(|| async {
+    db.retry_idempotent(|| async {
         let tx = db.begin().await?;
         let id = locked(&tx, flavorid).await?;
         for key in specs.keys() {

@@ -11,7 +11,7 @@ pub struct DbOptions {
     pub max_pool_size: u32,
     /// How many more; `None` (-1 in the file) is as many as it takes.
     pub max_overflow: Option<u32>,
-    /// How long one waits for a connection of the pool before it fails.
+    /// How long one waits for a connection of the pool before it fails: for a free one, or for a server that is away.
     pub pool_timeout: Duration,
     /// The age at which a connection is closed; `None` (-1 in the file): never.
     pub connection_recycle_time: Option<Duration>,

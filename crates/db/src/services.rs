@@ -60,7 +60,7 @@ pub async fn create(db: &Db, service: &Service) -> Result<Service, DbError> {
 /// Writes the fields in `changes` (names and values as in `nova_object.data`). With `report_count` among them the
 /// service was seen up now.
 pub async fn save(db: &Db, id: i64, changes: &Map<String, Value>) -> Result<Service, DbError> {
-    db.retry(|| async {
+    db.retry_idempotent(|| async {
         let tx = db.begin().await?;
         let mut statement = select(TABLE, COLUMNS);
         statement.and_where(Expr::col("id").eq(id)).lock_exclusive();

@@ -149,7 +149,7 @@ pub async fn advance(
         .value("updated_at", val(now))
         .and_where(Expr::col("id").eq(id))
         .and_where(Expr::col("owner").eq(owner));
-    db.retry(|| changed_one(db, &statement)).await
+    db.retry_idempotent(|| changed_one(db, &statement)).await
 }
 
 /// A workflow is done. Nothing happens if it is gone already.

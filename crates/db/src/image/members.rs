@@ -43,7 +43,7 @@ pub async fn get_member(db: &Db, image_id: Uuid, member: &str) -> Result<Option<
 
 /// Accepts or rejects an offer.
 pub async fn set_member_status(db: &Db, image_id: Uuid, member: &str, status: &str) -> Result<Model, DbError> {
-    db.retry(|| async {
+    db.retry_idempotent(|| async {
         let tx = db.begin().await?;
         Entity::update_many()
             .col_expr(Column::Status, Expr::value(status))

@@ -140,7 +140,7 @@ async fn a_killed_server_that_comes_back_loses_nothing_and_nobody_notices() {
         server.start_again().unwrap();
         let again = Instant::now();
         load.goes_on().await;
-        assert!(again.elapsed() < Duration::from_secs(10), "{:?}", again.elapsed());
+        assert!(again.elapsed() < Duration::from_secs(20), "{:?}", again.elapsed());
     }
     load.is_over.store(true, Ordering::Relaxed);
 
