@@ -1,7 +1,8 @@
 //! What calls and casts cost over RabbitMQ: `cargo bench -p kilonova-messaging --bench rabbit`.
 //!
-//! The flow is that of a benchmark of oslo.messaging: a server in a process of its own, a client with 1 and then 16
-//! callers, 2 KB of payload. Both ends run on the broker of `KILONOVA_TEST_RABBITMQ_URL`, or on one started for this.
+//! A server in a process of its own, a client with 1 and then 16 callers, 2 KB of payload, on the broker of
+//! `KILONOVA_TEST_RABBITMQ_URL` or on one started for this. Prints a line of JSON per phase, as `oslo_peer.py` does for
+//! Python's oslo.messaging; `cargo xtask bench --rabbit` runs both and compares.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -70,9 +71,10 @@ impl Bench {
         self.client.prepare().call(&Context::new(), method, Args::new()).await.unwrap().as_f64().unwrap()
     }
 
-    async fn calls(&self, callers: usize) -> usize {
+    async fn calls(&self, callers: usize) -> Value {
+        let start = Instant::now();
         let caller = || async {
-            let (mut times, start) = (Vec::new(), Instant::now());
+            let mut times = Vec::new();
             while start.elapsed() < SECONDS {
                 let sent = Instant::now();
                 self.client.prepare().call(&Context::new(), "echo", self.args()).await.unwrap();
@@ -82,13 +84,14 @@ impl Bench {
         };
         let mut times = join_all((0..callers).map(|_| caller())).await.concat();
         times.sort_unstable();
-        let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-        let rate = times.len() as f64 / SECONDS.as_secs_f64();
-        print!("call x{callers:<2}  {rate:>8.0}/s  p50 {p50:>8.1?}  p99 {p99:>8.1?}");
-        times.len()
+        let percentile_ms = |percent| times[times.len() * percent / 100].as_secs_f64() * 1000.0;
+        json!({
+            "messages": times.len(), "per_s": times.len() as f64 / start.elapsed().as_secs_f64(),
+            "p50_ms": percentile_ms(50), "p99_ms": percentile_ms(99),
+        })
     }
 
-    async fn casts(&self, casters: usize) -> usize {
+    async fn casts(&self, casters: usize) -> Value {
         let before = self.ask("count").await;
         let start = Instant::now();
         let caster = || async {
@@ -97,21 +100,21 @@ impl Bench {
             }
         };
         join_all((0..casters).map(|_| caster())).await;
-        let sent = start.elapsed();
         let total = CASTS / casters * casters;
         while self.ask("count").await - before < total as f64 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let rate = |elapsed: Duration| total as f64 / elapsed.as_secs_f64();
-        print!("cast x{casters:<2}  sent {:>8.0}/s  run {:>8.0}/s", rate(sent), rate(start.elapsed()));
-        total
+        json!({"messages": total, "per_s": total as f64 / start.elapsed().as_secs_f64()})
     }
 
-    async fn phase(&self, work: impl AsyncFnOnce() -> usize) {
+    /// Does the work and prints what it took.
+    async fn measure(&self, name: &str, work: impl Future<Output = Value>) {
         let (client, server) = (cpu_ms(), self.ask("cpu").await);
-        let count = work().await as f64;
-        let (client, server) = ((cpu_ms() - client) / count, (self.ask("cpu").await - server) / count);
-        println!("  CPU per message: client {client:.3} ms + server {server:.3} ms = {:.3} ms", client + server);
+        let mut phase = work.await;
+        let cpu = cpu_ms() - client + self.ask("cpu").await - server;
+        phase["phase"] = json!(name);
+        phase["cpu_ms"] = json!(cpu / phase["messages"].as_f64().unwrap());
+        println!("{phase}");
     }
 }
 
@@ -131,10 +134,11 @@ fn start_server(url: &str) -> Child {
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, role, url] = arguments.as_slice()
-        && role == "server"
-    {
-        return serve(url).await;
+    match arguments.as_slice() {
+        [_, role, url] if role == "server" => return serve(url).await,
+        // `cargo test` runs benches too, to see that they work; without a release build there is nothing to see.
+        arguments if !arguments.iter().any(|argument| argument == "--bench") => return,
+        _ => {}
     }
     let broker = std::env::var(RABBITMQ_URL).is_err().then(|| RabbitMq::start().unwrap());
     let url = broker.as_ref().map_or_else(|| std::env::var(RABBITMQ_URL).unwrap(), RabbitMq::url);
@@ -143,10 +147,10 @@ async fn main() {
     let bench = Bench { client, payload: json!({"d": "x".repeat(PAYLOAD_BYTES)}) };
     bench.ask("count").await;
     for callers in [1, 16] {
-        bench.phase(async || bench.calls(callers).await).await;
+        bench.measure(&format!("call_{callers}"), bench.calls(callers)).await;
     }
     for casters in [1, 16] {
-        bench.phase(async || bench.casts(casters).await).await;
+        bench.measure(&format!("cast_{casters}"), bench.casts(casters)).await;
     }
     drop(server.stdin.take());
     server.wait().unwrap();

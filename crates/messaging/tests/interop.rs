@@ -7,6 +7,7 @@
 
 #[allow(dead_code, reason = "each kind of queues is in the URL here")]
 mod broker;
+mod golden;
 #[allow(dead_code, unused_macros, unused_imports, reason = "the suite itself runs elsewhere")]
 mod suite;
 
@@ -16,15 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kilonova_messaging::{
-    Address, Args, Endpoint, MessagingError, NotificationDriver, NotificationOptions, Notifier, Priority,
-    RabbitOptions, RemoteException, RpcServer, Version,
+    Address, Args, Consumer, Endpoint, MessagingError, NotificationDriver, NotificationOptions, Notifier, Priority,
+    RabbitOptions, RemoteException, RpcServer, Version, envelope,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use broker::{connect, shared_url};
-use suite::{Bus, Log, context, next, object, soon};
+use golden::{golden, payload};
+use suite::{Bus, Log, context, next, object, reply_address, soon};
 
 const OSLO_PYTHON: &str = "KILONOVA_OSLO_PYTHON";
 
@@ -326,6 +328,67 @@ mod python_calls_rust {
             assert_eq!(heard["event_type"], "volume.create");
             assert_eq!(heard["payload"], json!({"a": 1}));
             assert_eq!(heard["priority"], "INFO");
+        }
+    }
+}
+
+/// What Python writes today is what is in `golden/`, which is what this crate writes.
+mod golden_messages {
+    use super::*;
+
+    /// The body of the next message.
+    async fn received(consumer: &mut dyn Consumer) -> Vec<u8> {
+        let delivery = soon(consumer.receive()).await.unwrap();
+        consumer.ack(delivery.tag).await.unwrap();
+        delivery.body.into()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn python_writes_golden_requests_and_notifications() {
+        let bus = DEFAULT.bus();
+        let mut requests = bus.consume(bus.topic_address()).await;
+        let mut peer = Peer::start(DEFAULT, &["client"]).await;
+        for name in ["cast", "call", "monitored_call"] {
+            let expected = golden(name);
+            let request = json!({
+                "do": if name == "cast" { "cast" } else { "call" }, "topic": bus.topic, "method": expected["method"],
+                "args": expected["args"], "namespace": expected.get("namespace"), "context": context(), "timeout": 1,
+                "call_monitor_timeout": expected.get("_timeout"),
+            });
+            let (answer, body) = tokio::join!(peer.request(request), received(&mut *requests));
+            assert!(name == "cast" || answer["error"] == "MessagingTimeout", "{answer}");
+            assert_eq!(payload(&body), expected, "{name}");
+        }
+        let expected = golden("notification");
+        let request = json!({
+            "do": "notify", "topic": bus.topic, "driver": "messagingv2", "event_type": expected["event_type"],
+            "payload": expected["payload"], "publisher_id": expected["publisher_id"], "context": context(),
+        });
+        peer.request(request).await;
+        let address = Address::Notification { exchange: None, topic: bus.topic.clone(), priority: "info".to_owned() };
+        assert_eq!(payload(&received(&mut *bus.consume(address).await).await), expected);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn python_writes_golden_replies() {
+        let bus = DEFAULT.bus();
+        let _peer = Peer::start(DEFAULT, &["server", &bus.topic]).await;
+        let queue = format!("reply_{}", bus.topic);
+        let mut replies = bus.consume(reply_address(&queue)).await;
+        let cases = [
+            ("echo", golden("call")["args"].clone(), "reply"),
+            ("fail", json!({"instance_id": "abc"}), "failure"),
+            ("nothing", json!({}), "no_such_method"),
+            ("slow", json!({"seconds": 1.5}), "heartbeat"),
+        ];
+        for (method, args, expected) in cases {
+            let request = json!({
+                "method": method, "args": args, "version": "1.0", "_unique_id": method, "_msg_id": method,
+                "_reply_q": queue, "_timeout": if expected == "heartbeat" { Some(2) } else { None },
+                "_context_request_id": "req-1",
+            });
+            bus.send_raw(&bus.topic_address(), envelope::seal(&request).unwrap()).await;
+            assert_eq!(payload(&received(&mut *replies).await), golden(expected), "{method}");
         }
     }
 }

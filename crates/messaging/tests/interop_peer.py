@@ -83,11 +83,13 @@ def describe(error):
 
 def perform(transport, request):
     target = messaging.Target(topic=request["topic"], version=request.get("version", "1.0"),
-                              server=request.get("server"), fanout=request.get("fanout"))
+                              namespace=request.get("namespace"), server=request.get("server"),
+                              fanout=request.get("fanout"))
     client = messaging.get_rpc_client(transport, target, timeout=request.get("timeout", 20),
                                       call_monitor_timeout=request.get("call_monitor_timeout"))
     send = getattr(client, request["do"])
-    return send({"request_id": "req-python"}, request["method"], **request.get("args", {}))
+    context = request.get("context", {"request_id": "req-python"})
+    return send(context, request["method"], **request.get("args", {}))
 
 
 def request_all(transport):
@@ -96,9 +98,11 @@ def request_all(transport):
         request = json.loads(line)
         try:
             if request["do"] == "notify":
-                notifier = messaging.Notifier(transport, publisher_id="python:h1", driver=request["driver"],
+                publisher_id = request.get("publisher_id", "python:h1")
+                notifier = messaging.Notifier(transport, publisher_id=publisher_id, driver=request["driver"],
                                               topics=[request["topic"]])
-                answer = {"result": notifier.info({}, request["event_type"], request["payload"])}
+                context = request.get("context", {})
+                answer = {"result": notifier.info(context, request["event_type"], request["payload"])}
             else:
                 answer = {"result": perform(transport, request)}
         except Exception as error:

@@ -4,6 +4,7 @@
 mod fake;
 mod load;
 mod qemu;
+mod rabbit;
 mod report;
 mod services;
 
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// Puts the table into docs/performance.md, too.
     #[arg(long)]
     write: bool,
+    /// Measures calls and casts over RabbitMQ instead, beside Python's oslo.messaging.
+    #[arg(long)]
+    rabbit: bool,
 }
 
 /// The command. A figure that misses its target is marked in the table; a server that is lost is an error.
@@ -38,6 +42,9 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
         return Err(become_optimised(workspace));
     }
     packages::ensure(&[&packages::SERVERS]).await?;
+    if options.rabbit {
+        return report(workspace, &options, "cargo xtask bench --rabbit", rabbit::measure(workspace).await?).await;
+    }
     let binary = cargo::build_release(workspace).await?;
     let guest_image = if packages::has_qemu().await {
         packages::ensure(&[&packages::GUEST_IMAGE]).await?;
@@ -57,7 +64,16 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
     processes::end_guests_of(&bench.dir)?;
     let rows = rows.with_context(|| format!("failed (logs in {})", bench.dir.display()))?;
     std::fs::remove_dir_all(&bench.dir)?;
-    let report = report::Report::new(workspace, rows).await?;
+    report(workspace, &options, "cargo xtask bench", rows).await
+}
+
+async fn report(
+    workspace: &Workspace,
+    options: &Options,
+    command: &'static str,
+    rows: Vec<Row>,
+) -> anyhow::Result<()> {
+    let report = report::Report::new(workspace, command, rows).await?;
     println!("\n{}", report.markdown());
     if options.write {
         let page = workspace.root().join("docs/performance.md");
