@@ -84,7 +84,7 @@ impl Bench {
         };
         let mut times = join_all((0..callers).map(|_| caller())).await.concat();
         times.sort_unstable();
-        let percentile_ms = |percent| times[times.len() * percent / 100].as_secs_f64() * 1000.0;
+        let percentile_ms = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1000.0;
         json!({
             "messages": times.len(), "per_s": times.len() as f64 / start.elapsed().as_secs_f64(),
             "p50_ms": percentile_ms(50), "p99_ms": percentile_ms(99),
