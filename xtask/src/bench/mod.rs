@@ -67,12 +67,7 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
     report(workspace, &options, "cargo xtask bench", rows).await
 }
 
-async fn report(
-    workspace: &Workspace,
-    options: &Options,
-    command: &'static str,
-    rows: Vec<Row>,
-) -> anyhow::Result<()> {
+async fn report(workspace: &Workspace, options: &Options, command: &'static str, rows: Vec<Row>) -> anyhow::Result<()> {
     let report = report::Report::new(workspace, command, rows).await?;
     println!("\n{}", report.markdown());
     if options.write {
