@@ -245,7 +245,10 @@ mod tests {
     #[test]
     fn a_token_of_every_scope_is_read() {
         let info = parse(body(TimeDelta::hours(1))).unwrap();
-        assert_eq!((info.user_id.as_str(), info.user_name.as_str(), info.user_domain_id.as_str()), ("u", "alice", "ud"));
+        assert_eq!(
+            (info.user_id.as_str(), info.user_name.as_str(), info.user_domain_id.as_str()),
+            ("u", "alice", "ud")
+        );
         assert_eq!(info.project_id.as_deref(), Some("p"));
         assert_eq!((info.project_name.as_deref(), info.project_domain_id.as_deref()), (Some("prj"), Some("pd")));
         assert_eq!((info.roles.join(","), info.catalog.len()), ("member,reader".to_owned(), 1));

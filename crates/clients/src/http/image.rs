@@ -170,12 +170,7 @@ impl Inner {
     }
 
     /// Asks for the bytes that the sink has not got yet, and takes them.
-    async fn transfer(
-        &self,
-        context: &RequestContext,
-        image: &Image,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), Interruption> {
+    async fn transfer(&self, context: &RequestContext, image: &Image, sink: &mut Sink<'_>) -> Result<(), Interruption> {
         let mut response = self.open(context, image, sink.check.size).await?;
         if response.status() == StatusCode::OK {
             // The whole: also from a server that knows no ranges.
@@ -368,17 +363,17 @@ impl<'a> Check<'a> {
     /// Whether all that was promised is there.
     fn is_whole(&self) -> Result<(), ClientError> {
         match self.expected_size {
-            Some(expected) if expected > self.size => Err(self.failed(format!("{} of {expected} bytes came", self.size))),
+            Some(expected) if expected > self.size => {
+                Err(self.failed(format!("{} of {expected} bytes came", self.size)))
+            }
             _ => Ok(()),
         }
     }
 
     fn finish(mut self) -> Result<(), ClientError> {
-        match self.hash.take() {
-            Some((hash, expected)) if !hash.hex().eq_ignore_ascii_case(expected) => {
-                Err(self.failed("the bytes do not have the image's hash".to_owned()))
-            }
-            _ => Ok(()),
+        match self.hash.take().map(|(hash, expected)| hash.hex().eq_ignore_ascii_case(expected)) {
+            Some(false) => Err(self.failed("the bytes do not have the image's hash".to_owned())),
+            Some(true) | None => Ok(()),
         }
     }
 

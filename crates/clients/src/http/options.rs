@@ -335,11 +335,11 @@ pub(super) fn versioned(url: Url, version: &str) -> Url {
 /// The URL without a slash or a version like `v2.0` at its end.
 pub(super) fn unversioned(mut url: Url) -> Url {
     let is_version = |segment: &str| {
-        segment.strip_prefix('v').is_some_and(|rest| {
-            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-        })
+        segment
+            .strip_prefix('v')
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
     };
-    let last = url.path_segments().and_then(|segments| segments.filter(|segment| !segment.is_empty()).next_back());
+    let last = url.path_segments().and_then(|mut segments| segments.rfind(|segment| !segment.is_empty()));
     let ends_in_version = last.is_some_and(is_version);
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty();
@@ -390,7 +390,8 @@ mod tests {
 
     #[test]
     fn ids_need_no_domain_and_the_default_domain_is_used_where_none_is_named() {
-        let by_id = "[placement]\nauth_type = v3password\nauth_url = http://h\nuser_id = u\npassword = x\nproject_id = p";
+        let by_id =
+            "[placement]\nauth_type = v3password\nauth_url = http://h\nuser_id = u\npassword = x\nproject_id = p";
         let request = Credentials::from_config(&Config::from_text(by_id).unwrap(), "placement").unwrap().request();
         assert_eq!(request["auth"]["identity"]["password"]["user"], json!({"id": "u", "password": "x"}));
         assert_eq!(request["auth"]["scope"], json!({"project": {"id": "p"}}));
@@ -419,15 +420,9 @@ mod tests {
         let begin = "[placement]\nauth_type = password\n";
         let cases = [
             ("[placement]\nauth_url = http://h", "[placement] auth_type: is required; it must be password"),
-            (
-                "[placement]\nauth_type = v3token",
-                "[placement] auth_type: \"v3token\" is not supported, password is",
-            ),
+            ("[placement]\nauth_type = v3token", "[placement] auth_type: \"v3token\" is not supported, password is"),
             (begin, "[placement] auth_url: is required"),
-            (
-                &format!("{begin}auth_url = keystone:5000"),
-                "[placement] auth_url: must begin with http:// or https://",
-            ),
+            (&format!("{begin}auth_url = keystone:5000"), "[placement] auth_url: must begin with http:// or https://"),
             (
                 &format!("{begin}auth_url = http://u:secret@h"),
                 "[placement] auth_url: must not hold a user or a password",
@@ -476,6 +471,16 @@ mod tests {
         let config = Config::from_text("[neutron]\ntimeout = 0").unwrap();
         let error = Transport::from_config(&config, "neutron").unwrap_err();
         assert_eq!(error.to_string(), "[neutron] timeout: must be a number of seconds above 0, at most a day");
+    }
+
+    #[test]
+    fn servers_are_listed_and_each_must_be_a_url() {
+        let of = |text: &str| servers(&Config::from_text(text).unwrap(), "glance", "api_servers");
+        let found = of("[glance]\napi_servers = http://a:9292, https://b/image").unwrap();
+        assert_eq!(found.iter().map(Url::as_str).collect::<Vec<_>>(), ["http://a:9292/", "https://b/image"]);
+        assert_eq!(of("").unwrap(), []);
+        let error = of("[glance]\napi_servers = http://a, b:9292").unwrap_err();
+        assert_eq!(error.to_string(), "[glance] api_servers: must begin with http:// or https://");
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl HttpPlacement {
         }
         if current.inventory != wanted.inventory {
             let is_new = |class: &&String| class.starts_with(CUSTOM) && !current.inventory.contains_key(*class);
-            let declare = wanted.inventory.keys().filter(is_new).map(|class| self.declare(context, "resource_classes", class));
+            let declare =
+                wanted.inventory.keys().filter(is_new).map(|class| self.declare(context, "resource_classes", class));
             try_join_all(declare).await?;
             let body = json!({
                 "resource_provider_generation": generation,
@@ -180,7 +181,8 @@ impl HttpPlacement {
         before: &BTreeSet<String>,
         wanted: &BTreeSet<String>,
     ) -> Result<(), ClientError> {
-        let new: Vec<&str> = wanted.difference(before).map(String::as_str).filter(|it| it.starts_with(CUSTOM)).collect();
+        let new: Vec<&str> =
+            wanted.difference(before).map(String::as_str).filter(|it| it.starts_with(CUSTOM)).collect();
         if !new.is_empty() {
             self.declare_traits(context, &new).await?;
         }
@@ -286,7 +288,8 @@ impl Placement for HttpPlacement {
         query: &CandidatesQuery,
     ) -> Result<Vec<Candidate>, ClientError> {
         let asked = |path: &'static str| wire::chosen(Call::get(&[path]), query);
-        let limited = query.limit.into_iter().fold(asked("allocation_candidates"), |call, limit| call.query("limit", limit));
+        let limited =
+            query.limit.into_iter().fold(asked("allocation_candidates"), |call, limit| call.query("limit", limit));
         // Candidates have no names and generations.
         let (found, providers): (CandidatesBody, ProvidersBody) =
             try_join(self.call(context, limited), self.call(context, asked("resource_providers"))).await?;
@@ -302,7 +305,8 @@ impl Placement for HttpPlacement {
         allocations: &Allocations,
     ) -> Result<(), ClientError> {
         let some = allocations.iter().filter(|(_, resources)| !resources.is_empty());
-        let wanted: BTreeMap<Uuid, Value> = some.map(|(uuid, amounts)| (*uuid, json!({"resources": amounts}))).collect();
+        let wanted: BTreeMap<Uuid, Value> =
+            some.map(|(uuid, amounts)| (*uuid, json!({"resources": amounts}))).collect();
         if wanted.is_empty() {
             return self.release(context, consumer).await;
         }

@@ -226,6 +226,10 @@ fn set_plain(
             *field = attributes.text_or_empty(name);
         }
     }
+    if attributes.has("binding:host_id") {
+        // No agent on the host has anything to do for a port: what is bound works.
+        row.status = if row.binding_host_id.is_empty() { "DOWN" } else { "ACTIVE" }.to_owned();
+    }
     if row.device_owner.starts_with("network:") && !owns(context, &network.project_id) {
         return Err(NetworkError::forbidden(&format!("{rule}:device_owner")));
     }

@@ -148,7 +148,7 @@ async fn list(
         Kind::Subnet => subnets::list(db, &context).await?,
         Kind::Port => ports::list(db, &context, &pairs).await?,
         Kind::SecurityGroup => {
-            service.ensure_own_default_group(&context).await?;
+            service.ensure_default_group_of_list(&context, &pairs).await?;
             security_groups::list(db, &context).await?
         }
         Kind::Rule => {
@@ -264,6 +264,19 @@ impl BuiltinNetwork {
             Kind::Port => self.create_port(tx, context, attributes).await,
             Kind::SecurityGroup => security_groups::create(tx, context, attributes).await,
             Kind::Rule => rules::create(tx, context, attributes).await,
+        }
+    }
+
+    /// An admin who lists the groups of a project finds its default one.
+    async fn ensure_default_group_of_list(
+        &self,
+        context: &RequestContext,
+        pairs: &[(String, String)],
+    ) -> Result<(), NetworkError> {
+        let named = ["project_id", "tenant_id"].iter().flat_map(|key| listing::values(pairs, key)).next();
+        match named.filter(|project_id| context.is_admin && !project_id.is_empty()) {
+            Some(project_id) => self.default_group(project_id).await.map(drop),
+            None => self.ensure_own_default_group(context).await,
         }
     }
 

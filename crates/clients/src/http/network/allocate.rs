@@ -169,8 +169,7 @@ impl HttpNetwork {
             false => self.update_port(context, port.id, port.bound_to(server, mark)).await?,
         };
         if port.is_binding_failed() {
-            let text =
-                format!("Binding failed for port {}, please check neutron logs for more information.", port.id);
+            let text = format!("Binding failed for port {}, please check neutron logs for more information.", port.id);
             return Err(ClientError::unavailable(KIND.service, text));
         }
         Ok((port, mark))
