@@ -61,8 +61,7 @@ struct Kind {
 
 const DEFAULT: Kind = Kind { query: "", exchange: "nova" };
 const DURABLE: Kind = Kind { query: "?amqp_durable_queues=true", exchange: "durable" };
-const QUORUM: Kind =
-    Kind { query: "?rabbit_quorum_queue=true&rabbit_transient_quorum_queue=true", exchange: "quorum" };
+const QUORUM: Kind = Kind { query: "?rabbit_quorum_queue=true&rabbit_transient_quorum_queue=true", exchange: "quorum" };
 
 impl Kind {
     fn url(self) -> String {
@@ -194,8 +193,7 @@ mod rust_calls_python {
 
     pub(super) async fn heartbeats_keep_a_long_call_alive(kind: Kind) {
         let (bus, _peer) = server(kind).await;
-        let monitored =
-            bus.client().prepare().version(Version::new(1, 0)).call_monitor_timeout(Duration::from_secs(2));
+        let monitored = bus.client().prepare().version(Version::new(1, 0)).call_monitor_timeout(Duration::from_secs(2));
         let answer = monitored.call(&context(), "slow", object(json!({"seconds": 4}))).await;
         assert_eq!(answer.unwrap(), "slept");
     }
@@ -205,7 +203,7 @@ mod rust_calls_python {
         for driver in [NotificationDriver::MessagingV2, NotificationDriver::Messaging] {
             let transport = Arc::clone(&bus.transport);
             let notifier = Notifier::new(transport, "nova-compute:h1", [driver], [bus.topic.clone()]);
-            notifier.notify(&context(), Priority::Info, "instance.create.end", json!({"a": [1]})).await;
+            notifier.notify(&context(), Priority::Info, "instance.create.end", &json!({"a": [1]})).await;
         }
         let mut listener = Peer::start(kind, &["listener", &bus.topic]).await;
         for _ in 0..2 {

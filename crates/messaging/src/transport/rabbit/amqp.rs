@@ -149,7 +149,8 @@ impl Channel {
 
     pub(super) async fn bind(&self, queue: &str, binding: &Binding) -> Result<(), AmqpError> {
         let (exchange, key) = (name(&binding.exchange.name)?, name(&binding.routing_key)?);
-        let binding = self.inner.queue_bind(name(queue)?, exchange, key, QueueBindOptions::default(), FieldTable::default());
+        let binding =
+            self.inner.queue_bind(name(queue)?, exchange, key, QueueBindOptions::default(), FieldTable::default());
         binding.await.map_err(amqp_error)
     }
 
@@ -164,7 +165,8 @@ impl Channel {
         let consuming =
             self.inner.basic_consume(name(&queue.name)?, name(tag)?, BasicConsumeOptions::default(), arguments);
         let consumer = consuming.await.map_err(amqp_error)?;
-        let arrivals = StreamExt::map(consumer, Result::ok).take_while(|delivery| std::future::ready(delivery.is_some()));
+        let arrivals =
+            StreamExt::map(consumer, Result::ok).take_while(|delivery| std::future::ready(delivery.is_some()));
         Ok(arrivals.filter_map(|delivery| std::future::ready(delivery.map(arrival))).boxed())
     }
 

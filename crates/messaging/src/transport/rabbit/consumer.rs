@@ -40,14 +40,8 @@ impl RabbitConsumer {
         let (ready, is_ready) = oneshot::channel();
         let pump = Pump::new(queues, link, Arc::clone(&shared), Arc::clone(&inbox), stop.clone());
         let (consumer, ended_guard) = (Arc::clone(&shared), ended.clone().drop_guard());
-        let consumer = Self {
-            inbox,
-            unsettled: Vec::new(),
-            last_tag: 0,
-            shared: consumer,
-            stop: stop.drop_guard(),
-            ended,
-        };
+        let consumer =
+            Self { inbox, unsettled: Vec::new(), last_tag: 0, shared: consumer, stop: stop.drop_guard(), ended };
         shared.tasks.spawn(async move {
             let _ended = ended_guard;
             pump.run(ready).await;

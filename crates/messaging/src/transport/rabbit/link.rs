@@ -15,7 +15,6 @@ use super::Shared;
 use super::amqp::Connection;
 use super::dial::Dialer;
 
-
 /// The connection for one purpose.
 pub(super) struct Link {
     purpose: &'static str,

@@ -56,8 +56,7 @@ impl Manager {
 
     /// Counts one up in the file, which is locked meanwhile against this service's other processes.
     fn count(&self, identity: (u64, u64)) -> io::Result<u64> {
-        let mut file =
-            File::options().create(true).truncate(false).read(true).write(true).open(&self.file)?;
+        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&self.file)?;
         flock(&file, FlockOperation::LockExclusive)?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;

@@ -317,9 +317,7 @@ impl Worker {
             Err(error) => return Err(self.accuse(id, error)),
         };
         session.mandatory.extend(lane);
-        self.finish(id, |address| {
-            result.map_err(|()| MessagingError::Undeliverable { address: address.to_string() })
-        });
+        self.finish(id, |address| result.map_err(|()| MessagingError::Undeliverable { address: address.to_string() }));
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Fuse, FutureExt, FusedFuture};
+use futures::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
@@ -99,7 +99,9 @@ impl Pump {
                     }
                 }
                 Some(Err(error)) => {
-                    if !error.is_passing() && let Some(ready) = ready.take() {
+                    if !error.is_passing()
+                        && let Some(ready) = ready.take()
+                    {
                         let _ = ready.send(Err(error));
                         break;
                     }
@@ -179,11 +181,7 @@ impl Pump {
     }
 
     /// Gives back what others could run if nobody here is free to.
-    async fn look_for_stall(
-        &self,
-        session: &mut Session,
-        stall_at: &mut Option<Instant>,
-    ) -> Result<bool, AmqpError> {
+    async fn look_for_stall(&self, session: &mut Session, stall_at: &mut Option<Instant>) -> Result<bool, AmqpError> {
         *stall_at = self.inbox.stalled_since().map(|since| since + STALL);
         if !stall_at.is_some_and(|at| at <= Instant::now()) {
             return Ok(true);
@@ -202,7 +200,9 @@ impl Pump {
 enum Check {
     Fine,
     /// A queue has no consumer, or had to be made.
-    Missing { queue: String },
+    Missing {
+        queue: String,
+    },
     Failed(AmqpError),
 }
 

@@ -190,8 +190,7 @@ mod tests {
     #[test]
     fn what_is_missing_has_the_defaults_of_oslo_messaging() {
         for url in ["rabbit://", "rabbit:///", "kombu://localhost"] {
-            let expected =
-                TransportUrl { hosts: vec![Host::local()], virtual_host: "/".to_owned(), query: Vec::new() };
+            let expected = TransportUrl { hosts: vec![Host::local()], virtual_host: "/".to_owned(), query: Vec::new() };
             assert_eq!(parse(url), expected, "{url}");
         }
         assert_eq!(parse("rabbit://h//").virtual_host, "/");
