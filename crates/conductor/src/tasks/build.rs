@@ -339,7 +339,7 @@ impl Conductor {
         match self.save_building(uuid, &changes).await {
             Ok((saved, after)) => {
                 self.notifications.instance_saved(context, &saved, &after);
-                self.tell_failure(context, uuid, class, message).await?;
+                self.tell_failure(context, uuid, class, message).await;
                 self.release(context, &before).await
             }
             Err(SaveError::Db(error)) if !matches!(error, DbError::NotFound { .. }) => Err(error.into()),
@@ -348,17 +348,12 @@ impl Conductor {
         }
     }
 
-    async fn tell_failure(
-        &self,
-        context: &RequestContext,
-        uuid: Uuid,
-        class: &str,
-        message: &str,
-    ) -> Result<(), TaskError> {
+    async fn tell_failure(&self, context: &RequestContext, uuid: Uuid, class: &str, message: &str) {
         if !self.notifications.is_enabled() {
-            return Ok(());
+            return;
         }
-        let spec = request_specs::get(&self.db, uuid).await?;
+        let spec = request_specs::get(&self.db, uuid).await;
+        let spec = spec.inspect_err(|error| tracing::debug!(instance = %uuid, %error, "told without its request spec"));
         let reason = Fault {
             class: class.to_owned(),
             message: message.to_owned(),
@@ -367,8 +362,7 @@ impl Conductor {
             function: "schedule_and_build_instances",
             traceback: message.to_owned(),
         };
-        self.notifications.build_instances_error(context, uuid, Some(&spec), VmState::Error, &reason);
-        Ok(())
+        self.notifications.build_instances_error(context, uuid, spec.ok().as_ref(), VmState::Error, &reason);
     }
 
     /// Nothing is kept for an instance that failed.

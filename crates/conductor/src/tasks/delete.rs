@@ -46,7 +46,7 @@ impl Conductor {
     /// The host is down, or none was chosen. A guest that may be on a host that is down is removed by its agent when
     /// it starts and finds that no instance owns it.
     async fn delete_here(&self, context: &RequestContext, instance: &Instance) -> Result<(), TaskError> {
-        let bdms = self.disks_to_tell(instance).await?;
+        let bdms = self.disks_to_tell(instance).await;
         let start = InstanceEvent::start(InstanceAction::Delete).with_disks(bdms.as_deref());
         self.notifications.instance(context, instance, &start);
         self.clients.network.deallocate_for_instance(context, instance.uuid).await?;
@@ -59,11 +59,16 @@ impl Conductor {
     }
 
     /// The disks of an instance, where they are to be told.
-    async fn disks_to_tell(&self, instance: &Instance) -> Result<Option<Vec<BlockDeviceMapping>>, TaskError> {
+    async fn disks_to_tell(&self, instance: &Instance) -> Option<Vec<BlockDeviceMapping>> {
         if !self.notifications.shows_disks(InstanceAction::Delete) {
-            return Ok(None);
+            return None;
         }
-        let mut bdms = block_devices::list(&self.db, &[instance.uuid]).await?;
-        Ok(Some(bdms.remove(&instance.uuid).unwrap_or_default()))
+        match block_devices::list(&self.db, &[instance.uuid]).await {
+            Ok(mut disks) => Some(disks.remove(&instance.uuid).unwrap_or_default()),
+            Err(error) => {
+                tracing::debug!(instance = %instance.uuid, %error, "a delete is told without the disks");
+                None
+            }
+        }
     }
 }
