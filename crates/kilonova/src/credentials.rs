@@ -45,10 +45,7 @@ impl Credentials {
         let credentials = Self {
             admin_password: option("admin_password", kept.admin_password),
             demo_password: option("demo_password", kept.demo_password),
-            service_password: Some(option(
-                "service_password",
-                kept.service_password.unwrap_or_else(random_password),
-            )),
+            service_password: Some(option("service_password", kept.service_password.unwrap_or_else(random_password))),
         };
         credentials.keep(state_dir)?;
         Ok(credentials)

@@ -164,7 +164,12 @@ async fn api(config: &Config, host: &str) -> anyhow::Result<Running> {
     let bus = Bus::from_config(config)?;
     let setup = Setup { config, host, bus: &bus };
     let router = roles::api::router(&setup, &db, &clients(config)?, Arc::new(Notify::new()))?;
-    Ok(Running { http: Some(HttpServer::start(listener, alone("compute", router))), bus: Some(bus), db: Some(db), ..Running::default() })
+    Ok(Running {
+        http: Some(HttpServer::start(listener, alone("compute", router))),
+        bus: Some(bus),
+        db: Some(db),
+        ..Running::default()
+    })
 }
 
 async fn scheduler(config: &Config, host: &str) -> anyhow::Result<Running> {
@@ -201,7 +206,11 @@ async fn placement(config: &Config) -> anyhow::Result<Running> {
     let db = database(config, section).await?;
     let service = PlacementService::open(db.clone());
     let router = service.router(clients(config)?.identity);
-    Ok(Running { http: Some(HttpServer::start(listener, alone("placement", router))), db: Some(db), ..Running::default() })
+    Ok(Running {
+        http: Some(HttpServer::start(listener, alone("placement", router))),
+        db: Some(db),
+        ..Running::default()
+    })
 }
 
 /// Identity, image, network and placement for a cloud that has no others.

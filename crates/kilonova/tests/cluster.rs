@@ -3,9 +3,9 @@
 
 #[path = "common/churn.rs"]
 mod churn;
-mod common;
 #[path = "common/cluster.rs"]
 mod cluster;
+mod common;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,10 @@ async fn wait_for_service(admin: &User, host: &str, state: &str) {
     let deadline = Instant::now() + common::BOUND;
     loop {
         let services = admin.get(&format!("/compute/v2.1/os-services?host={host}")).await;
-        if services["services"].as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["state"] == state)) {
+        if services["services"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["state"] == state))
+        {
             return;
         }
         assert!(Instant::now() < deadline, "{host} is not {state}: {services:#}");
@@ -86,14 +89,7 @@ async fn wait_for_service(admin: &User, host: &str, state: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_broker_database_and_services_are_killed() {
-    let shape = Shape {
-        apis: 2,
-        conductors: 2,
-        schedulers: 1,
-        computes: 3,
-        driver: "fake",
-        options: String::new(),
-    };
+    let shape = Shape { apis: 2, conductors: 2, schedulers: 1, computes: 3, driver: "fake", options: String::new() };
     let mut cluster = Cluster::start(&shape);
     let admin = cluster.log_in("admin").await;
     let user = cluster.log_in("demo").await;
@@ -162,9 +158,8 @@ async fn nothing_is_lost_when_broker_database_and_services_are_killed() {
     assert!(lost.is_empty(), "accepted and gone: {lost:?}");
     let failed: Vec<_> = servers.values().filter(|server| server["status"] != "ACTIVE").collect();
     assert!(failed.is_empty(), "not active: {failed:#?}");
-    let on_hosts: BTreeSet<String> = (1..=shape.computes)
-        .flat_map(|number| guests(&cluster.state_path(&format!("compute-{number}"))))
-        .collect();
+    let on_hosts: BTreeSet<String> =
+        (1..=shape.computes).flat_map(|number| guests(&cluster.state_path(&format!("compute-{number}")))).collect();
     assert_eq!(on_hosts, live, "guests");
     assert_eq!(consumers(&admin).await, live, "allocations");
     assert_eq!(devices(&admin).await, live, "ports");

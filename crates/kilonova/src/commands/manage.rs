@@ -85,7 +85,9 @@ impl Manage {
 async fn sync(config: &Config) -> anyhow::Result<()> {
     for section in process::database_sections(config) {
         let db = process::connect(config, section).await?;
-        db.migrate().await.with_context(|| format!("the database of [{section}] connection cannot be brought up to date"))?;
+        db.migrate()
+            .await
+            .with_context(|| format!("the database of [{section}] connection cannot be brought up to date"))?;
         println!("[{section}] connection: up to date");
         db.close().await?;
     }
