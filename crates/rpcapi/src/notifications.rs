@@ -28,7 +28,7 @@ use kilonova_core::time::utcnow;
 use kilonova_core::{Config, RequestContext};
 use kilonova_messaging::{Notifier, Outbox, Priority, Transport};
 use kilonova_objects::{Instance, RequestSpec, VmState};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use config::NotificationsError;
@@ -38,7 +38,12 @@ pub use event::{Fault, InstanceAction, InstanceEvent, Phase};
 
 /// The publisher of what is told of an instance without a version, whoever tells it: `compute.<host>`.
 const COMPUTE: &str = "compute";
-/// The same of the conductor's tasks, and the prefix of their events.
+/// Who, with a version, writes the rows of instances: a conductor does it in the name of the agents.
+const NOVA_COMPUTE: &str = "nova-compute";
+/// Who gives new instances to hosts, without a version and with one.
+const CONDUCTOR: &str = "conductor";
+const NOVA_CONDUCTOR: &str = "nova-conductor";
+/// The publisher, without a version, of what the conductor's tasks come to, and the prefix of their events.
 const COMPUTE_TASK: &str = "compute_task";
 /// The one task of the conductor that can fail so far; a build that finds no host is it too.
 const BUILD_INSTANCES: &str = "build_instances";
@@ -57,9 +62,6 @@ struct Inner {
     outbox: Outbox,
     options: Options,
 }
-
-/// An instance update is told of for a service other than the one that tells.
-const NOVA_COMPUTE: &str = "nova-compute";
 
 impl Notifications {
     /// Nobody is told anything.
@@ -145,7 +147,7 @@ impl Notifications {
     /// A new instance is given to a host: the `instance.update` that says that it is being built.
     pub fn instance_created(&self, context: &RequestContext, instance: &Instance) {
         let Some((inner, _)) = self.following() else { return };
-        inner.update("conductor", "nova-conductor", context, instance, &StateUpdate::between(instance, instance));
+        inner.update(CONDUCTOR, NOVA_CONDUCTOR, context, instance, &StateUpdate::between(instance, instance));
     }
 
     fn following(&self) -> Option<(&Inner, Follow)> {
@@ -178,6 +180,15 @@ impl Notifications {
             Some(inner) => inner.outbox.flush(bound).await,
             None => true,
         }
+    }
+}
+
+/// The fields of what was just written as an object.
+fn fields(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(fields) => fields,
+        // It is not one: nothing is written so.
+        _ => Map::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kilonova_messaging::{Address, Consumer, MemoryTransport};
 use kilonova_objects::{BlockDeviceMappingList, TaskState, Wire as _};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::*;
 

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::event::{Fault, InstanceEvent, StateUpdate};
+use super::fields;
 
 /// Bytes of a fault's message that are shown.
 const MAX_MESSAGE: usize = 255;
@@ -97,7 +98,7 @@ fn info_from_instance(instance: &Instance, image_ref_url: String) -> Map<String,
     let flavor_or = |of: fn(&kilonova_objects::Flavor) -> i64, own: Option<i64>| flavor.map(of).or(own);
     let (root_gb, ephemeral_gb) =
         (flavor_or(|f| f.root_gb, instance.root_gb), flavor_or(|f| f.ephemeral_gb, instance.ephemeral_gb));
-    let info = json!({
+    fields(json!({
         "tenant_id": instance.project_id,
         "user_id": instance.user_id,
         "instance_id": instance.uuid,
@@ -132,11 +133,7 @@ fn info_from_instance(instance: &Instance, image_ref_url: String) -> Map<String,
         "access_ip_v6": instance.access_ip_v6,
         "image_meta": image_meta(instance),
         "metadata": instance.metadata,
-    });
-    match info {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    }))
 }
 
 /// What the image said when the instance was made.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::event::{Fault, InstanceAction, InstanceEvent, StateUpdate};
+use super::fields;
 
 /// What payloads have only where it is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,7 +92,7 @@ fn instance_data(
 ) -> Map<String, Value> {
     // A periodic task has an id that no user knows.
     let request_id = context.request_id.as_ref().filter(|_| context.project_id.is_some() && context.user_id.is_some());
-    let data = json!({
+    fields(json!({
         "uuid": instance.uuid,
         "user_id": instance.user_id,
         "tenant_id": instance.project_id,
@@ -129,11 +130,7 @@ fn instance_data(
         "locked_reason": instance.system_metadata.get("locked_reason"),
         // Nothing here has shares.
         "shares": shows.has_shares.then(Vec::<Value>::new),
-    });
-    match data {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    }))
 }
 
 fn power_state(state: PowerState) -> &'static str {
