@@ -54,8 +54,9 @@ pub enum DbError {
         /// A step that this version does not know.
         unknown: String,
     },
-    /// Somebody else made the same row first: the transaction, done again, finds it. [`crate::Db::retry`] does.
-    #[error("another request made the same row at the same time")]
+    /// Somebody else made the same row first, or removed one that this one belongs to: the transaction, done again, finds
+    /// that out. [`crate::Db::retry`] does.
+    #[error("another request made or removed the same row at the same time")]
     Overtaken,
     /// The connection broke during a commit: what was written is there, or it is not.
     #[error("the connection to the database broke during a commit, whose outcome is unknown")]
@@ -95,6 +96,14 @@ impl DbError {
         match self {
             Self::CommitUnknown(_) => Some(Transient::Lost),
             other => other.is_rolled_back(),
+        }
+    }
+
+    /// [`DbError::Overtaken`] where a row that is referred to is gone.
+    pub(crate) fn overtaken_or(error: sea_orm::DbErr) -> Self {
+        match error.sql_err() {
+            Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)) => Self::Overtaken,
+            _ => error.into(),
         }
     }
 

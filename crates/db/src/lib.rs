@@ -97,7 +97,7 @@ impl Db {
     pub async fn begin(&self) -> Result<Transaction, DbError> {
         let mut retries = 0;
         loop {
-            match self.write.begin().await {
+            match self.write.begin_with_options(pool::write_lock()).await {
                 Ok(transaction) => return Ok(Transaction(transaction)),
                 // Nothing has happened yet.
                 Err(error) if self.wait_for(transient(&error), &mut retries).await => {}

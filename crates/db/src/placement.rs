@@ -126,8 +126,13 @@ pub async fn provider<C: ConnectionTrait>(conn: &C, uuid: Uuid) -> Result<Resour
     found.ok_or_else(|| DbError::not_found(RESOURCE, uuid))
 }
 
-/// Makes a provider without inventory and traits. [`DbError::Exists`] when its uuid or its name is taken.
+/// Makes a provider without inventory and traits. [`DbError::Exists`] when another provider has the name,
+/// [`DbError::Overtaken`] when one of that uuid, or another of that name, is made at the same time.
 pub async fn create_provider<C: ConnectionTrait>(tx: &C, uuid: Uuid, name: &str) -> Result<(), DbError> {
+    let namesakes = providers(tx, &ProviderFilter { uuid: None, name: Some(name) }).await?;
+    if namesakes.iter().any(|other| other.uuid != uuid) {
+        return Err(DbError::exists(RESOURCE, name));
+    }
     let now = utcnow();
     let mut insert = Query::insert();
     insert
@@ -136,7 +141,7 @@ pub async fn create_provider<C: ConnectionTrait>(tx: &C, uuid: Uuid, name: &str)
         .values_panic([uuid.to_string().into(), name.into(), 0i64.into(), "".into(), now.into(), now.into()]);
     match tx.execute(&insert).await {
         Ok(_) => Ok(()),
-        Err(error) if DbError::is_unique_violation(&error) => Err(DbError::exists(RESOURCE, name)),
+        Err(error) if DbError::is_unique_violation(&error) => Err(DbError::Overtaken),
         Err(error) => Err(error.into()),
     }
 }

@@ -9,12 +9,13 @@
 use std::time::Duration;
 
 use sea_orm::sqlx::mysql::{MySql, MySqlConnectOptions};
-use sea_orm::sqlx::pool::PoolOptions;
+use sea_orm::sqlx::pool::{Pool, PoolOptions};
 use sea_orm::sqlx::postgres::{PgConnectOptions, Postgres};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::sqlx::{self, Connection as _, Executor as _};
+use sea_orm::sqlx::{self, Connection, Executor};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector,
+    ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqliteTransactionMode, SqlxMySqlConnector,
+    SqlxPostgresConnector, TransactionOptions,
 };
 
 use crate::retry::{Health, Transient, transient_sqlx};
@@ -27,15 +28,27 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection that nobody needed for this long is closed: the burst that it was opened for is over.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Rows that a transaction locked are read as they are then, not as they were when it began; and no locks on gaps.
-const POSTGRES_SESSION: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
-const MYSQL_SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, \
-                             SESSION sql_mode = 'TRADITIONAL,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'";
+/// What every session is told. Rows that a transaction locked are read as they are then, not as they were when it began;
+/// and MySQL puts no locks on gaps.
+const POSTGRES_SESSION: &[&str] = &["SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED"];
+const MYSQL_SESSION: &[&str] = &[
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION sql_mode = 'TRADITIONAL,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'",
+];
 
 /// The pool to write with and the pool to read from.
 pub(crate) async fn sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), DbErr> {
     let write = Database::connect(sqlite_options(url, 1)).await?;
     Ok((write, Database::connect(sqlite_options(url, SQLITE_READERS)).await?))
+}
+
+/// How a transaction that writes begins: on SQLite with the file's write lock, which is waited for. Taken by the first
+/// statement that writes, it would be refused where another process has written since the first one that read.
+pub(crate) fn write_lock() -> TransactionOptions {
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    }
 }
 
 fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
@@ -68,15 +81,7 @@ pub(crate) async fn postgres(
 ) -> Result<DatabaseConnection, DbError> {
     use sea_orm::sqlx::ConnectOptions as _;
     let at = at.clone().disable_statement_logging();
-    await_server::<Postgres>(&at, options).await?;
-    let pool = pool_options::<Postgres>(options)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(drop) }))
-        .before_acquire(move |connection, made| {
-            let is_doubtful = health.is_doubtful(made.age, made.idle_for);
-            Box::pin(async move { Ok(!is_doubtful || connection.ping().await.is_ok()) })
-        })
-        .connect_lazy_with(at);
-    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
+    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool::<Postgres>(at, POSTGRES_SESSION, options, health).await?))
 }
 
 /// A pool, once the server answers.
@@ -87,42 +92,59 @@ pub(crate) async fn mysql(
 ) -> Result<DatabaseConnection, DbError> {
     use sea_orm::sqlx::ConnectOptions as _;
     let at = at.clone().disable_statement_logging();
-    await_server::<MySql>(&at, options).await?;
-    let pool = pool_options::<MySql>(options)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(MYSQL_SESSION).await.map(drop) }))
-        .before_acquire(move |connection, made| {
-            let is_doubtful = health.is_doubtful(made.age, made.idle_for);
-            Box::pin(async move { Ok(!is_doubtful || connection.ping().await.is_ok()) })
-        })
-        .connect_lazy_with(at);
-    Ok(SqlxMySqlConnector::from_sqlx_mysql_pool(pool))
+    Ok(SqlxMySqlConnector::from_sqlx_mysql_pool(pool::<MySql>(at, MYSQL_SESSION, options, health).await?))
 }
 
-fn pool_options<D: sqlx::Database>(options: &DbOptions) -> PoolOptions<D> {
-    PoolOptions::new()
+async fn pool<D>(
+    at: <D::Connection as Connection>::Options,
+    session: &'static [&'static str],
+    options: &DbOptions,
+    health: Health,
+) -> Result<Pool<D>, DbError>
+where
+    D: sqlx::Database,
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+{
+    await_server::<D>(&at, session, options).await?;
+    Ok(PoolOptions::<D>::new()
         .max_connections(options.max_connections())
         .acquire_timeout(options.pool_timeout)
         .max_lifetime(options.connection_recycle_time)
         .idle_timeout(IDLE_TIMEOUT)
-        // `before_acquire` asks those that need it.
+        // Only those that need it are asked.
         .test_before_acquire(false)
+        .before_acquire(move |connection, made| {
+            let is_doubtful = health.is_doubtful(made.age, made.idle_for);
+            Box::pin(async move { Ok(!is_doubtful || connection.ping().await.is_ok()) })
+        })
+        .after_connect(move |connection, _| Box::pin(begin_session::<D>(connection, session)))
+        .connect_lazy_with(at))
 }
 
-/// Connects once. A server that is not there yet is waited for; one that refuses the password is not.
-async fn await_server<D: sqlx::Database>(
-    at: &<D::Connection as sqlx::Connection>::Options,
+async fn begin_session<D>(connection: &mut D::Connection, session: &[&'static str]) -> Result<(), sqlx::Error>
+where
+    D: sqlx::Database,
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+{
+    for statement in session {
+        connection.execute(*statement).await?;
+    }
+    Ok(())
+}
+
+/// Begins a session and ends it. A server that is not there yet is waited for; one that refuses the password is not.
+async fn await_server<D>(
+    at: &<D::Connection as Connection>::Options,
+    session: &[&'static str],
     options: &DbOptions,
-) -> Result<(), DbError> {
+) -> Result<(), DbError>
+where
+    D: sqlx::Database,
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+{
     let mut retries = 0;
     loop {
-        let error = match D::Connection::connect_with(at).await {
-            Ok(connection) => {
-                // Whether the server heard the goodbye makes no difference.
-                let _ = connection.close().await;
-                return Ok(());
-            }
-            Err(error) => error,
-        };
+        let Err(error) = try_server::<D>(at, session).await else { return Ok(()) };
         let may_retry = options.max_retries.is_none_or(|most| retries < most);
         if !may_retry || transient_sqlx(&error) != Some(Transient::Lost) {
             return Err(DbError::Database(DbErr::Conn(RuntimeErr::SqlxError(error.into()))));
@@ -131,4 +153,14 @@ async fn await_server<D: sqlx::Database>(
         retries += 1;
         tokio::time::sleep(options.retry_interval).await;
     }
+}
+
+async fn try_server<D>(at: &<D::Connection as Connection>::Options, session: &[&'static str]) -> Result<(), sqlx::Error>
+where
+    D: sqlx::Database,
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+{
+    let mut connection = D::Connection::connect_with(at).await?;
+    begin_session::<D>(&mut connection, session).await?;
+    connection.close().await
 }

@@ -51,6 +51,9 @@ pub(crate) fn parse(url: &str) -> Result<Place, DbError> {
         "sqlite" if rest.is_empty() || rest == "/" || rest.contains(":memory:") => {
             Err(invalid("a database in memory cannot have several connections"))
         }
+        "sqlite" if rest.split('/').next().is_some_and(|server| server.contains('@')) => {
+            Err(invalid("a file has no user"))
+        }
         "sqlite" => Ok(Place::Sqlite(url.replacen(scheme, "sqlite", 1))),
         "postgresql" | "postgres" => {
             Ok(Place::Postgres(Box::new(postgres(parts(rest).map_err(invalid)?).map_err(invalid)?)))
@@ -126,7 +129,7 @@ fn postgres(parts: Parts) -> Result<PgConnectOptions, &'static str> {
 fn mysql(parts: Parts) -> Result<MySqlConnectOptions, &'static str> {
     let mut to = MySqlConnectOptions::new().statement_cache_capacity(STATEMENTS).charset("utf8mb4");
     to = to.host(parts.host.as_deref().unwrap_or("localhost")).port(parts.port.unwrap_or(3306));
-    // Literals compare as the columns do, byte by byte.
+    // Where there is no column, texts compare byte by byte, too.
     to = to.collation("utf8mb4_bin");
     if let Some(user) = &parts.user {
         to = to.username(user);

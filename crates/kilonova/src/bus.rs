@@ -15,6 +15,9 @@ const RABBIT_SECTION: &str = "oslo_messaging_rabbit";
 /// How long one question for a conductor may take before the next.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a server that has a call may say nothing: then it is taken for dead, long before the call's timeout.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
 /// A transport and the options of the calls made over it.
 pub(crate) struct Bus {
     transport: Arc<dyn Transport>,
@@ -32,7 +35,9 @@ impl Bus {
     pub(crate) fn from_config(config: &Config) -> anyhow::Result<Self> {
         let url = config.get("DEFAULT", "transport_url").unwrap_or_else(|| DEFAULT_URL.to_owned());
         let transport = rabbit(config, &url).context("[DEFAULT] transport_url")?;
-        Ok(Self { transport, rpc: client_options(config)? })
+        let rpc = client_options(config)?;
+        let call_monitor_timeout = Some(SIGN_OF_LIFE.min(rpc.timeout));
+        Ok(Self { transport, rpc: ClientOptions { call_monitor_timeout, ..rpc } })
     }
 
     /// What servers listen on.
@@ -43,7 +48,8 @@ impl Bus {
     /// For `binary` on `host` to tell what it does, as the configuration says. It is sent over the same transport, or over
     /// that of `[oslo_messaging_notifications] transport_url`.
     pub(crate) fn notifications(&self, config: &Config, binary: &str, host: &str) -> anyhow::Result<Notifications> {
-        let transport: Arc<dyn Transport> = match config.get("oslo_messaging_notifications", "transport_url") {
+        let url = config.get("oslo_messaging_notifications", "transport_url").filter(|url| !url.is_empty());
+        let transport: Arc<dyn Transport> = match url {
             Some(url) => rabbit(config, &url).context("[oslo_messaging_notifications] transport_url")?,
             None => self.transport.clone(),
         };

@@ -99,7 +99,7 @@ impl Cloud {
             conductor: Some(conductor),
             bus: Some(bus),
             db: Some(db),
-            state_dir: Some(state_dir),
+            _state_dir: Some(state_dir),
         };
         Ok(Self { address, clouds_yaml, running })
     }

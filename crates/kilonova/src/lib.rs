@@ -6,6 +6,7 @@ pub mod commands;
 mod credentials;
 mod front;
 pub mod logging;
+mod options;
 mod process;
 mod roles;
 mod state_dir;

@@ -5,7 +5,7 @@
 //! ```
 
 use std::fs::{File, OpenOptions};
-use std::io::{Stderr, stderr};
+use std::io::{IsTerminal as _, Stderr, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -16,6 +16,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+/// What is said without `debug`. The libraries' own words about lost connections are said by us, with what follows.
+const QUIET: &str = "info,lapin=off,sqlx=warn,sqlx_core=error,sea_orm_migration=warn";
+/// What is said with `debug`: the crates of Kilonova have names that begin so.
+const LOUD: &str = "info,lapin=off,sqlx=warn,sqlx_core=error,sea_orm_migration=warn,kilonova=debug";
+
 /// Where the level can be changed; not set while `RUST_LOG` has the say.
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 /// `None` is stderr: stdout is for what a command answers.
@@ -25,12 +30,12 @@ static FILE: RwLock<Option<Arc<File>>> = RwLock::new(None);
 pub fn init() {
     let chosen = EnvFilter::try_from_default_env();
     let is_chosen = chosen.is_ok();
-    let (filter, level) = reload::Layer::new(chosen.unwrap_or_else(|_| EnvFilter::new("info")));
+    let (filter, level) = reload::Layer::new(chosen.unwrap_or_else(|_| EnvFilter::new(QUIET)));
     if !is_chosen {
         // There is one log in a process: a second time changes nothing.
         let _ = LEVEL.set(level);
     }
-    let lines = tracing_subscriber::fmt::layer().with_writer(output);
+    let lines = tracing_subscriber::fmt::layer().with_writer(output).with_ansi(stderr().is_terminal());
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
 
@@ -57,7 +62,7 @@ pub(crate) fn write_to(file: Option<&Path>) -> anyhow::Result<()> {
 
 /// Takes the level of `[DEFAULT] debug`, unless `RUST_LOG` has the say.
 pub(crate) fn set_level(config: &Config) -> anyhow::Result<()> {
-    let directives = if config.flag("DEFAULT", "debug", false)? { "info,kilonova=debug" } else { "info" };
+    let directives = if config.flag("DEFAULT", "debug", false)? { LOUD } else { QUIET };
     if let Some(level) = LEVEL.get() {
         level.reload(EnvFilter::new(directives))?;
     }

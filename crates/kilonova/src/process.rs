@@ -26,6 +26,7 @@ use crate::bus::Bus;
 use crate::credentials::Credentials;
 use crate::front::{alone, front};
 use crate::logging;
+use crate::options::warn_unknown_options;
 use crate::roles::builtin::Builtin;
 use crate::roles::http::HttpServer;
 use crate::roles::{self, REGION, Running, Setup};
@@ -107,7 +108,7 @@ pub(crate) async fn run(role: Role, options: &Options) -> anyhow::Result<()> {
         _ = interrupted.recv() => return Ok(()),
         _ = terminated.recv() => return Ok(()),
     };
-    config.warn_unread();
+    warn_unknown_options(&config);
     notify(&[NotifyState::Ready]);
     tracing::info!(?role, "ready");
     loop {
@@ -197,7 +198,7 @@ async fn compute(config: &Config) -> anyhow::Result<Running> {
     bus.wait_for_conductor().await;
     let setup = Setup { config, host: &host, bus: &bus };
     let compute = roles::compute::start(&setup, &driver, state_dir.path(), &clients).await?;
-    Ok(Running { computes: vec![compute], bus: Some(bus), state_dir: Some(state_dir), ..Running::default() })
+    Ok(Running { computes: vec![compute], bus: Some(bus), _state_dir: Some(state_dir), ..Running::default() })
 }
 
 async fn placement(config: &Config) -> anyhow::Result<Running> {
@@ -230,7 +231,7 @@ async fn standalone(config: &Config) -> anyhow::Result<Running> {
     let clouds_yaml = credentials.write_clouds_yaml(state_dir.path(), public_url, REGION)?;
     tracing::info!(clouds_yaml = %clouds_yaml.display(), "credentials, that of the user nova for [keystone_authtoken] too");
     let http = HttpServer::start(listener, front(builtin.routers()));
-    Ok(Running { http: Some(http), db: Some(db), state_dir: Some(state_dir), ..Running::default() })
+    Ok(Running { http: Some(http), db: Some(db), _state_dir: Some(state_dir), ..Running::default() })
 }
 
 /// The services of `nova.conf`, for a process that downloads no images.

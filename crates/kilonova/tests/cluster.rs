@@ -6,8 +6,11 @@ mod churn;
 #[path = "common/cluster.rs"]
 mod cluster;
 mod common;
+#[path = "common/openstack.rs"]
+mod openstack;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -85,6 +88,94 @@ async fn wait_for_service(admin: &User, host: &str, state: &str) {
         assert!(Instant::now() < deadline, "{host} is not {state}: {services:#}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compute_agent_of_its_own_boots_a_real_guest() {
+    let shape = Shape {
+        apis: 1,
+        conductors: 1,
+        schedulers: 1,
+        computes: 1,
+        driver: "qemu",
+        options: format!("[standalone]\nguest_image = {}\n", common::guest_image()),
+    };
+    let mut cluster = Cluster::start(&shape);
+    let user = cluster.log_in("demo").await;
+    let body = user.server("guest", json!([{"uuid": user.network("private").await}])).await;
+    let server = user.boot(&body).await;
+    assert_eq!(server["status"], "ACTIVE", "{server:#}");
+    let path = format!("/compute/v2.1/servers/{}", server["id"].as_str().expect("an id"));
+    let deadline = Instant::now() + common::BOUND;
+    loop {
+        let (status, console) = user.post(&format!("{path}/action"), &json!({"os-getConsoleOutput": {}})).await;
+        assert_eq!(status, StatusCode::OK, "{console}");
+        let console = console["output"].as_str().unwrap_or_default().to_owned();
+        if console.contains("login:") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no login prompt:\n{console}\n{}", cluster.logs());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // The image came over HTTP, and nothing is kept of the way that it took.
+    let downloads = cluster.state_path("compute-1").join("downloads");
+    assert_eq!(std::fs::read_dir(downloads).expect("a directory").count(), 0);
+    assert_eq!(user.delete(&path).await, StatusCode::NO_CONTENT);
+    user.wait_gone(server["id"].as_str().expect("an id")).await;
+    assert_eq!(cluster.terminate("compute-1"), Some(0), "{}", cluster.log_tail("compute-1"));
+}
+
+/// `deploy/three-hosts` with its own configuration files, one network namespace per host.
+#[test]
+fn the_three_host_example_runs_on_one_machine() {
+    assert!(rustix::process::geteuid().is_root(), "network namespaces are made by root: run the tests as root");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/three-hosts");
+    let dir = tempfile::Builder::new().prefix("kilonova-hosts-").tempdir().expect("a temporary directory");
+    let story = r#"
+        set -e
+        cloud() { "$OPENSTACK" --os-cloud "$@"; }
+        cloud kilonova-admin compute service list -f value -c Binary -c Host -c State
+        for host in compute-1 compute-2; do
+            cloud kilonova-admin --os-compute-api-version 2.74 server create --flavor m1.nano --image guest \
+                --network private --host "$host" --wait "on-$host" -f value -c status
+        done
+        cloud kilonova-admin server list --all-projects --long -f value -c Name -c Host
+        for host in compute-1 compute-2; do
+            cloud kilonova-admin server delete --wait "on-$host"
+        done
+    "#;
+    let output = std::process::Command::new(example.join("on-one-machine"))
+        .args([env!("CARGO_BIN_EXE_kilonova").as_ref(), dir.path().join("hosts").as_os_str()])
+        .args(["--driver", "fake", "--", "bash", "-c", story])
+        .env("OPENSTACK", openstack::program())
+        .output()
+        .expect("the script starts");
+    let (said, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{words}");
+    for line in ["nova-compute compute-1 up", "nova-compute compute-2 up", "nova-conductor controller up"] {
+        assert!(said.contains(line), "{line} is not in:\n{said}");
+    }
+    assert_eq!(said.matches("ACTIVE\n").count(), 2, "{said}");
+    assert!(said.contains("on-compute-1 compute-1\n") && said.contains("on-compute-2 compute-2\n"), "{said}");
+}
+
+/// What systemd would run is there, by that name and with those options.
+#[test]
+fn the_unit_files_start_what_there_is() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/three-hosts/systemd");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut count = 0;
+    for unit in std::fs::read_dir(units).expect("unit files") {
+        let text = std::fs::read_to_string(unit.expect("an entry").path()).expect("a unit file");
+        let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+        let mut words = start.split(' ');
+        let program = dir.path().join(Path::new(words.next().expect("a program")).file_name().expect("a name"));
+        let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kilonova"), &program);
+        let output = std::process::Command::new(program).args(words).arg("--help").output().expect("it starts");
+        assert!(output.status.success(), "{start}: {}", String::from_utf8_lossy(&output.stderr));
+        count += 1;
+    }
+    assert_eq!(count, 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,11 +39,11 @@ pub use client::{CallContext, ClientOptions, Replies, RpcClient};
 pub use dispatcher::{Dispatcher, Endpoint};
 pub use error::MessagingError;
 pub use exception::RemoteException;
-pub use notify::{NotificationDriver, Notifier, Outbox, Priority};
+pub use notify::{NotificationDriver, NotificationOptions, Notifier, Outbox, Priority};
 pub use server::{RpcServer, ServerOptions};
 pub use target::Target;
 pub use transport::memory::{Faults, MemoryLimits, MemoryTransport};
-pub use transport::rabbit::{Metrics, RabbitError, RabbitOptions, RabbitTransport, TransportUrl};
+pub use transport::rabbit::{Metrics, OptionError, RabbitError, RabbitOptions, RabbitTransport, TransportUrl};
 pub use transport::{Address, Consumer, Delivery, Outgoing, Transport};
 pub use version::{ParseVersionError, Version};
 

@@ -8,6 +8,7 @@ mod outbox;
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::ser::SerializeMap;
@@ -15,10 +16,14 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::message::ContextRef;
+use crate::transport::rabbit::OptionError;
 use crate::transport::{Address, Outgoing, Transport};
 use crate::{Context, MessagingError, envelope, new_id};
 
 pub use outbox::Outbox;
+
+/// Before a notification is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A way of sending: `[oslo_messaging_notifications] driver`, which may name several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,52 @@ impl FromStr for NotificationDriver {
             "noop" => Ok(Self::Noop),
             name => Err(UnknownDriver { name: name.to_owned() }),
         }
+    }
+}
+
+/// The options of `[oslo_messaging_notifications]`, with oslo.messaging's names and defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotificationOptions {
+    /// How to send: `driver`. None at all is oslo.messaging's default, and sends nothing.
+    pub drivers: Vec<NotificationDriver>,
+    /// Where to: `topics`. Each has a queue per priority.
+    pub topics: Vec<String>,
+    /// The broker for notifications, if it is not that of the RPC.
+    pub transport_url: Option<String>,
+    /// How often a notification is tried again that no broker confirmed: `retry`, where `None` is -1, for ever.
+    pub retry: Option<u32>,
+}
+
+impl Default for NotificationOptions {
+    fn default() -> Self {
+        Self { drivers: Vec::new(), topics: vec!["notifications".to_owned()], transport_url: None, retry: None }
+    }
+}
+
+impl NotificationOptions {
+    /// Sets an option from its name and its text, as they are in a configuration file. Each `driver` is one more.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
+        let value = value.trim();
+        let invalid = |expected| OptionError::Invalid { name: name.to_owned(), value: value.to_owned(), expected };
+        match name {
+            "driver" if value.is_empty() => {}
+            "driver" => {
+                let driver = value.parse().map_err(|_| invalid("messaging, messagingv2, log or noop"))?;
+                self.drivers.push(driver);
+            }
+            "topics" => {
+                let topics = value.split(',').map(str::trim).filter(|topic| !topic.is_empty());
+                self.topics = topics.map(str::to_owned).collect();
+            }
+            "transport_url" => self.transport_url = (!value.is_empty()).then(|| value.to_owned()),
+            "retry" => {
+                let retry: i64 = value.parse().map_err(|_| invalid("a whole number"))?;
+                // As in oslo.messaging any negative number is for ever.
+                self.retry = (retry >= 0).then(|| u32::try_from(retry).unwrap_or(u32::MAX));
+            }
+            other => return Err(OptionError::Unknown { name: other.to_owned() }),
+        }
+        Ok(())
     }
 }
 
@@ -93,30 +144,24 @@ impl Priority {
 pub struct Notifier {
     transport: Arc<dyn Transport>,
     publisher_id: String,
-    drivers: Arc<[NotificationDriver]>,
-    topics: Arc<[String]>,
+    options: Arc<NotificationOptions>,
 }
 
 impl std::fmt::Debug for Notifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Notifier")
             .field("publisher_id", &self.publisher_id)
-            .field("drivers", &self.drivers)
-            .field("topics", &self.topics)
+            .field("drivers", &self.options.drivers)
+            .field("topics", &self.options.topics)
             .finish_non_exhaustive()
     }
 }
 
 impl Notifier {
-    /// A notifier of `publisher_id`, for example `compute:host1`. Without drivers it sends nothing, which is
-    /// oslo.messaging's default.
-    pub fn new(
-        transport: Arc<dyn Transport>,
-        publisher_id: impl Into<String>,
-        drivers: impl Into<Arc<[NotificationDriver]>>,
-        topics: impl Into<Arc<[String]>>,
-    ) -> Self {
-        Self { transport, publisher_id: publisher_id.into(), drivers: drivers.into(), topics: topics.into() }
+    /// A notifier of `publisher_id`, for example `compute:host1`. The transport is that of the options' URL, if they
+    /// have one, which the caller sees to.
+    pub fn new(transport: Arc<dyn Transport>, publisher_id: impl Into<String>, options: NotificationOptions) -> Self {
+        Self { transport, publisher_id: publisher_id.into(), options: Arc::new(options) }
     }
 
     /// The same notifier for another publisher.
@@ -127,13 +172,14 @@ impl Notifier {
 
     /// Whether a notification goes anywhere, so that a payload need not be made for nothing.
     pub fn is_enabled(&self) -> bool {
-        self.drivers.iter().any(|driver| *driver != NotificationDriver::Noop)
+        self.options.drivers.iter().any(|driver| *driver != NotificationDriver::Noop)
     }
 
-    /// Sends a notification by every driver, to every topic. Returns when the broker has it, or it was given up.
+    /// Sends a notification by every driver, to every topic. Returns when the broker has it, or it was given up: without
+    /// a broker, and without a limit of `retry`, that is never.
     pub async fn notify(&self, context: &Context, priority: Priority, event_type: &str, payload: &Value) {
         for (address, message) in self.messages(context, priority, event_type, payload) {
-            if let Err(error) = self.transport.send(&address, message).await {
+            if let Err(error) = self.send_patiently(&address, message).await {
                 self.not_sent(event_type, &error);
             }
         }
@@ -158,7 +204,7 @@ impl Notifier {
             timestamp: chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
         };
         let mut messages = Vec::new();
-        for driver in self.drivers.iter() {
+        for driver in &self.options.drivers {
             let written = match driver {
                 NotificationDriver::Noop => Ok(()),
                 NotificationDriver::Log => log(&notification, priority),
@@ -183,13 +229,30 @@ impl Notifier {
         messages: &mut Vec<(Address, Outgoing)>,
         encode: fn(&Wire<'_>) -> Result<Bytes, MessagingError>,
     ) -> Result<(), MessagingError> {
-        for topic in self.topics.iter() {
+        for topic in &self.options.topics {
             let unique_id = new_id();
             let body = encode(&Wire { notification, context, unique_id: &unique_id })?;
             let address = Address::Notification { exchange: None, topic: topic.clone(), priority: priority.suffix() };
-            messages.push((address, Outgoing { body, expiration: None, mandatory: false }));
+            messages.push((address, Outgoing::new(body)));
         }
         Ok(())
+    }
+
+    /// Tries again what was not confirmed.
+    async fn send_patiently(&self, address: &Address, message: Outgoing) -> Result<(), MessagingError> {
+        let mut retries = 0;
+        loop {
+            match self.transport.send(address, message.clone()).await {
+                Err(error @ MessagingError::NotConfirmed { .. })
+                    if self.options.retry.is_none_or(|max| retries < max) =>
+                {
+                    retries += 1;
+                    tracing::warn!(%error, retries, "a notification is tried again");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+                sent => return sent,
+            }
+        }
     }
 
     fn not_sent(&self, event_type: &str, error: &MessagingError) {
@@ -276,9 +339,10 @@ mod tests {
     }
 
     fn notifier(transport: &Arc<MemoryTransport>, drivers: &[&str]) -> Notifier {
-        let drivers: Vec<NotificationDriver> = drivers.iter().map(|name| name.parse().unwrap()).collect();
-        let topics = vec!["versioned_notifications".to_owned(), "extra".to_owned()];
-        Notifier::new(Arc::clone(transport) as Arc<dyn Transport>, "nova-compute:h1", drivers, topics)
+        let mut options = NotificationOptions::default();
+        options.set("topics", "versioned_notifications, extra").unwrap();
+        drivers.iter().for_each(|driver| options.set("driver", driver).unwrap());
+        Notifier::new(Arc::clone(transport) as Arc<dyn Transport>, "nova-compute:h1", options)
     }
 
     async fn listener(transport: &Arc<MemoryTransport>, topic: &str) -> Box<dyn Consumer> {
@@ -330,6 +394,77 @@ mod tests {
             assert_eq!(notifier(&transport, drivers).is_enabled(), enabled, "{drivers:?}");
         }
         assert_eq!("kafka".parse::<NotificationDriver>(), Err(UnknownDriver { name: "kafka".to_owned() }));
+    }
+
+    #[test]
+    fn options_are_set_by_name_and_text() {
+        let mut options = NotificationOptions::default();
+        assert_eq!(options.topics, ["notifications"]);
+        let texts = [
+            ("driver", "messagingv2"),
+            ("driver", "log"),
+            ("topics", "a,b , "),
+            ("transport_url", "rabbit://h2"),
+            ("retry", "3"),
+        ];
+        texts.into_iter().for_each(|(name, value)| options.set(name, value).unwrap());
+        let expected = NotificationOptions {
+            drivers: vec![NotificationDriver::MessagingV2, NotificationDriver::Log],
+            topics: vec!["a".to_owned(), "b".to_owned()],
+            transport_url: Some("rabbit://h2".to_owned()),
+            retry: Some(3),
+        };
+        assert_eq!(options, expected);
+        options.set("retry", "-1").unwrap();
+        assert_eq!(options.retry, None);
+        for (name, value) in [("driver", "kafka"), ("retry", "often"), ("colour", "red")] {
+            assert!(options.set(name, value).unwrap_err().to_string().contains(name));
+        }
+    }
+
+    /// A transport without a broker.
+    #[derive(Default)]
+    struct Unconfirmed {
+        replies: crate::Replies,
+        attempts: std::sync::atomic::AtomicU32,
+    }
+
+    #[async_trait::async_trait]
+    impl Transport for Unconfirmed {
+        async fn send(&self, address: &Address, _: Outgoing) -> Result<(), MessagingError> {
+            self.attempts.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Err(MessagingError::NotConfirmed { address: address.to_string(), timeout: Duration::from_secs(60) })
+        }
+
+        async fn subscribe(&self, _: &[Address]) -> Result<Box<dyn Consumer>, MessagingError> {
+            Err(MessagingError::Closed)
+        }
+
+        fn replies(&self) -> &crate::Replies {
+            &self.replies
+        }
+
+        async fn close(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notification_is_tried_as_often_as_the_options_say() {
+        for (retry, attempts) in [("0", 1), ("2", 3)] {
+            let transport = Arc::new(Unconfirmed::default());
+            let mut options = NotificationOptions::default();
+            options.set("driver", "messagingv2").unwrap();
+            options.set("retry", retry).unwrap();
+            let notifier = Notifier::new(transport.clone(), "p", options);
+            notifier.notify(&context(), Priority::Info, "e", &Value::Null).await;
+            assert_eq!(transport.attempts.load(std::sync::atomic::Ordering::SeqCst), attempts);
+        }
+        let transport = Arc::new(Unconfirmed::default());
+        let options = NotificationOptions { drivers: vec![NotificationDriver::Messaging], ..Default::default() };
+        let notifier = Notifier::new(transport.clone(), "p", options);
+        let context = context();
+        let notifying = notifier.notify(&context, Priority::Info, "e", &Value::Null);
+        assert!(tokio::time::timeout(Duration::from_secs(100), notifying).await.is_err(), "it gave up");
+        assert!(transport.attempts.load(std::sync::atomic::Ordering::SeqCst) > 90);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "each kind of queues is in the URL here")]
 mod broker;
 #[allow(dead_code, unused_macros, unused_imports, reason = "the suite itself runs elsewhere")]
 mod suite;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kilonova_messaging::{
-    Address, Args, Endpoint, MessagingError, NotificationDriver, Notifier, Priority, RabbitOptions, RemoteException,
-    RpcServer, Version,
+    Address, Args, Endpoint, MessagingError, NotificationDriver, NotificationOptions, Notifier, Priority,
+    RabbitOptions, RemoteException, RpcServer, Version,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -194,7 +195,7 @@ mod rust_calls_python {
     pub(super) async fn heartbeats_keep_a_long_call_alive(kind: Kind) {
         let (bus, _peer) = server(kind).await;
         let monitored = bus.client().prepare().version(Version::new(1, 0)).call_monitor_timeout(Duration::from_secs(2));
-        let answer = monitored.call(&context(), "slow", object(json!({"seconds": 4}))).await;
+        let answer = monitored.call(&context(), "slow", object(json!({"seconds": 3}))).await;
         assert_eq!(answer.unwrap(), "slept");
     }
 
@@ -202,7 +203,12 @@ mod rust_calls_python {
         let bus = kind.bus();
         for driver in [NotificationDriver::MessagingV2, NotificationDriver::Messaging] {
             let transport = Arc::clone(&bus.transport);
-            let notifier = Notifier::new(transport, "nova-compute:h1", [driver], [bus.topic.clone()]);
+            let options = NotificationOptions {
+                drivers: vec![driver],
+                topics: vec![bus.topic.clone()],
+                ..NotificationOptions::default()
+            };
+            let notifier = Notifier::new(transport, "nova-compute:h1", options);
             notifier.notify(&context(), Priority::Info, "instance.create.end", &json!({"a": [1]})).await;
         }
         let mut listener = Peer::start(kind, &["listener", &bus.topic]).await;
@@ -241,7 +247,7 @@ mod python_calls_rust {
                 Err(RemoteException::new("peer", "PeerError", "Instance abc could not be found.").with_kwargs(kwargs))
             })
             .method("slow", |_, _| async {
-                tokio::time::sleep(Duration::from_secs(4)).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
                 Ok(json!("slept"))
             });
         let server = bus.serve("rust", vec![endpoint]).await;
@@ -324,11 +330,11 @@ mod python_calls_rust {
     }
 }
 
-/// Each case, for each kind of queues.
+/// Each case, with transient and with quorum queues; of the durable ones, what declares all of them.
 macro_rules! interop {
     ($($direction:ident: [$($name:ident),* $(,)?])*) => {
         interop! { @kind default_queues, DEFAULT, $($direction: [$($name),*])* }
-        interop! { @kind durable_queues, DURABLE, $($direction: [$($name),*])* }
+        interop! { @kind durable_queues, DURABLE, $($direction: [casts_arrive_by_topic_server_and_fanout])* }
         interop! { @kind quorum_queues, QUORUM, $($direction: [$($name),*])* }
     };
     (@kind $module:ident, $kind:ident, $($direction:ident: [$($name:ident),*])*) => {

@@ -1,7 +1,7 @@
 //! Why placement refuses, in Placement's own sentences where clients know them.
 
 use kilonova_clients::ClientError;
-use kilonova_db::DbError;
+use kilonova_db::{DbError, Failure};
 use uuid::Uuid;
 
 /// Why placement did not do what was asked.
@@ -81,6 +81,15 @@ pub enum PlacementError {
     /// The database failed.
     #[error("placement cannot reach its rows")]
     Database(#[from] DbError),
+}
+
+impl Failure for PlacementError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 fn generation_text(generation: &Option<i64>) -> String {

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use kilonova_core::time::utcnow;
 use kilonova_core::{Config, RequestContext};
-use kilonova_messaging::{Notifier, Outbox, Priority, Transport};
+use kilonova_messaging::{NotificationOptions, Notifier, Outbox, Priority, Transport};
 use kilonova_objects::{Instance, RequestSpec, VmState};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -70,7 +70,7 @@ impl Notifications {
     }
 
     /// As `[notifications]` and `[oslo_messaging_notifications]` say, for `binary` (`nova-compute`) on `host`, sent over
-    /// `transport`.
+    /// `transport`, which is that of the `transport_url` there, if there is one: the caller sees to that.
     ///
     /// Must be called inside a tokio runtime. Errors: an option has a value that it cannot have.
     pub fn from_config(
@@ -80,13 +80,11 @@ impl Notifications {
         host: &str,
     ) -> Result<Self, NotificationsError> {
         let options = Options::from_config(config)?;
-        let notifier = |topics: Option<&Vec<String>>| {
-            let topics = topics?.clone();
-            let notifier = Notifier::new(transport.clone(), binary, options.drivers.clone(), topics);
+        let notifier = |options: Option<&NotificationOptions>| {
+            let notifier = Notifier::new(transport.clone(), binary, options?.clone());
             notifier.is_enabled().then_some(notifier)
         };
-        let (unversioned, versioned) =
-            (notifier(options.unversioned_topics.as_ref()), notifier(options.versioned_topics.as_ref()));
+        let (unversioned, versioned) = (notifier(options.unversioned.as_ref()), notifier(options.versioned.as_ref()));
         if unversioned.is_none() && versioned.is_none() {
             return Ok(Self::off());
         }

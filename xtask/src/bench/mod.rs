@@ -5,8 +5,10 @@ mod fake;
 mod load;
 mod qemu;
 mod report;
+mod services;
 
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,7 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
     if cfg!(debug_assertions) {
         return Err(become_optimised(workspace));
     }
+    packages::ensure(&[&packages::SERVERS]).await?;
     let binary = cargo::build_release(workspace).await?;
     let guest_image = if packages::has_qemu().await {
         packages::ensure(&[&packages::GUEST_IMAGE]).await?;
@@ -78,6 +81,7 @@ async fn measure(bench: &Bench, guest_image: Option<&Path>) -> anyhow::Result<Ve
     if let Some(guest_image) = guest_image {
         rows.push(qemu::measure(bench, guest_image).await?);
     }
+    rows.extend(services::measure(bench).await?);
     Ok(rows)
 }
 
@@ -112,4 +116,9 @@ impl Bench {
         admin.compute(Method::PUT, &path, Some(&unlimited)).await?.ok().context("cannot raise the quotas")?;
         Ok(Started { cloud, member })
     }
+}
+
+/// One that was free just now: the requests begin before the cloud could say which one it took.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

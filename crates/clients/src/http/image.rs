@@ -198,6 +198,10 @@ impl Inner {
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT if first > 0 && begins_at(&response, first) => Ok(response),
+            StatusCode::PARTIAL_CONTENT => Err(ClientError::unavailable(
+                KIND.service,
+                format!("not the bytes from {first} on, which were asked for"),
+            )),
             StatusCode::NO_CONTENT => Err(ClientError::not_found("image", image.id)),
             _ => {
                 let answer = Answer::read(KIND.service, response).await?;

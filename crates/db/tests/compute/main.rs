@@ -4,5 +4,6 @@
 #![allow(clippy::large_futures, reason = "a test holds all that it compares")]
 
 mod backend;
+mod released;
 #[path = "../suite/mod.rs"]
 mod suite;

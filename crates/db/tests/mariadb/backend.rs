@@ -1,17 +1,25 @@
-//! A database on the server that the environment names, or on one of the test's own.
+//! A database on the server that the environment names, or on one that the tests start.
 
-use kilonova_db::Db;
-use kilonova_testing::{MARIADB_URL, MariaDb};
+use std::sync::{Arc, Mutex, Weak};
+
+use kilonova_db::{Db, DbOptions};
+use kilonova_testing::MARIADB_URL;
 use sea_orm::sqlx::mysql::MySqlConnection;
-use sea_orm::sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sea_orm::sqlx::{AssertSqlSafe, Connection as _, Executor as _, query_scalar};
 use uuid::Uuid;
+
+use crate::server::shared::{Running, SharedServer};
+
+pub(crate) use kilonova_testing::MariaDb as Server;
+
+static RUNNING: Running = Mutex::new(Weak::new());
 
 /// An empty database of a test's own.
 pub(crate) struct TestDatabase {
     server: String,
     name: String,
     /// Last: it ends when the database is no longer needed.
-    _own: Option<MariaDb>,
+    _shared: Option<Arc<SharedServer>>,
 }
 
 impl TestDatabase {
@@ -19,16 +27,20 @@ impl TestDatabase {
         match std::env::var(MARIADB_URL) {
             Ok(server) => Self::create_on(server, None).await,
             Err(_) => {
-                let own = MariaDb::start().unwrap();
-                Self::create_on(own.url(), Some(own)).await
+                let shared = SharedServer::get(&RUNNING, || {
+                    let server = Server::start().unwrap();
+                    let url = server.url();
+                    (server, url)
+                });
+                Self::create_on(shared.url().to_owned(), Some(shared)).await
             }
         }
     }
 
-    pub(crate) async fn create_on(server: String, own: Option<MariaDb>) -> Self {
+    pub(crate) async fn create_on(server: String, shared: Option<Arc<SharedServer>>) -> Self {
         let name = format!("kilonova_{}", Uuid::new_v4().simple());
-        let database = Self { server, name, _own: own };
-        database.on_server(&format!("CREATE DATABASE {}", database.name)).await;
+        let database = Self { server, name, _shared: shared };
+        database.on("", &format!("CREATE DATABASE {}", database.name)).await;
         database
     }
 
@@ -38,22 +50,33 @@ impl TestDatabase {
         format!("{server}/{}?charset=utf8mb4", self.name)
     }
 
-    pub(crate) async fn open(&self) -> Db {
-        Db::open(&self.url()).await.unwrap()
+    pub(crate) async fn connect(&self, options: &DbOptions) -> Db {
+        Db::connect(&self.url(), options).await.unwrap()
     }
 
-    /// A session that knows nothing of Kilonova.
-    pub(crate) async fn session(&self) -> MySqlConnection {
-        MySqlConnection::connect(&format!("{}/{}", self.server, self.name)).await.unwrap()
+    /// Statements of somebody who knows nothing of Kilonova.
+    pub(crate) async fn execute(&self, statements: &str) {
+        self.on(&self.name, statements).await;
+    }
+
+    /// Ends every session, as an administrator can.
+    pub(crate) async fn end_sessions(&self) {
+        let mut session = MySqlConnection::connect(&self.server).await.unwrap();
+        let sessions = query_scalar("SELECT id FROM information_schema.processlist WHERE db = ?");
+        let ids: Vec<i64> = sessions.bind(&self.name).fetch_all(&mut session).await.unwrap();
+        for id in ids {
+            session.execute(AssertSqlSafe(format!("KILL {id}"))).await.unwrap();
+        }
+        session.close().await.unwrap();
     }
 
     pub(crate) async fn drop(self) {
-        self.on_server(&format!("DROP DATABASE {}", self.name)).await;
+        self.on("", &format!("DROP DATABASE {}", self.name)).await;
     }
 
-    async fn on_server(&self, statement: &str) {
-        let mut session = MySqlConnection::connect(&format!("{}", self.server)).await.unwrap();
-        session.execute(AssertSqlSafe(statement.to_owned())).await.unwrap();
+    async fn on(&self, database: &str, statements: &str) {
+        let mut session = MySqlConnection::connect(&format!("{}/{database}", self.server)).await.unwrap();
+        session.execute(AssertSqlSafe(statements.to_owned())).await.unwrap();
         session.close().await.unwrap();
     }
 }

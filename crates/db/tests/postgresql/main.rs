@@ -4,5 +4,8 @@
 #![allow(clippy::large_futures, reason = "a test holds all that it compares")]
 
 mod backend;
+mod serializable;
+#[path = "../server/mod.rs"]
+mod server;
 #[path = "../suite/mod.rs"]
 mod suite;

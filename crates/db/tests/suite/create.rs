@@ -204,12 +204,12 @@ async fn usage_counts_what_is_in_error_but_not_what_is_deleted() {
 #[tokio::test]
 async fn everything_is_there_after_the_database_is_opened_again() {
     let database = TestDatabase::create().await;
-    let db = database.open().await;
+    let db = open(&database).await;
     let created = create(&db, vec![full_instance(), instance("b")]).await;
     let build = workflows::get(&db, WorkflowKind::Build, created[0].uuid).await.unwrap();
     db.close().await.unwrap();
 
-    let db = database.open().await;
+    let db = open(&database).await;
     assert_eq!(get(&db, created[0].uuid).await, created[0]);
     assert_eq!(get(&db, created[1].uuid).await, created[1]);
     assert_eq!(workflows::get(&db, WorkflowKind::Build, created[0].uuid).await.unwrap(), build);

@@ -23,10 +23,15 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 /// Runs a test on an empty database.
 pub(crate) async fn on_database(test: impl AsyncFn(&Db)) {
     let database = TestDatabase::create().await;
-    let db = database.open().await;
+    let db = open(&database).await;
     test(&db).await;
     db.close().await.unwrap();
     database.drop().await;
+}
+
+/// A database with its schema.
+pub(crate) async fn open(database: &TestDatabase) -> Db {
+    Db::open(&database.url()).await.unwrap()
 }
 
 pub(crate) fn flavor() -> Flavor {

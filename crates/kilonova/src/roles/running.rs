@@ -22,7 +22,7 @@ pub(crate) struct Running {
     pub(crate) bus: Option<Bus>,
     pub(crate) db: Option<Db>,
     /// Last, so that nobody else takes the directory before everything is closed.
-    pub(crate) state_dir: Option<StateDir>,
+    pub(crate) _state_dir: Option<StateDir>,
 }
 
 impl Running {

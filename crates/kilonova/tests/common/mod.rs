@@ -107,6 +107,14 @@ impl Drop for Kilonova {
     }
 }
 
+/// The image that `cargo xtask guest-image` makes; its path is in KILONOVA_GUEST_IMAGE.
+pub(crate) fn guest_image() -> String {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest-image/guest.qcow2");
+    let path = std::env::var_os("KILONOVA_GUEST_IMAGE").map_or(made, PathBuf::from);
+    assert!(path.exists(), "{} is missing: `cargo xtask guest-image` makes it", path.display());
+    path.to_str().expect("a path").to_owned()
+}
+
 /// Writes a file that ssh takes for a private key.
 pub(crate) fn write_private(path: &Path, text: &str) {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -144,6 +152,7 @@ pub(crate) struct User {
 impl User {
     /// Logs in.
     pub(crate) async fn log_in(endpoint: &str, clouds_yaml: &Path, user: &str) -> Self {
+        kilonova_clients::http::install_tls_provider();
         // No connection is kept: the process at its other end may have been killed since.
         let http = reqwest::Client::builder().timeout(BOUND).pool_max_idle_per_host(0).build().expect("an HTTP client");
         let domain = json!({"name": "Default"});

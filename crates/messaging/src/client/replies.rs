@@ -69,7 +69,7 @@ impl Replies {
     }
 
     async fn start_reader(&self, transport: &Arc<dyn Transport>) -> Result<Reader, MessagingError> {
-        let queue = format!("reply_{}", new_id());
+        let queue = transport.new_reply_queue()?;
         let address = Address::Reply { queue: queue.clone() };
         let consumer = transport.subscribe(std::slice::from_ref(&address)).await?;
         let reading = read(Arc::downgrade(transport), address, Arc::clone(&self.calls), consumer);

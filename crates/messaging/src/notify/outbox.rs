@@ -186,7 +186,7 @@ mod tests {
 
     fn message(number: usize) -> Vec<(Address, Outgoing)> {
         let address = Address::Notification { exchange: None, topic: "t".to_owned(), priority: "info".to_owned() };
-        vec![(address, Outgoing { body: number.to_string().into(), expiration: None, mandatory: false })]
+        vec![(address, Outgoing::new(number.to_string()))]
     }
 
     fn numbers(numbers: std::ops::Range<usize>) -> Vec<Bytes> {

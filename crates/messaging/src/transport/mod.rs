@@ -99,6 +99,15 @@ pub struct Outgoing {
     pub expiration: Option<Duration>,
     /// Whether it is an error if no queue takes the message.
     pub mandatory: bool,
+    /// How long the broker may take to accept it; `None` is what the transport thinks right.
+    pub send_timeout: Option<Duration>,
+}
+
+impl Outgoing {
+    /// A message that never expires, to whoever is there.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), expiration: None, mandatory: false, send_timeout: None }
+    }
 }
 
 /// A message handed to a consumer, which owes an `ack` or a `reject` for it.
@@ -123,6 +132,11 @@ pub trait Transport: Send + Sync + 'static {
 
     /// The replies to the calls made over this transport: one reply queue, shared by all clients.
     fn replies(&self) -> &Replies;
+
+    /// The name of that queue, which is asked for once.
+    fn new_reply_queue(&self) -> Result<String, MessagingError> {
+        Ok(format!("reply_{}", crate::new_id()))
+    }
 
     /// Ends all consumers with `Closed`, and refuses what is sent from now on.
     async fn close(&self);

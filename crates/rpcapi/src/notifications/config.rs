@@ -1,11 +1,10 @@
 //! `[notifications]` and `[oslo_messaging_notifications]`.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
 use kilonova_core::{Config, ConfigError};
-use kilonova_messaging::NotificationDriver;
-use kilonova_messaging::notify::UnknownDriver;
+use kilonova_messaging::NotificationOptions;
+use kilonova_messaging::transport::rabbit::OptionError;
 
 use super::audit_period::AuditPeriod;
 use super::versioned::Shows;
@@ -19,9 +18,9 @@ pub enum NotificationsError {
     /// An option has a value that it cannot have.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// `[oslo_messaging_notifications] driver`
-    #[error("[oslo_messaging_notifications] driver")]
-    Driver(#[from] UnknownDriver),
+    /// The same in oslo.messaging's section.
+    #[error("[oslo_messaging_notifications]")]
+    Oslo(#[from] OptionError),
 }
 
 /// Which changes of an instance count as changes of its state: `[notifications] notify_on_state_change`.
@@ -66,12 +65,10 @@ impl FromStr for Format {
 /// What can be said about notifications.
 #[derive(Debug)]
 pub(super) struct Options {
-    /// None: nothing is sent.
-    pub(super) drivers: Arc<[NotificationDriver]>,
-    /// `None`: the form is not sent.
-    pub(super) unversioned_topics: Option<Vec<String>>,
-    /// `None`: the form is not sent.
-    pub(super) versioned_topics: Option<Vec<String>>,
+    /// Where and how the unversioned form is sent; `None`: it is not.
+    pub(super) unversioned: Option<NotificationOptions>,
+    /// Where and how the versioned form is sent; `None`: it is not.
+    pub(super) versioned: Option<NotificationOptions>,
     /// How often a message is sent again; `None`: until it is sent.
     pub(super) retry: Option<u32>,
     pub(super) follow: Option<Follow>,
@@ -90,16 +87,15 @@ impl Options {
             Format::Versioned => (false, true),
             Format::Both => (true, true),
         };
-        let topics = config.list(OSLO, "topics", &["notifications"]);
-        let versioned_topics = config.list(NOVA, "versioned_notifications_topics", &["versioned_notifications"]);
+        let oslo = oslo_options(config)?;
+        let topics = config.list(NOVA, "versioned_notifications_topics", &["versioned_notifications"]);
+        let versioned = NotificationOptions { topics, ..oslo.clone() };
         // Nova has the option and makes no use of it either.
         let _ = config.get(NOVA, "default_level");
         Ok(Self {
-            drivers: drivers(config)?.into(),
-            unversioned_topics: is_unversioned.then_some(topics),
-            versioned_topics: is_versioned.then_some(versioned_topics),
-            // Any negative number is for ever.
-            retry: u32::try_from(config.parse::<i64>(OSLO, "retry", -1)?).ok(),
+            retry: oslo.retry,
+            unversioned: is_unversioned.then_some(oslo),
+            versioned: is_versioned.then_some(versioned),
             follow: choice(config, NOVA, "notify_on_state_change", "vm_state or vm_and_task_state")?,
             bdms_in_notifications: config.flag(NOVA, "bdms_in_notifications", false)?,
             include_share_mapping: config.flag(NOVA, "include_share_mapping", false)?,
@@ -114,9 +110,14 @@ impl Options {
     }
 }
 
-fn drivers(config: &Config) -> Result<Vec<NotificationDriver>, UnknownDriver> {
-    let named = config.get_all(OSLO, "driver");
-    named.iter().filter(|name| !name.trim().is_empty()).map(|name| name.parse()).collect()
+fn oslo_options(config: &Config) -> Result<NotificationOptions, OptionError> {
+    let mut options = NotificationOptions::default();
+    for name in ["driver", "topics", "transport_url", "retry"] {
+        for value in config.get_all(OSLO, name) {
+            options.set(name, &value)?;
+        }
+    }
+    Ok(options)
 }
 
 /// One of several words; `None` where the option is not set, or empty.
@@ -143,18 +144,19 @@ fn image_endpoint(config: &Config) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use kilonova_messaging::NotificationDriver;
+
     use super::*;
 
     fn options(text: &str) -> Result<Options, String> {
-        Options::from_config(&Config::from_text(text).unwrap()).map_err(|error| error.to_string())
+        Options::from_config(&Config::from_text(text).unwrap()).map_err(|error| format!("{error:?}"))
     }
 
     #[test]
     fn by_default_there_is_no_driver_and_one_form() {
         let options = options("").unwrap();
-        assert_eq!(options.drivers.len(), 0);
-        assert_eq!(options.unversioned_topics, Some(vec!["notifications".to_owned()]));
-        assert_eq!((options.versioned_topics, options.retry, options.follow), (None, None, None));
+        assert_eq!(options.unversioned, Some(NotificationOptions::default()));
+        assert_eq!((options.versioned, options.retry, options.follow), (None, None, None));
         assert!(!options.bdms_in_notifications && !options.include_share_mapping);
     }
 
@@ -165,9 +167,13 @@ mod tests {
                     include_share_mapping = true\n[oslo_messaging_notifications]\ndriver = messagingv2\ndriver = log\n\
                     topics = c\nretry = 3\n[glance]\napi_servers = http://image\n";
         let options = options(text).unwrap();
-        assert_eq!(*options.drivers, [NotificationDriver::MessagingV2, NotificationDriver::Log]);
-        assert_eq!(options.unversioned_topics, Some(vec!["c".to_owned()]));
-        assert_eq!(options.versioned_topics, Some(vec!["a".to_owned(), "b".to_owned()]));
+        let (unversioned, versioned) = (options.unversioned.unwrap(), options.versioned.unwrap());
+        assert_eq!(unversioned.drivers, [NotificationDriver::MessagingV2, NotificationDriver::Log]);
+        assert_eq!(versioned.drivers, unversioned.drivers);
+        assert_eq!(
+            (unversioned.topics, versioned.topics),
+            (vec!["c".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+        );
         assert_eq!((options.retry, options.follow), (Some(3), Some(Follow::VmAndTaskState)));
         assert!(options.bdms_in_notifications && options.include_share_mapping);
         assert_eq!(options.image_endpoint.as_deref(), Some("http://image"));

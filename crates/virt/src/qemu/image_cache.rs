@@ -66,11 +66,8 @@ impl ImageCache {
         }
         // The file is there until it is converted.
         let file = image.source.fetch().await.map_err(DriverError::ImageFetch)?;
-        let image = &Fetched {
-            image_id: image.image_id,
-            path: file.path().to_owned(),
-            disk_format: image.disk_format.clone(),
-        };
+        let image =
+            &Fetched { image_id: image.image_id, path: file.path().to_owned(), disk_format: image.disk_format.clone() };
         let inspected = inspect(config, image).await?;
         check_fits(inspected.virtual_size, flavor_bytes)?;
         let _turn = self.conversions.acquire().await;

@@ -17,7 +17,8 @@ use lapin::options::{
     ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Confirmation, ErrorKind};
+use lapin::{BasicProperties, Confirmation, ErrorKind, Event};
+use tokio::sync::watch;
 
 use super::error::{AmqpError, NAME_MAX};
 use super::topology::{Argument, Arguments, Binding, Exchange, ExchangeKind, Queue};
@@ -32,33 +33,79 @@ const CONTENT_TYPE: &str = "application/json";
 const CONTENT_ENCODING: &str = "utf-8";
 const PERSISTENT: u8 = 2;
 
+/// What a connection is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    Open,
+    /// The broker is short of memory or disk and takes no messages for now; they wait.
+    Blocked,
+    Lost,
+}
+
 /// A live connection, until it is not.
 pub(super) struct Connection {
     inner: lapin::Connection,
     /// A second handle of the socket, to end a connection whose broker does not answer.
     socket: Option<TcpStream>,
+    condition: watch::Sender<Condition>,
 }
 
 impl Connection {
     pub(super) fn new(inner: lapin::Connection, socket: Option<TcpStream>) -> Self {
-        Self { inner, socket }
+        Self { inner, socket, condition: watch::Sender::new(Condition::Open) }
+    }
+
+    /// Follows what becomes of the connection, until it is lost. Each change is reported, with the broker's words if it
+    /// gave any. All that wait for a condition rely on one task that runs this.
+    pub(super) async fn watch_over(&self, report: impl Fn(Condition, &str)) {
+        let mut events = self.inner.events_listener();
+        loop {
+            let now = self.look();
+            if self.condition.send_replace(now) != now && now != Condition::Blocked {
+                report(now, "");
+            }
+            if now == Condition::Lost {
+                return;
+            }
+            if let Ok(Some(Event::ConnectionBlocked(reason))) =
+                tokio::time::timeout(LIVENESS_INTERVAL, events.next()).await
+            {
+                self.condition.send_replace(Condition::Blocked);
+                report(Condition::Blocked, &reason);
+            }
+        }
+    }
+
+    fn look(&self) -> Condition {
+        let status = self.inner.status();
+        match (status.connected(), status.blocked()) {
+            (false, _) => Condition::Lost,
+            (true, true) => Condition::Blocked,
+            (true, false) => Condition::Open,
+        }
     }
 
     pub(super) fn is_connected(&self) -> bool {
         self.inner.status().connected()
     }
 
-    /// The broker is short of memory or disk and takes no messages for now; they wait.
     pub(super) fn is_blocked(&self) -> bool {
-        self.inner.status().blocked()
+        *self.condition.borrow() == Condition::Blocked
+    }
+
+    /// Waits while the connection is blocked.
+    pub(super) async fn unblocked(&self) {
+        self.wait_for(|condition| condition != Condition::Blocked).await;
     }
 
     /// Waits until the connection is lost.
     pub(super) async fn lost(&self) {
-        let mut events = self.inner.events_listener();
-        while self.is_connected() {
-            let _ = tokio::time::timeout(LIVENESS_INTERVAL, events.next()).await;
-        }
+        self.wait_for(|condition| condition == Condition::Lost).await;
+    }
+
+    async fn wait_for(&self, is_right: impl Fn(Condition) -> bool) {
+        // The sender is ours, so this ends in no other way.
+        let _ = self.condition.subscribe().wait_for(|condition| is_right(*condition)).await;
     }
 
     /// Ends it without a word to the broker.

@@ -81,6 +81,7 @@ impl Consumer for RabbitConsumer {
     }
 
     async fn reject(&mut self, tag: u64) -> Result<(), MessagingError> {
+        self.shared.metrics.rejected.increment();
         self.settle(tag, Channel::reject)
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::amqp::Connection;
+use super::amqp::{Condition, Connection};
 use super::dial::Dialer;
 
 /// The connection for one purpose.
@@ -59,12 +59,24 @@ impl Link {
                 self.shared.metrics.reconnects.increment();
             }
             self.current.send_replace(Some(Arc::clone(&connection)));
-            let lost = hang_up.run_until_cancelled(connection.lost()).await;
+            let watching = connection.watch_over(|condition, reason| self.note(condition, reason));
+            let lost = hang_up.run_until_cancelled(watching).await;
             self.current.send_replace(None);
-            match lost {
-                Some(()) => tracing::warn!(purpose = self.purpose, "lost the connection to the broker"),
-                None => connection.close().await,
+            if lost.is_none() {
+                connection.close().await;
             }
+        }
+    }
+
+    fn note(&self, condition: Condition, reason: &str) {
+        let purpose = self.purpose;
+        match condition {
+            Condition::Open => tracing::info!(purpose, "the broker takes messages again"),
+            Condition::Blocked => {
+                self.shared.metrics.blocked.increment();
+                tracing::error!(purpose, reason, "the broker takes no messages until it has room: senders wait");
+            }
+            Condition::Lost => tracing::warn!(purpose, "lost the connection to the broker"),
         }
     }
 
@@ -81,16 +93,22 @@ impl Link {
                     return Arc::new(connection);
                 }
                 Err(error) => {
+                    self.shared.metrics.failed_connects.increment();
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, purpose = self.purpose, %host, attempt, "cannot connect to the broker");
                 }
             }
             // Each host once without a pause: that one is down says nothing of the others.
             if attempt % self.dialer.hosts.len() == 0 {
-                tokio::time::sleep(Duration::from_secs(wait_s.into())).await;
+                tokio::time::sleep(Duration::from_secs(wait_s.into()).mul_f64(spread())).await;
                 wait_s = options.rabbit_interval_max.min(wait_s + options.rabbit_retry_backoff);
             }
         }
         unreachable!("attempts do not end")
     }
+}
+
+/// A factor about one, so that the clients of a broker that comes back do not all come at once.
+fn spread() -> f64 {
+    0.75 + f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 512.0
 }

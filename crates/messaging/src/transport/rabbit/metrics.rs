@@ -26,6 +26,12 @@ impl Counter {
 pub struct Metrics {
     /// Connections that were made to replace one that was lost.
     pub reconnects: Counter,
+    /// Attempts to connect that failed.
+    pub failed_connects: Counter,
+    /// Times that the broker stopped taking messages for want of memory or disk.
+    pub blocked: Counter,
+    /// Connections given up because the broker did not answer over them.
+    pub unanswered: Counter,
     /// Queues that a running consumer had to declare again: after a reconnect, or because somebody deleted them.
     pub redeclared_queues: Counter,
     /// Messages handed to a connection, those sent twice counted twice.
@@ -36,8 +42,12 @@ pub struct Metrics {
     pub returned: Counter,
     /// Messages that were sent again because their connection was lost before they were confirmed.
     pub republished: Counter,
+    /// Messages that were not confirmed in time.
+    pub unconfirmed: Counter,
     /// Messages received.
     pub received: Counter,
+    /// Messages thrown away because they could not be read.
+    pub rejected: Counter,
     /// Messages given back because nobody was free to run them.
     pub given_back: Counter,
     /// Declarations that the broker refused because the exchange or queue exists with other properties.

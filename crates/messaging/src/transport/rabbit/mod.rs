@@ -15,6 +15,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,6 +29,7 @@ mod consumer;
 mod declare;
 mod dial;
 mod error;
+mod heard;
 mod inbox;
 mod link;
 mod metrics;
@@ -41,6 +43,8 @@ mod url;
 
 use consumer::RabbitConsumer;
 use dial::Dialer;
+use error::AmqpError;
+use heard::Heard;
 use link::Link;
 pub use metrics::{Counter, Metrics};
 use names::QueueNames;
@@ -67,6 +71,9 @@ pub enum RabbitError {
     },
 }
 
+/// Before a call is sent again for which there was no queue.
+const UNHEARD_INTERVAL: Duration = Duration::from_millis(250);
+
 /// What all parts of a transport share.
 struct Shared {
     options: RabbitOptions,
@@ -84,6 +91,7 @@ struct Shared {
 pub struct RabbitTransport {
     shared: Arc<Shared>,
     publisher: Publisher,
+    heard: Heard,
     consuming: Arc<Link>,
     replies: Replies,
     links: TaskTracker,
@@ -140,7 +148,36 @@ impl RabbitTransport {
             hang_up.cancel();
         });
         links.close();
-        Self { shared, publisher, consuming, replies: Replies::default(), links, _stop: stop.drop_guard() }
+        Self {
+            shared,
+            publisher,
+            heard: Heard::default(),
+            consuming,
+            replies: Replies::default(),
+            links,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// Sends a call for which there may be no server yet. The broker drops such a call, and oslo.messaging's caller waits
+    /// for its whole timeout; here it is sent again until a server has come, or until nobody would wait for the answer.
+    async fn until_heard(&self, address: &Address, message: Outgoing) -> Result<(), MessagingError> {
+        let since = Instant::now();
+        let total = message.expiration.unwrap_or_default();
+        let mut is_said = false;
+        loop {
+            let expiration = total.saturating_sub(since.elapsed());
+            let attempt = Outgoing { mandatory: true, expiration: Some(expiration), ..message.clone() };
+            match self.publisher.send(address, attempt).await {
+                Err(MessagingError::Undeliverable { .. }) if expiration > UNHEARD_INTERVAL => {
+                    if !std::mem::replace(&mut is_said, true) {
+                        tracing::warn!(%address, "no server takes calls yet: waiting for one");
+                    }
+                    tokio::time::sleep(UNHEARD_INTERVAL).await;
+                }
+                sent => return sent,
+            }
+        }
     }
 
     /// What this transport counts.
@@ -160,6 +197,12 @@ impl Transport for RabbitTransport {
         if self.shared.stop.is_cancelled() {
             return Err(MessagingError::Closed);
         }
+        let epoch = self.shared.metrics.reconnects.get();
+        if message.expiration.is_some() && !message.mandatory && !self.heard.knows(address, epoch) {
+            self.until_heard(address, message).await?;
+            self.heard.insert(address, epoch);
+            return Ok(());
+        }
         self.publisher.send(address, message).await
     }
 
@@ -173,6 +216,12 @@ impl Transport for RabbitTransport {
 
     fn replies(&self) -> &Replies {
         &self.replies
+    }
+
+    fn new_reply_queue(&self) -> Result<String, MessagingError> {
+        let name = self.shared.names.unique();
+        let name = name.map_err(|error| MessagingError::Transport(Box::new(AmqpError::Name(Arc::new(error)))))?;
+        Ok(format!("reply_{name}"))
     }
 
     async fn close(&self) {

@@ -48,7 +48,7 @@ pub struct RabbitOptions {
     /// Unacknowledged messages per queue of a consumer. oslo.messaging's default is 0, no limit; it is not seen by peers,
     /// and a limit keeps a flood in the broker, where others can help with it.
     pub rabbit_qos_prefetch_count: u16,
-    /// Seconds of silence after which a connection counts as lost; 0 leaves that to the broker.
+    /// Seconds between AMQP heartbeats; a connection that is silent for twice this is lost. 0 leaves that to the broker.
     pub heartbeat_timeout_threshold: u16,
     /// How to log in.
     pub rabbit_login_method: LoginMethod,
@@ -75,7 +75,8 @@ pub struct RabbitOptions {
     pub enable_cancel_on_failover: bool,
     /// How long a cast, a reply or a notification waits for the broker to take it over. Not an option of oslo.messaging.
     pub send_timeout: Duration,
-    /// How often a consumer looks whether its queues and bindings are there. Not an option of oslo.messaging.
+    /// How often a consumer looks whether its queues and bindings are there; the broker tells it at once of a queue that
+    /// is deleted, but of nothing else. Not an option of oslo.messaging.
     pub queue_check_interval: Duration,
 }
 
@@ -109,7 +110,7 @@ impl Default for RabbitOptions {
             rabbit_ha_queues: false,
             enable_cancel_on_failover: false,
             send_timeout: Duration::from_secs(60),
-            queue_check_interval: Duration::from_secs(5),
+            queue_check_interval: Duration::from_secs(30),
         }
     }
 }
@@ -158,7 +159,7 @@ pub enum OptionError {
 }
 
 /// Options of oslo.messaging that have no meaning here: connections are not pooled, and the TLS versions are rustls's.
-const WITHOUT_EFFECT: [&str; 14] = [
+const WITHOUT_EFFECT: [&str; 13] = [
     "rpc_conn_pool_size",
     "conn_pool_min_size",
     "conn_pool_ttl",
@@ -168,7 +169,6 @@ const WITHOUT_EFFECT: [&str; 14] = [
     "heartbeat_rate",
     "kombu_reconnect_delay",
     "kombu_reconnect_splay",
-    "kombu_compression",
     "kombu_missing_consumer_retry_timeout",
     "kombu_failover_strategy",
     "direct_mandatory_flag",
@@ -213,6 +213,9 @@ impl RabbitOptions {
             "enable_cancel_on_failover" => self.enable_cancel_on_failover = text.boolean()?,
             "send_timeout" => self.send_timeout = Duration::from_secs(text.number()?),
             "queue_check_interval" => self.queue_check_interval = Duration::from_secs(text.number()?),
+            // To ignore it would be to throw away what compressing peers send.
+            "kombu_compression" if text.value.is_empty() => {}
+            "kombu_compression" => return Err(text.invalid("no value: messages are not compressed here")),
             other if WITHOUT_EFFECT.contains(&other) => {}
             other => return Err(OptionError::Unknown { name: other.to_owned() }),
         }
@@ -323,7 +326,7 @@ mod tests {
         let mut options = RabbitOptions::default();
         let unknown = options.set("rabbit_colour", "red").unwrap_err();
         assert_eq!(unknown.to_string(), "there is no option rabbit_colour");
-        for (name, value) in [("ssl", "maybe"), ("rabbit_retry_interval", "-1"), ("rabbit_login_method", "GUESS")] {
+        for (name, value) in [("ssl", "maybe"), ("rabbit_retry_interval", "-1"), ("kombu_compression", "gzip")] {
             let error = options.set(name, value).unwrap_err();
             assert!(error.to_string().contains(name) && error.to_string().contains(value), "{error}");
         }

@@ -5,6 +5,8 @@
 //!                    └────<── connection lost, in the order sent
 //! ```
 //!
+//! While the broker is short of memory or disk nothing is published; senders wait, up to their deadlines.
+//!
 //! A message is published again when its connection is lost before the broker confirmed it. The broker may have it then
 //! already; the receiver's duplicate filter is for that.
 //!
@@ -19,12 +21,12 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::amqp::{Channel, Confirm, Connection, Outcome, Publication};
-use super::declare::Declarer;
+use super::declare::{Declarer, answered};
 use super::error::AmqpError;
 use super::link::Link;
 use super::topology::{Exchange, Queue};
@@ -39,7 +41,9 @@ const WINDOW: usize = 1024;
 const MANDATORY_CHANNELS: usize = 8;
 /// Before the next attempt on a connection that could not be used.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// How much of a call's time may pass before its expiration is shortened.
+/// How long a message may be unconfirmed before the broker is asked whether it is there.
+const CONFIRM_BOUND: Duration = Duration::from_secs(10);
+/// How much of a message's time may pass before its expiration is shortened.
 const EXPIRATION_SLACK: Duration = Duration::from_secs(1);
 /// How often a missing exchange is declared for one message.
 const ATTEMPTS_MAX: u32 = 3;
@@ -49,7 +53,7 @@ type Done = oneshot::Sender<Result<(), MessagingError>>;
 /// Where messages are handed in.
 pub(super) struct Publisher {
     jobs: mpsc::Sender<Job>,
-    send_timeout: Duration,
+    shared: Arc<Shared>,
 }
 
 /// A message on its way.
@@ -58,8 +62,10 @@ struct Job {
     message: Outgoing,
     sent_at: Instant,
     deadline: Instant,
-    /// Whoever waits for the confirmation. Nobody does for a call, whose caller waits for the reply.
-    done: Option<Done>,
+    /// When it was handed to a connection last.
+    published_at: Instant,
+    /// Whoever waits for the confirmation.
+    done: Done,
     attempts: u32,
 }
 
@@ -71,10 +77,9 @@ impl Publisher {
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (jobs, receiver) = mpsc::channel(BACKLOG);
-        let send_timeout = shared.options.send_timeout;
         let worker = Worker {
             link,
-            shared,
+            shared: Arc::clone(&shared),
             stop,
             jobs: receiver,
             waiting: VecDeque::new(),
@@ -83,25 +88,27 @@ impl Publisher {
             suspects: 0,
             last_id: 0,
         };
-        (Self { jobs, send_timeout }, worker.run())
+        (Self { jobs, shared }, worker.run())
     }
 
-    /// Sends a message. A call, which is known by its expiration, is not waited for: its caller waits for the reply, and
-    /// gains the time that the confirmation takes.
+    /// Sends a message, and waits until the broker has it. A message that was not published when this is cancelled is
+    /// forgotten.
     pub(super) async fn send(&self, address: &Address, message: Outgoing) -> Result<(), MessagingError> {
-        let limit = message.expiration.unwrap_or(self.send_timeout);
+        let limit = message.send_timeout.unwrap_or(self.shared.options.send_timeout);
+        let limit = message.expiration.map_or(limit, |expiration| expiration.min(limit));
         let sent_at = Instant::now();
-        let deadline = sent_at + limit.min(FAR);
-        let is_call = message.expiration.is_some() && !message.mandatory;
         let (done, confirmed) = oneshot::channel();
-        let done = (!is_call).then_some(done);
-        let job = Job { address: address.clone(), message, sent_at, deadline, done, attempts: 0 };
-        let not_taken = |_| MessagingError::NotConfirmed { address: address.to_string(), timeout: limit };
-        timeout_at(deadline, self.jobs.send(job)).await.map_err(not_taken)?.map_err(|_| MessagingError::Closed)?;
-        if is_call {
-            return Ok(());
-        }
-        timeout_at(deadline, confirmed).await.map_err(not_taken)?.unwrap_or(Err(MessagingError::Closed))
+        let deadline = sent_at + limit.min(FAR);
+        let job =
+            Job { address: address.clone(), message, sent_at, deadline, published_at: sent_at, done, attempts: 0 };
+        let sending = async {
+            self.jobs.send(job).await.map_err(|_| MessagingError::Closed)?;
+            confirmed.await.unwrap_or(Err(MessagingError::Closed))
+        };
+        timeout_at(deadline, sending).await.unwrap_or_else(|_| {
+            self.shared.metrics.unconfirmed.increment();
+            Err(MessagingError::NotConfirmed { address: address.to_string(), timeout: limit })
+        })
     }
 }
 
@@ -111,7 +118,7 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 impl Job {
     /// Nobody waits for it any more.
     fn is_obsolete(&self) -> bool {
-        self.deadline <= Instant::now() || self.done.as_ref().is_some_and(oneshot::Sender::is_closed)
+        self.deadline <= Instant::now() || self.done.is_closed()
     }
 
     fn publication(&self, exchange: Option<Exchange>) -> Publication {
@@ -124,7 +131,7 @@ impl Job {
         }
     }
 
-    /// What is left of a call's time if much of it passed here.
+    /// What is left of a message's time if much of it passed here.
     fn remaining(&self, expiration: Duration) -> Duration {
         match self.sent_at.elapsed() {
             waited if waited < EXPIRATION_SLACK => expiration,
@@ -133,14 +140,8 @@ impl Job {
     }
 
     fn finish(self, result: Result<(), MessagingError>) {
-        match (self.done, result) {
-            // A caller that has gone away does not want to know.
-            (Some(done), result) => drop(done.send(result)),
-            (None, Ok(())) => {}
-            (None, Err(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, address = %self.address, "a call was not sent");
-            }
-        }
+        // A caller that has gone away does not want to know.
+        let _ = self.done.send(result);
     }
 }
 
@@ -201,8 +202,13 @@ impl Worker {
         let stop = self.stop.clone();
         let mut lost = pin!(connection.lost());
         let mut arrived = Vec::with_capacity(BACKLOG);
+        let mut answered_at = Instant::now();
         loop {
-            self.start_all(&mut session).await?;
+            let is_blocked = connection.is_blocked();
+            if !is_blocked {
+                self.start_all(&mut session).await?;
+            }
+            let overdue_at = self.oldest_in_flight().map(|at| at.max(answered_at) + CONFIRM_BOUND);
             let room = WINDOW.saturating_sub(self.in_flight.len() + self.waiting.len() + self.mandatory.len());
             tokio::select! {
                 biased;
@@ -212,8 +218,18 @@ impl Worker {
                     arrived.drain(..).for_each(|job| self.enqueue(job));
                 }
                 () = &mut lost => return Ok(End::Lost),
+                () = connection.unblocked(), if is_blocked => answered_at = Instant::now(),
+                () = sleep_until(overdue_at.unwrap_or_else(Instant::now)), if overdue_at.is_some() && !is_blocked => {
+                    // The broker may be busy with that message. If it is alive, it opens a channel.
+                    answered(connection.channel()).await?;
+                    answered_at = Instant::now();
+                }
             }
         }
+    }
+
+    fn oldest_in_flight(&self) -> Option<Instant> {
+        self.in_flight.values().next().map(|job| job.published_at)
     }
 
     fn enqueue(&mut self, job: Job) {
@@ -266,6 +282,7 @@ impl Worker {
             Ok(confirm) => {
                 self.shared.metrics.published.increment();
                 job.attempts += 1;
+                job.published_at = Instant::now();
                 self.last_id += 1;
                 session.push(self.last_id, lane, confirm);
                 self.in_flight.insert(self.last_id, job);
@@ -355,7 +372,10 @@ impl Worker {
         tracing::warn!(error = error as &dyn std::error::Error, "publishing was interrupted");
         match error {
             // While the broker is short of memory it does not answer here, and does not mean to.
-            AmqpError::Silent if !connection.is_blocked() => connection.kill(),
+            AmqpError::Silent if !connection.is_blocked() => {
+                self.shared.metrics.unanswered.increment();
+                connection.kill();
+            }
             AmqpError::Refused { .. } => {}
             _ => {
                 self.stop.run_until_cancelled(tokio::time::sleep(RETRY_INTERVAL)).await;
@@ -450,5 +470,5 @@ async fn confirming_channel(connection: &Connection) -> Result<Channel, AmqpErro
         channel.select_confirms().await?;
         Ok(channel)
     };
-    super::declare::answered(opening).await
+    answered(opening).await
 }

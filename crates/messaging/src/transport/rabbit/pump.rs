@@ -37,6 +37,8 @@ use super::topology::{Argument, Queue, Use};
 const STALL: Duration = Duration::from_millis(50);
 /// Before the queues are declared again after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// After a stall, one message is taken at a time for this long.
+const CAUTION: Duration = Duration::from_secs(5);
 /// How long tidying up may take at the end.
 const END_BOUND: Duration = Duration::from_secs(5);
 
@@ -116,6 +118,7 @@ impl Pump {
     async fn wait_after(&self, connection: &Connection, error: &AmqpError) {
         tracing::warn!(error = error as &dyn std::error::Error, "cannot take from the queues, trying again");
         if matches!(error, AmqpError::Silent) {
+            self.shared.metrics.unanswered.increment();
             connection.kill();
         }
         self.stop.run_until_cancelled(tokio::time::sleep(RETRY_INTERVAL)).await;
@@ -127,6 +130,7 @@ impl Pump {
         let mut checks = tokio::time::interval(self.shared.options.queue_check_interval.max(Duration::from_millis(10)));
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         checks.reset();
+        let mut widen_at: Option<Instant> = None;
         let mut check = pin!(Fuse::<BoxFuture<'static, (Declarer, Check)>>::terminated());
         let mut stall_at: Option<Instant> = None;
         loop {
@@ -147,13 +151,20 @@ impl Pump {
                 () = sleep_until(stall_at.unwrap_or_else(Instant::now)), if stall_at.is_some() => {
                     self.look_for_stall(&mut session, &mut stall_at).await
                 }
-                () = inbox.wanted.notified() => session.resume().await,
+                () = inbox.wanted.notified() => {
+                    widen_at.get_or_insert(Instant::now() + CAUTION);
+                    session.resume().await
+                }
+                () = sleep_until(widen_at.unwrap_or_else(Instant::now)), if widen_at.is_some() => {
+                    widen_at = None;
+                    session.widen().await
+                }
                 (declarer, found) = &mut check, if !check.is_terminated() => session.checked(declarer, found),
                 _ = checks.tick() => {
                     if let Some(next) = session.check() {
                         check.set(next.fuse());
                     }
-                    session.widen().await
+                    Ok(true)
                 }
             };
             match step {
