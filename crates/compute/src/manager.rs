@@ -5,6 +5,7 @@ mod console;
 mod events;
 mod image;
 mod init_host;
+mod notify;
 mod orphans;
 mod power;
 mod save;
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use kilonova_clients::{ClientError, Clients};
 use kilonova_core::RequestContext;
 use kilonova_objects::{Instance, InstanceFault, PowerState};
-use kilonova_rpcapi::{ConductorApi, RpcError};
+use kilonova_rpcapi::{ConductorApi, Notifications, RpcError};
 use kilonova_virt::{Driver, DriverError};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -34,6 +35,7 @@ pub struct Manager {
     conductor: ConductorApi,
     clients: Clients,
     driver: Arc<dyn Driver>,
+    notifications: Notifications,
     tracker: ResourceTracker,
     locks: InstanceLocks,
     builds: Semaphore,
@@ -108,7 +110,14 @@ impl Manager {
             conductor,
             clients,
             driver,
+            notifications: Notifications::off(),
         }
+    }
+
+    /// The same manager, which tells `notifications` what it does. Without, nobody is told.
+    #[must_use]
+    pub fn with_notifications(self, notifications: Notifications) -> Self {
+        Self { notifications, ..self }
     }
 
     /// The name of this host.
@@ -122,6 +131,10 @@ impl Manager {
 
     pub(crate) fn conductor(&self) -> &ConductorApi {
         &self.conductor
+    }
+
+    pub(crate) fn notifications(&self) -> &Notifications {
+        &self.notifications
     }
 
     pub(crate) fn tracker(&self) -> &ResourceTracker {

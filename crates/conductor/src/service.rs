@@ -16,6 +16,9 @@ use tokio::sync::Semaphore;
 use crate::Conductor;
 use crate::tasks::TaskError;
 
+/// How long a conductor that stops waits for a broker to take its last notifications.
+const FLUSH_BOUND: Duration = Duration::from_secs(5);
+
 /// A conductor that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -78,6 +81,9 @@ impl ConductorService {
     pub async fn stop(&self, bound: Duration) -> bool {
         self.server.stop().await;
         let (answered, worked) = tokio::join!(self.server.wait(bound), self.work.drain(bound));
+        if !self.conductor.notifications.flush(bound.min(FLUSH_BOUND)).await {
+            tracing::warn!("some notifications were not sent before the end");
+        }
         self.supervisor.shutdown(bound).await && answered && worked
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use kilonova_core::{Config, ConfigError, RequestContext};
 use kilonova_messaging::transport::rabbit::{OptionError, RabbitOptions, RabbitTransport};
 use kilonova_messaging::{ClientOptions, Faults, MemoryTransport, Transport};
-use kilonova_rpcapi::{ComputeApi, ConductorApi, SchedulerApi};
+use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications, SchedulerApi};
 
 /// oslo.messaging's default of `[DEFAULT] transport_url`: a broker on this machine.
 const DEFAULT_URL: &str = "rabbit://";
@@ -34,19 +34,7 @@ impl Bus {
     /// To the broker of `[DEFAULT] transport_url`, with `[oslo_messaging_rabbit]`. Nobody is connected to yet.
     pub(crate) fn from_config(config: &Config) -> anyhow::Result<Self> {
         let url = config.get("DEFAULT", "transport_url").unwrap_or_else(|| DEFAULT_URL.to_owned());
-        let mut options = RabbitOptions {
-            control_exchange: config.get("DEFAULT", "control_exchange").unwrap_or_else(|| "nova".to_owned()),
-            ..RabbitOptions::default()
-        };
-        for name in config.names(RABBIT_SECTION) {
-            match options.set(name, &config.get(RABBIT_SECTION, name).unwrap_or_default()) {
-                Err(OptionError::Unknown { name }) => {
-                    tracing::warn!(group = RABBIT_SECTION, option = name, "an option is not known and has no effect");
-                }
-                set => set.context("[oslo_messaging_rabbit]")?,
-            }
-        }
-        let transport = RabbitTransport::new(&url, options).context("[DEFAULT] transport_url")?;
+        let transport = rabbit(config, &url).context("[DEFAULT] transport_url")?;
         let rpc = client_options(config)?;
         let call_monitor_timeout = Some(SIGN_OF_LIFE.min(rpc.timeout));
         Ok(Self { transport, rpc: ClientOptions { call_monitor_timeout, ..rpc } })
@@ -55,6 +43,17 @@ impl Bus {
     /// What servers listen on.
     pub(crate) fn transport(&self) -> Arc<dyn Transport> {
         self.transport.clone()
+    }
+
+    /// For `binary` on `host` to tell what it does, as the configuration says. It is sent over the same transport, or over
+    /// that of `[oslo_messaging_notifications] transport_url`.
+    pub(crate) fn notifications(&self, config: &Config, binary: &str, host: &str) -> anyhow::Result<Notifications> {
+        let url = config.get("oslo_messaging_notifications", "transport_url").filter(|url| !url.is_empty());
+        let transport: Arc<dyn Transport> = match url {
+            Some(url) => rabbit(config, &url).context("[oslo_messaging_notifications] transport_url")?,
+            None => self.transport.clone(),
+        };
+        Ok(Notifications::from_config(config, transport, binary, host)?)
     }
 
     /// The conductors.
@@ -88,6 +87,23 @@ impl Bus {
     pub(crate) async fn close(&self) {
         self.transport.close().await;
     }
+}
+
+/// A transport to the broker of `url`, with `[oslo_messaging_rabbit]`.
+fn rabbit(config: &Config, url: &str) -> anyhow::Result<Arc<RabbitTransport>> {
+    let mut options = RabbitOptions {
+        control_exchange: config.get("DEFAULT", "control_exchange").unwrap_or_else(|| "nova".to_owned()),
+        ..RabbitOptions::default()
+    };
+    for name in config.names(RABBIT_SECTION) {
+        match options.set(name, &config.get(RABBIT_SECTION, name).unwrap_or_default()) {
+            Err(OptionError::Unknown { name }) => {
+                tracing::warn!(group = RABBIT_SECTION, option = name, "an option is not known and has no effect");
+            }
+            set => set.context("[oslo_messaging_rabbit]")?,
+        }
+    }
+    Ok(RabbitTransport::new(url, options)?)
 }
 
 /// `[DEFAULT] rpc_response_timeout`: seconds that a caller waits for an answer.

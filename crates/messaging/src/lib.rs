@@ -39,7 +39,7 @@ pub use client::{CallContext, ClientOptions, Replies, RpcClient};
 pub use dispatcher::{Dispatcher, Endpoint};
 pub use error::MessagingError;
 pub use exception::RemoteException;
-pub use notify::{NotificationDriver, NotificationOptions, Notifier, Priority};
+pub use notify::{NotificationDriver, NotificationOptions, Notifier, Outbox, Priority};
 pub use server::{RpcServer, ServerOptions};
 pub use target::Target;
 pub use transport::memory::{Faults, MemoryLimits, MemoryTransport};

@@ -2,19 +2,25 @@
 //! payloads hold is Nova's, and not known here.
 //!
 //! A notification that cannot be sent is logged and otherwise forgotten: nothing that a user asked for fails over it.
+//! Who must not even wait for it has an [`Outbox`] send it.
+
+mod outbox;
 
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::message::ContextRef;
 use crate::transport::rabbit::OptionError;
 use crate::transport::{Address, Outgoing, Transport};
 use crate::{Context, MessagingError, envelope, new_id};
+
+pub use outbox::Outbox;
 
 /// Before a notification is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -171,53 +177,65 @@ impl Notifier {
 
     /// Sends a notification by every driver, to every topic. Returns when the broker has it, or it was given up: without
     /// a broker, and without a limit of `retry`, that is never.
-    pub async fn notify(&self, context: &Context, priority: Priority, event_type: &str, payload: Value) {
+    pub async fn notify(&self, context: &Context, priority: Priority, event_type: &str, payload: &Value) {
+        for (address, message) in self.messages(context, priority, event_type, payload) {
+            if let Err(error) = self.send_patiently(&address, message).await {
+                self.not_sent(event_type, &error);
+            }
+        }
+    }
+
+    /// The same for somebody else to send: a message for each topic and each driver that goes over the transport. What
+    /// goes into the log is there when this returns.
+    pub fn messages(
+        &self,
+        context: &Context,
+        priority: Priority,
+        event_type: &str,
+        payload: &Value,
+    ) -> Vec<(Address, Outgoing)> {
         let context = redacted(context);
         let notification = Notification {
             message_id: uuid::Uuid::new_v4().to_string(),
             publisher_id: &self.publisher_id,
             event_type,
             priority: priority.name(),
-            payload: &payload,
+            payload,
             timestamp: chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
         };
+        let mut messages = Vec::new();
         for driver in &self.options.drivers {
-            let sent = match driver {
+            let written = match driver {
                 NotificationDriver::Noop => Ok(()),
                 NotificationDriver::Log => log(&notification, priority),
-                NotificationDriver::Messaging | NotificationDriver::MessagingV2 => {
-                    self.send(*driver, &context, &notification, priority).await
+                NotificationDriver::Messaging => self.write(&context, &notification, priority, &mut messages, plain),
+                NotificationDriver::MessagingV2 => {
+                    self.write(&context, &notification, priority, &mut messages, |wire| envelope::seal(wire))
                 }
             };
-            if let Err(error) = sent {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, event_type, publisher_id = self.publisher_id, "a notification was not sent");
+            if let Err(error) = written {
+                self.not_sent(event_type, &error);
             }
         }
+        messages
     }
 
-    /// To every topic, also where one fails; the last failure is the answer.
-    async fn send(
+    /// A message to every topic, as `encode` writes it.
+    fn write(
         &self,
-        driver: NotificationDriver,
         context: &Context,
         notification: &Notification<'_>,
         priority: Priority,
+        messages: &mut Vec<(Address, Outgoing)>,
+        encode: fn(&Wire<'_>) -> Result<Bytes, MessagingError>,
     ) -> Result<(), MessagingError> {
-        let mut result = Ok(());
         for topic in &self.options.topics {
             let unique_id = new_id();
-            let wire = Wire { notification, context, unique_id: &unique_id };
-            let body = match driver {
-                NotificationDriver::MessagingV2 => envelope::seal(&wire)?,
-                _ => serde_json::to_vec(&wire).map_err(MessagingError::Encode)?.into(),
-            };
+            let body = encode(&Wire { notification, context, unique_id: &unique_id })?;
             let address = Address::Notification { exchange: None, topic: topic.clone(), priority: priority.suffix() };
-            if let Err(error) = self.send_patiently(&address, Outgoing::new(body)).await {
-                result = Err(error);
-            }
+            messages.push((address, Outgoing::new(body)));
         }
-        result
+        Ok(())
     }
 
     /// Tries again what was not confirmed.
@@ -236,6 +254,16 @@ impl Notifier {
             }
         }
     }
+
+    fn not_sent(&self, event_type: &str, error: &MessagingError) {
+        let error = error as &dyn std::error::Error;
+        tracing::error!(error, event_type, publisher_id = self.publisher_id, "a notification was not sent");
+    }
+}
+
+/// Without an envelope.
+fn plain(wire: &Wire<'_>) -> Result<Bytes, MessagingError> {
+    Ok(serde_json::to_vec(wire).map_err(MessagingError::Encode)?.into())
 }
 
 /// What a listener sees.
@@ -284,13 +312,13 @@ fn log(notification: &Notification<'_>, priority: Priority) -> Result<(), Messag
     Ok(())
 }
 
-/// The context without what opens doors: whoever reads notifications is not to act for the user.
+/// The context without what opens doors, or says more of the user than who it is: whoever reads notifications is not to
+/// act for the user. The keys that readers expect stay, as in the redacted copy that oslo.context makes.
 fn redacted(context: &Context) -> Context {
     let is_secret = |key: &str| ["token", "password", "secret", "credential"].iter().any(|part| key.contains(part));
     let kept = |(key, value): (&String, &Value)| match key.as_str() {
-        // Readers expect the key.
-        "auth_token" => Some((key.clone(), Value::Null)),
-        "service_catalog" => None,
+        "auth_token" | "remote_address" | "quota_class" => Some((key.clone(), Value::Null)),
+        "service_catalog" => Some((key.clone(), json!([]))),
         name if is_secret(&name.to_ascii_lowercase()) => None,
         _ => Some((key.clone(), value.clone())),
     };
@@ -299,15 +327,13 @@ fn redacted(context: &Context) -> Context {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::{Consumer, MemoryTransport};
 
     fn context() -> Context {
         let context = json!({
             "request_id": "req-1", "project_id": "p", "auth_token": "gAAAA", "service_catalog": [{"type": "compute"}],
-            "auth_token_info": {"token": "x"}, "user_password": "y",
+            "auth_token_info": {"token": "x"}, "user_password": "y", "remote_address": "192.0.2.1", "quota_class": null,
         });
         context.as_object().unwrap().clone()
     }
@@ -342,6 +368,7 @@ mod tests {
             "publisher_id": "nova-compute:h1", "event_type": "instance.create.end", "priority": "INFO",
             "payload": {"a": 1},
             "_context_request_id": "req-1", "_context_project_id": "p", "_context_auth_token": null,
+            "_context_service_catalog": [], "_context_remote_address": null, "_context_quota_class": null,
         });
         assert_eq!(notification, expected);
     }
@@ -350,7 +377,7 @@ mod tests {
     async fn a_notification_waits_in_every_topic_with_or_without_envelope() {
         let transport = MemoryTransport::new();
         let notifier = notifier(&transport, &["messagingv2", "messaging", "log", "noop"]);
-        notifier.notify(&context(), Priority::Info, "instance.create.end", json!({"a": 1})).await;
+        notifier.notify(&context(), Priority::Info, "instance.create.end", &json!({"a": 1})).await;
         for topic in ["versioned_notifications", "extra"] {
             let mut listener = listener(&transport, topic).await;
             let envelope = received(&mut *listener).await;
@@ -428,14 +455,14 @@ mod tests {
             options.set("driver", "messagingv2").unwrap();
             options.set("retry", retry).unwrap();
             let notifier = Notifier::new(transport.clone(), "p", options);
-            notifier.notify(&context(), Priority::Info, "e", Value::Null).await;
+            notifier.notify(&context(), Priority::Info, "e", &Value::Null).await;
             assert_eq!(transport.attempts.load(std::sync::atomic::Ordering::SeqCst), attempts);
         }
         let transport = Arc::new(Unconfirmed::default());
         let options = NotificationOptions { drivers: vec![NotificationDriver::Messaging], ..Default::default() };
         let notifier = Notifier::new(transport.clone(), "p", options);
         let context = context();
-        let notifying = notifier.notify(&context, Priority::Info, "e", Value::Null);
+        let notifying = notifier.notify(&context, Priority::Info, "e", &Value::Null);
         assert!(tokio::time::timeout(Duration::from_secs(100), notifying).await.is_err(), "it gave up");
         assert!(transport.attempts.load(std::sync::atomic::Ordering::SeqCst) > 90);
     }
@@ -444,6 +471,6 @@ mod tests {
     async fn a_closed_transport_fails_nobody() {
         let transport = MemoryTransport::new();
         transport.close().await;
-        notifier(&transport, &["messagingv2"]).notify(&context(), Priority::Error, "e", Value::Null).await;
+        notifier(&transport, &["messagingv2"]).notify(&context(), Priority::Error, "e", &Value::Null).await;
     }
 }

@@ -211,7 +211,7 @@ mod rust_calls_python {
                 ..NotificationOptions::default()
             };
             let notifier = Notifier::new(transport, "nova-compute:h1", options);
-            notifier.notify(&context(), Priority::Info, "instance.create.end", json!({"a": [1]})).await;
+            notifier.notify(&context(), Priority::Info, "instance.create.end", &json!({"a": [1]})).await;
         }
         let mut listener = Peer::start(kind, &["listener", &bus.topic]).await;
         for _ in 0..2 {

@@ -61,8 +61,11 @@ impl Manager {
         let mut instance = Tracked::new(build.instance.clone());
         let result = match self.claim(context, &mut instance, &build).await {
             Ok(()) => {
+                self.tell_create_start(context, &instance, &build);
                 let event = "compute__do_build_and_run_instance";
-                self.with_event(context, uuid, event, self.build(context, &mut instance, &build)).await
+                let built = self.with_event(context, uuid, event, self.build(context, &mut instance, &build)).await;
+                self.tell_create_result(context, &instance, &build, &built);
+                built
             }
             Err(error) => Err(error),
         };

@@ -18,8 +18,9 @@ pub(crate) async fn start(
 ) -> anyhow::Result<ComputeService> {
     let Setup { config, host, bus } = *setup;
     let driver = kilonova_virt::drivers::load(driver, config, state_dir, host)?;
+    let notifications = bus.notifications(config, "nova-compute", host)?;
     let config = ComputeConfig { host: host.to_owned(), ..ComputeConfig::from_config(config, host)? };
-    let manager = Arc::new(Manager::new(config, bus.conductor(), clients.clone(), driver));
-    let started = ComputeService::start(manager, bus.transport()).await;
+    let manager = Manager::new(config, bus.conductor(), clients.clone(), driver).with_notifications(notifications);
+    let started = ComputeService::start(Arc::new(manager), bus.transport()).await;
     started.with_context(|| format!("the compute agent of {host} cannot start"))
 }

@@ -23,6 +23,8 @@ pub(crate) async fn start(
         ..ConductorConfig::from_config(setup.config, setup.host, is_alone)?
     };
     let (scheduler, compute) = (setup.bus.scheduler(), setup.bus.compute());
+    let notifications = setup.bus.notifications(setup.config, "nova-conductor", setup.host)?;
     let conductor = Conductor::new(config, db.clone(), clients.clone(), scheduler, compute, nudge);
+    let conductor = conductor.with_notifications(notifications);
     Ok(ConductorService::start(Arc::new(conductor), setup.bus.transport()).await?)
 }

@@ -1,6 +1,8 @@
 //! The build and delete workflows: every step run twice, failed, and crashed at. The database, placement and the
 //! in-process transport are real; scheduler and compute agent are endpoints that record what they are asked.
 
+mod notifications;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +25,7 @@ use kilonova_rpcapi::compute::{BuildAndRunInstance, TerminateInstance};
 use kilonova_rpcapi::conductor::{BuildInstances, ScheduleAndBuildInstances};
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_TERMINATE};
-use kilonova_rpcapi::{ComputeApi, ConductorApi, SchedulerApi, exception, register};
+use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications, SchedulerApi, exception, register};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -63,6 +65,10 @@ fn lock(asked: &Mutex<Asked>) -> std::sync::MutexGuard<'_, Asked> {
 
 impl World {
     async fn new() -> Self {
+        Self::telling(Notifications::off()).await
+    }
+
+    async fn telling(notifications: Notifications) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let url = format!("sqlite://{}", dir.path().join("db.sqlite").display());
         let db = Db::open(&url).await.expect("a database");
@@ -105,7 +111,8 @@ impl World {
             ComputeApi::new(transport.clone(), ClientOptions::default()),
             nudge.clone(),
         );
-        let service = ConductorService::start(Arc::new(conductor), transport.clone()).await.expect("a conductor");
+        let conductor = Arc::new(conductor.with_notifications(notifications));
+        let service = ConductorService::start(conductor, transport.clone()).await.expect("a conductor");
         let conductor = ConductorApi::new(transport, ClientOptions::default());
         let world =
             Self { db, placement, network, conductor, service, nudge, asked, provider, _servers: servers, _dir: dir };
