@@ -62,7 +62,14 @@ async fn nothing_is_lost_or_left_over_when_the_process_is_killed() {
     let body = user.server("victim", serde_json::json!([{"uuid": user.network("private").await}])).await;
     let accepted = Arc::new(Mutex::new(Accepted::default()));
 
-    for _ in 0..KILLS {
+    // On a machine that is busy with other things less happens between two kills: then there are more of them.
+    let is_enough = |accepted: &Mutex<Accepted>| {
+        let accepted = accepted.lock().unwrap();
+        accepted.created.len() > 100 && accepted.deleted.len() > 20
+    };
+    let mut kills = 0;
+    while kills < KILLS || (kills < 5 * KILLS && !is_enough(&accepted)) {
+        kills += 1;
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| tokio::spawn(client(user.clone(), body.clone(), accepted.clone(), random.next())))
             .collect();
@@ -74,8 +81,8 @@ async fn nothing_is_lost_or_left_over_when_the_process_is_killed() {
         cloud.restart();
     }
 
+    assert!(is_enough(&accepted), "too little happened to show anything");
     let accepted = Arc::into_inner(accepted).expect("every client is done").into_inner().unwrap();
-    assert!(accepted.created.len() > 100 && accepted.deleted.len() > 20, "too little happened to show anything");
     let servers = settled(&user, &accepted, BOUND).await;
     let live: BTreeSet<String> = servers.keys().cloned().collect();
     let lost: Vec<_> =
