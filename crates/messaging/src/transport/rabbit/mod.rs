@@ -169,13 +169,16 @@ impl RabbitTransport {
             let expiration = total.saturating_sub(since.elapsed());
             let attempt = Outgoing { mandatory: true, expiration: Some(expiration), ..message.clone() };
             match self.publisher.send(address, attempt).await {
-                Err(MessagingError::Undeliverable { .. }) if expiration > UNHEARD_INTERVAL => {
+                Err(MessagingError::Undeliverable { .. }) => {
                     if !std::mem::replace(&mut is_said, true) {
                         tracing::warn!(%address, "no server takes calls yet: waiting for one");
                     }
-                    tokio::time::sleep(UNHEARD_INTERVAL).await;
+                    tokio::time::sleep(UNHEARD_INTERVAL.min(expiration)).await;
                 }
                 sent => return sent,
+            }
+            if since.elapsed() >= total {
+                return Err(MessagingError::NotConfirmed { address: address.to_string(), timeout: total });
             }
         }
     }
