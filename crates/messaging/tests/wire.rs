@@ -92,7 +92,7 @@ async fn notifications_are_golden() {
         ..NotificationOptions::default()
     };
     let notifier = Notifier::new(bus.transport.clone(), "nova-compute:h1", options);
-    notifier.notify(&context(), Priority::Info, "instance.create.end", json!({"a": [1]})).await;
+    notifier.notify(&context(), Priority::Info, "instance.create.end", &json!({"a": [1]})).await;
     let priority = "info".to_owned();
     let mut listener = bus.consume(Address::Notification { exchange: None, topic: bus.topic.clone(), priority }).await;
     assert_eq!(payload(&soon(listener.receive()).await.unwrap().body), golden("notification"));
