@@ -24,11 +24,12 @@ pub struct ApiState {
     pub config: ApiConfig,
     /// Wakes the conductor's workflow pass where it is in the same process; elsewhere the pass comes by itself.
     pub workflow_pass: Arc<Notify>,
-    pub(crate) policy: Policy,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
 }
 
 impl ApiState {
-    /// With Nova's default policy.
+    /// From its parts.
     pub fn new(
         db: Db,
         clients: Clients,
@@ -36,8 +37,9 @@ impl ApiState {
         compute: ComputeApi,
         config: ApiConfig,
         workflow_pass: Arc<Notify>,
+        policy: Arc<Policy>,
     ) -> Self {
-        Self { db, clients, conductor, compute, config, workflow_pass, policy: Policy::defaults() }
+        Self { db, clients, conductor, compute, config, workflow_pass, policy }
     }
 
     /// A workflow row waits to be taken up.

@@ -61,6 +61,8 @@ type Values = BTreeMap<(String, String), Vec<String>>;
 pub struct Config {
     values: Arc<Values>,
     read: Arc<Mutex<BTreeSet<(String, String)>>>,
+    /// Where files that options name are looked for, in this order.
+    places: Arc<Vec<PathBuf>>,
 }
 
 impl Config {
@@ -82,14 +84,32 @@ impl Config {
             merge(&mut values, &text).map_err(|reason| ConfigError::Parse { path: path.clone(), reason })?;
         }
         merge_environment(&mut values, std::env::vars());
-        Ok(Self { values: Arc::new(values), read: Arc::default() })
+        let beside = files.iter().filter_map(|file| std::path::absolute(file).ok()?.parent().map(Path::to_owned));
+        let places = beside.chain(dirs.iter().cloned()).collect();
+        Ok(Self { values: Arc::new(values), read: Arc::default(), places: Arc::new(places) })
+    }
+
+    /// The same, with one more directory to find files in.
+    pub fn with_place(mut self, dir: &Path) -> Self {
+        Arc::make_mut(&mut self.places).push(dir.to_owned());
+        self
+    }
+
+    /// A file or a directory that an option names, if it is there: beside the configuration files, in the configuration
+    /// directories, or where [`Config::with_place`] says, unless the name is absolute.
+    pub fn find_file(&self, name: &str) -> Option<PathBuf> {
+        let name = Path::new(name);
+        if name.is_absolute() {
+            return name.exists().then(|| name.to_owned());
+        }
+        self.places.iter().map(|place| place.join(name)).find(|path| path.exists())
     }
 
     /// From the text of one file; for tests and for defaults made by a program.
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
         let mut values = Values::new();
         merge(&mut values, text).map_err(|reason| ConfigError::Parse { path: PathBuf::from("(text)"), reason })?;
-        Ok(Self { values: Arc::new(values), read: Arc::default() })
+        Ok(Self { values: Arc::new(values), ..Self::default() })
     }
 
     /// The last value of an option, `$name` resolved.
@@ -268,7 +288,7 @@ mod tests {
         let mut values = Values::new();
         merge(&mut values, "[DEFAULT]\nhost = a\nx = 1\nx = 2\n").unwrap();
         merge(&mut values, "[DEFAULT]\nhost = b\nx = 3\n").unwrap();
-        let config = Config { values: Arc::new(values), read: Arc::default() };
+        let config = Config { values: Arc::new(values), ..Config::default() };
         assert_eq!(config.get("DEFAULT", "host").as_deref(), Some("b"));
         assert_eq!(config.get_all("DEFAULT", "x"), ["1", "2", "3"]);
     }
@@ -304,8 +324,26 @@ mod tests {
         merge(&mut values, "[quota]\ninstances = 1\n").unwrap();
         let environment = [("OS_QUOTA__INSTANCES".to_owned(), "7".to_owned())];
         merge_environment(&mut values, environment.into_iter());
-        let config = Config { values: Arc::new(values), read: Arc::default() };
+        let config = Config { values: Arc::new(values), ..Config::default() };
         assert_eq!(config.parse("quota", "instances", 10).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_named_file_is_looked_for_beside_the_configuration_then_in_the_other_places() {
+        let dirs = [(); 2].map(|()| std::env::temp_dir().join(format!("kilonova-{}", uuid::Uuid::new_v4())));
+        for dir in &dirs {
+            std::fs::create_dir(dir).unwrap();
+            std::fs::write(dir.join("nova.conf"), "").unwrap();
+        }
+        let config = Config::load(&[dirs[0].join("nova.conf")], &[]).unwrap().with_place(&dirs[1]);
+        std::fs::write(dirs[1].join("a"), "").unwrap();
+        assert_eq!(config.find_file("a"), Some(dirs[1].join("a")));
+        std::fs::write(dirs[0].join("a"), "").unwrap();
+        assert_eq!(config.find_file("a"), Some(dirs[0].join("a")));
+        assert_eq!(config.find_file(dirs[1].join("a").to_str().unwrap()), Some(dirs[1].join("a")));
+        assert_eq!(config.find_file("b"), None);
+        assert_eq!(Config::empty().find_file("nova.conf"), None);
+        dirs.iter().for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
     }
 
     #[test]

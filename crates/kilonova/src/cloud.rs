@@ -86,7 +86,8 @@ impl Cloud {
         let computes = start_computes(&setup, &options, state_dir.path(), &clients).await?;
 
         let mut services = builtin.routers();
-        services.push(("compute", roles::api::router(&setup, &db, &clients, nudge)?));
+        let (api, policy) = roles::api::start(&setup, &db, &clients, nudge)?;
+        services.push(("compute", api));
         let http = HttpServer::start(listener, front(services));
         let clouds_yaml = credentials.write_clouds_yaml(state_dir.path(), &public_url, REGION)?;
         conductor.start_passes();
@@ -94,6 +95,7 @@ impl Cloud {
         tracing::info!(%address, driver = options.driver, "the cloud is up");
         let running = Running {
             http: Some(http),
+            policy: Some(policy),
             computes,
             scheduler: Some(scheduler),
             conductor: Some(conductor),

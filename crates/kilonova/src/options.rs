@@ -4,7 +4,7 @@ use kilonova_core::Config;
 use kilonova_core::config::warn_unknown;
 
 /// Sections in which a service reads everything, or nothing.
-const SECTIONS: [&str; 21] = [
+const SECTIONS: [&str; 22] = [
     "api",
     "api_database",
     "compute",
@@ -18,6 +18,7 @@ const SECTIONS: [&str; 21] = [
     "notifications",
     "oslo_messaging_notifications",
     "oslo_messaging_rabbit",
+    "oslo_policy",
     "placement",
     "placement_database",
     "qemu",

@@ -34,6 +34,8 @@ use crate::state_dir::StateDir;
 
 /// Read where no `--config-file` is given, if it is there.
 const DEFAULT_CONFIG_FILE: &str = "/etc/nova/nova.conf";
+/// Where files that options name are, beside the configuration's own directory.
+pub(crate) const CONFIG_DIR: &str = "/etc/nova";
 /// `[DEFAULT] state_path`
 const DEFAULT_STATE_PATH: &str = "/var/lib/nova";
 /// Where everything is kept but what Placement keeps elsewhere.
@@ -91,7 +93,8 @@ impl Options {
         let default = Path::new(DEFAULT_CONFIG_FILE);
         let is_default = self.config_file.is_empty() && self.config_dir.is_empty() && default.exists();
         let files = if is_default { vec![default.to_owned()] } else { self.config_file.clone() };
-        Config::load(&files, &self.config_dir).context("the configuration cannot be used")
+        let config = Config::load(&files, &self.config_dir).context("the configuration cannot be used")?;
+        Ok(config.with_place(Path::new(CONFIG_DIR)))
     }
 }
 
@@ -164,9 +167,10 @@ async fn api(config: &Config, host: &str) -> anyhow::Result<Running> {
     let db = database(config, DATABASE).await?;
     let bus = Bus::from_config(config)?;
     let setup = Setup { config, host, bus: &bus };
-    let router = roles::api::router(&setup, &db, &clients(config)?, Arc::new(Notify::new()))?;
+    let (router, policy) = roles::api::start(&setup, &db, &clients(config)?, Arc::new(Notify::new()))?;
     Ok(Running {
         http: Some(HttpServer::start(listener, alone("compute", router))),
+        policy: Some(policy),
         bus: Some(bus),
         db: Some(db),
         ..Running::default()

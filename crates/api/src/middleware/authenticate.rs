@@ -6,6 +6,7 @@ use kilonova_core::RequestContext;
 
 use super::request_id::RequestIds;
 use crate::error::ApiError;
+use crate::policy::Target;
 use crate::state::ApiState;
 
 /// The caller's context, or 401 for no token and one that is not valid.
@@ -27,5 +28,8 @@ pub(crate) async fn authenticate(
     let mut context = info.context(token);
     context.request_id = Some(ids.own.clone());
     context.global_request_id.clone_from(&ids.global);
+    context.is_admin = false;
+    let own = Target { project_id: context.project_id(), user_id: context.user_id() };
+    context.is_admin = state.policy.allows("context_is_admin", &context, own);
     Ok(context)
 }

@@ -1,6 +1,7 @@
 //! Nova's policy rules and their defaults, one file per resource.
 
 mod base;
+pub(crate) mod deprecated;
 mod flavors;
 mod hosts;
 mod keypairs;
@@ -13,6 +14,12 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         .into_iter()
         .flatten()
         .copied()
+}
+
+/// Whether a rule is asked for operations, and not only by other rules. Nova lets only callers with the scope of a
+/// project ask those.
+pub(crate) fn is_of_operations(name: &str) -> bool {
+    !base::RULES.iter().any(|(other, _)| *other == name)
 }
 
 /// The checks that most rules are.

@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
 use super::placement::RecordingPlacement;
-use crate::{ApiConfig, ApiState, router};
+use crate::{ApiConfig, ApiState, Policy, router};
 
 /// Tokens. All but the last two belong to [`PROJECT`].
 pub(super) const ADMIN: &str = "admin";
@@ -46,6 +46,7 @@ type Calls = Arc<Mutex<Vec<(&'static str, Value)>>>;
 
 pub(super) struct Cloud {
     pub router: Router,
+    pub policy: Arc<Policy>,
     pub db: Db,
     pub identity: Arc<FakeIdentity>,
     pub images: Arc<FakeImage>,
@@ -56,7 +57,7 @@ pub(super) struct Cloud {
     pub image: Image,
     calls: Calls,
     _servers: Vec<RpcServer>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// An answer.
@@ -109,8 +110,25 @@ impl Cloud {
         Self::build("", Some(identity)).await
     }
 
-    async fn build(config: &str, other_identity: Option<Arc<dyn Identity>>) -> Self {
+    /// With the text of a `policy.yaml`.
+    pub(crate) async fn with_policy(policy: &str) -> Self {
         let dir = TempDir::new().unwrap();
+        let path = dir.path().join("policy.yaml");
+        std::fs::write(&path, policy).unwrap();
+        Self::build_in(dir, &format!("[oslo_policy]\npolicy_file = {}\n", path.display()), None).await
+    }
+
+    /// The file of [`Cloud::with_policy`].
+    pub(crate) fn policy_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("policy.yaml")
+    }
+
+    async fn build(config: &str, other_identity: Option<Arc<dyn Identity>>) -> Self {
+        Self::build_in(TempDir::new().unwrap(), config, other_identity).await
+    }
+
+    async fn build_in(dir: TempDir, config: &str, other_identity: Option<Arc<dyn Identity>>) -> Self {
+        let config = Config::from_text(config).unwrap();
         let db = Db::open(&format!("sqlite://{}/nova.sqlite", dir.path().display())).await.unwrap();
         let identity = Arc::new(
             FakeIdentity::new()
@@ -142,11 +160,14 @@ impl Cloud {
             clients,
             ConductorApi::new(transport.clone(), options),
             ComputeApi::new(transport, options),
-            ApiConfig::from_config(&Config::from_text(config).unwrap()).unwrap(),
+            ApiConfig::from_config(&config).unwrap(),
             Arc::new(Notify::new()),
+            Arc::new(Policy::load(&config).unwrap()),
         );
+        let policy = state.policy.clone();
         let cloud = Self {
             router: router(Arc::new(state)),
+            policy,
             db,
             identity,
             images,
@@ -156,7 +177,7 @@ impl Cloud {
             image,
             calls,
             _servers: servers,
-            _dir: dir,
+            dir,
         };
         cloud.populate().await;
         cloud

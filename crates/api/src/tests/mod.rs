@@ -13,6 +13,7 @@ mod hypervisors;
 mod keypairs;
 mod limits;
 mod placement;
+mod policy;
 mod quota_class_sets;
 mod quota_sets;
 mod routes;

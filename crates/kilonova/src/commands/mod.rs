@@ -3,6 +3,7 @@
 //! Under the name of one of Nova's programs (`nova-compute`, a link to `kilonova`) the binary is that program.
 
 mod manage;
+mod policy;
 mod up;
 
 use std::ffi::OsString;
@@ -38,6 +39,8 @@ enum Verb {
     Standalone(process::Options),
     /// Looks after the database and the services, as nova-manage does.
     Manage(manage::Manage),
+    /// Shows, tries and checks the rules that say who may do what.
+    Policy(policy::PolicyCommand),
 }
 
 /// Nova's programs, and what they are here.
@@ -61,6 +64,7 @@ impl Command {
         let (role, options) = match &self.verb {
             Verb::Up(up) => return up.run().await,
             Verb::Manage(manage) => return manage.run().await,
+            Verb::Policy(policy) => return policy.run(),
             Verb::Api(options) => (Role::Api, options),
             Verb::Scheduler(options) => (Role::Scheduler, options),
             Verb::Conductor(options) => (Role::Conductor, options),

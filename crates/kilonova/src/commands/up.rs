@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -10,6 +10,7 @@ use kilonova_core::Config;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cloud::{Cloud, CloudOptions};
+use crate::process::CONFIG_DIR;
 use crate::state_dir;
 
 /// What runs the guests.
@@ -69,6 +70,8 @@ impl Up {
 
     fn options(&self) -> anyhow::Result<CloudOptions> {
         let config = Config::load(&self.config_file, &self.config_dir).context("the configuration cannot be used")?;
+        let is_configured = !self.config_file.is_empty() || !self.config_dir.is_empty();
+        let config = if is_configured { config.with_place(Path::new(CONFIG_DIR)) } else { config };
         let configured = config.get("DEFAULT", "compute_driver");
         let driver = match (self.driver, configured) {
             (Some(DriverName::Qemu), _) | (None, None) => "qemu".to_owned(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kilonova_compute::ComputeService;
 use kilonova_conductor::ConductorService;
+use kilonova_core::Supervisor;
 use kilonova_db::Db;
 use kilonova_scheduler::service::SchedulerService;
 
@@ -15,6 +16,8 @@ use crate::state_dir::StateDir;
 #[derive(Default)]
 pub(crate) struct Running {
     pub(crate) http: Option<HttpServer>,
+    /// Looks at the policy files.
+    pub(crate) policy: Option<Supervisor>,
     pub(crate) computes: Vec<ComputeService>,
     pub(crate) conductor: Option<ConductorService>,
     /// After the conductor, whose last work asks it.
@@ -38,6 +41,9 @@ impl Running {
     pub(crate) async fn stop(self, bound: Duration) {
         if let Some(http) = self.http {
             http.stop(bound).await;
+        }
+        if let Some(policy) = self.policy {
+            policy.shutdown(bound).await;
         }
         let stopping = self.computes.iter().map(|compute| compute.stop(bound));
         let mut is_drained = futures::future::join_all(stopping).await.into_iter().all(|drained| drained);

@@ -1,0 +1,49 @@
+//! What the defaults were called, and what they were, before Nova 21.0.0. Used for files from then, and where
+//! `[oslo_policy] enforce_new_defaults` is off.
+
+const WAS_ADMIN: &str = "rule:admin_api";
+const WAS_OWNER: &str = "rule:admin_or_owner";
+
+/// An old name, its old default, and the rules that took its place.
+pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
+    ("os_compute_api:os-deferred-delete", WAS_OWNER, &["os_compute_api:os-deferred-delete:force"]),
+    ("os_compute_api:os-flavor-extra-specs:index", WAS_OWNER, &["os_compute_api:servers:show:flavor-extra-specs"]),
+    (
+        "os_compute_api:os-hypervisors",
+        WAS_ADMIN,
+        &[
+            "os_compute_api:os-hypervisors:list",
+            "os_compute_api:os-hypervisors:list-detail",
+            "os_compute_api:os-hypervisors:show",
+            "os_compute_api:os-hypervisors:statistics",
+            "os_compute_api:os-hypervisors:uptime",
+            "os_compute_api:os-hypervisors:search",
+            "os_compute_api:os-hypervisors:servers",
+        ],
+    ),
+    (
+        "os_compute_api:os-instance-actions",
+        WAS_OWNER,
+        &["os_compute_api:os-instance-actions:list", "os_compute_api:os-instance-actions:show"],
+    ),
+    ("os_compute_api:os-security-groups", WAS_OWNER, &["os_compute_api:os-security-groups:list"]),
+    (
+        "os_compute_api:os-services",
+        WAS_ADMIN,
+        &["os_compute_api:os-services:list", "os_compute_api:os-services:update", "os_compute_api:os-services:delete"],
+    ),
+    ("os_compute_api:os-used-limits", WAS_ADMIN, &["os_compute_api:limits:other_project"]),
+];
+
+/// Rules that let more callers through by their old default.
+pub(crate) const WIDENED: &[(&str, &str)] = &[
+    ("context_is_admin", "is_admin:True"),
+    ("project_manager_api", "is_admin:True"),
+    ("project_member_api", "is_admin:True or project_id:%(project_id)s"),
+    ("project_reader_api", "is_admin:True or project_id:%(project_id)s"),
+    ("service_api", "is_admin:True"),
+    ("project_manager_or_admin", "is_admin:True"),
+    ("project_member_or_admin", "is_admin:True or project_id:%(project_id)s"),
+    ("project_reader_or_admin", "is_admin:True or project_id:%(project_id)s"),
+    ("service_or_admin", "is_admin:True"),
+];
