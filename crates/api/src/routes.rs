@@ -345,6 +345,19 @@ pub(crate) const ROUTES: &[Route] = &{
             Versioned::since(V2_75, schemas::quotas::usage_query_v275),
         ]),
 
+        // server groups
+        get("/os-server-groups", "os_compute_api:os-server-groups:index", handler!(v21::server_groups::index)).query(&[
+            Versioned::new(LEGACY, V2_74, schemas::server_groups::index_query),
+            Versioned::since(V2_75, schemas::server_groups::index_query_v275),
+        ]),
+        post("/os-server-groups", "os_compute_api:os-server-groups:create", handler!(v21::server_groups::create)).body(&[
+            Versioned::new(LEGACY, V2_14, schemas::server_groups::create),
+            Versioned::new(V2_15, V2_63, schemas::server_groups::create_v215),
+            Versioned::since(V2_64, schemas::server_groups::create_v264),
+        ]),
+        get("/os-server-groups/{id}", "os_compute_api:os-server-groups:show", handler!(v21::server_groups::show)).query(ANY_QUERY),
+        delete("/os-server-groups/{id}", "os_compute_api:os-server-groups:delete", handler!(v21::server_groups::delete)),
+
         // what the cloud consists of
         get("/os-availability-zone", "os_compute_api:os-availability-zone:list", handler!(v21::availability_zones::index)).query(ANY_QUERY),
         get("/os-availability-zone/detail", "os_compute_api:os-availability-zone:detail", handler!(v21::availability_zones::detail))

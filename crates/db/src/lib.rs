@@ -26,6 +26,7 @@ mod pool;
 pub mod quotas;
 pub mod request_specs;
 mod retry;
+pub mod server_groups;
 pub mod services;
 mod sql;
 mod url;

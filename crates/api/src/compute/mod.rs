@@ -20,6 +20,7 @@ pub(crate) mod power;
 pub(crate) mod projects;
 pub(crate) mod quota;
 pub(crate) mod quota_sets;
+pub(crate) mod server_groups;
 pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod update;

@@ -5,11 +5,12 @@ mod flavors;
 mod hosts;
 mod keypairs;
 mod quotas;
+mod server_groups;
 mod servers;
 
 /// Every rule: its name, and its check.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [base::RULES, flavors::RULES, hosts::RULES, keypairs::RULES, quotas::RULES, servers::RULES]
+    [base::RULES, flavors::RULES, hosts::RULES, keypairs::RULES, quotas::RULES, server_groups::RULES, servers::RULES]
         .into_iter()
         .flatten()
         .copied()

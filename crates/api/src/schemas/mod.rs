@@ -6,6 +6,7 @@ pub(crate) mod keypairs;
 pub(crate) mod parameter_types;
 mod query;
 pub(crate) mod quotas;
+pub(crate) mod server_groups;
 pub(crate) mod server_metadata;
 pub(crate) mod servers;
 pub(crate) mod services;

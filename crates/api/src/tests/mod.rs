@@ -16,6 +16,7 @@ mod placement;
 mod quota_class_sets;
 mod quota_sets;
 mod routes;
+mod server_groups;
 mod servers;
 mod services;
 mod simple_tenant_usage;

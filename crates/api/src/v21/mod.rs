@@ -10,6 +10,7 @@ pub(crate) mod limits;
 pub(crate) mod paging;
 pub(crate) mod quota_class_sets;
 pub(crate) mod quota_sets;
+pub(crate) mod server_groups;
 pub(crate) mod servers;
 pub(crate) mod services;
 pub(crate) mod simple_tenant_usage;

@@ -16,6 +16,7 @@ mod paging;
 mod placement;
 mod quotas;
 mod schema;
+mod server_groups;
 pub(crate) mod support;
 mod texts;
 mod workflows;
