@@ -3,6 +3,7 @@
 //!
 //! One operation per file.
 
+pub(crate) mod aggregates;
 pub(crate) mod availability_zones;
 pub(crate) mod checks;
 pub(crate) mod console;

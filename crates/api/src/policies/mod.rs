@@ -1,5 +1,6 @@
 //! Nova's policy rules and their defaults, one file per resource.
 
+mod aggregates;
 mod base;
 mod flavors;
 mod hosts;
@@ -10,10 +11,19 @@ mod servers;
 
 /// Every rule: its name, and its check.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [base::RULES, flavors::RULES, hosts::RULES, keypairs::RULES, quotas::RULES, server_groups::RULES, servers::RULES]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        aggregates::RULES,
+        base::RULES,
+        flavors::RULES,
+        hosts::RULES,
+        keypairs::RULES,
+        quotas::RULES,
+        server_groups::RULES,
+        servers::RULES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// The checks that most rules are.

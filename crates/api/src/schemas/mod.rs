@@ -1,5 +1,6 @@
 //! The schemas of request bodies and query strings, as data: one file per resource, one function per schema.
 
+pub(crate) mod aggregates;
 pub(crate) mod flavors;
 pub(crate) mod hypervisors;
 pub(crate) mod keypairs;

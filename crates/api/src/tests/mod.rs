@@ -1,6 +1,7 @@
 //! HTTP-level tests: a request goes through the whole API, over an SQLite file, fakes for the other services, and a
 //! recording conductor and compute agent on the memory transport.
 
+mod aggregates;
 mod availability_zones;
 mod cloud;
 mod extensions;

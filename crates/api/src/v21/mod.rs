@@ -1,6 +1,7 @@
 //! The handlers of the v2.1 API: one module per resource, one file per verb. A handler parses, authorises, calls and
 //! renders.
 
+pub(crate) mod aggregates;
 pub(crate) mod availability_zones;
 pub(crate) mod extensions;
 pub(crate) mod flavors;

@@ -1,6 +1,7 @@
 //! What resources look like in a microversion. Each view is a struct with borrowed strings, written straight to bytes.
 
 pub(crate) mod addresses;
+pub(crate) mod aggregates;
 pub(crate) mod flavors;
 pub(crate) mod hypervisors;
 pub(crate) mod instance_actions;

@@ -2,6 +2,7 @@
 //! binary has for itself.
 
 mod actions;
+mod aggregates;
 mod create;
 mod filters;
 mod flavors;
