@@ -198,13 +198,16 @@ impl From<ComputeError> for ApiError {
             E::Client(error) => error.into(),
             E::Rpc(error) => error.into(),
             E::KeypairNotFound { .. }
+            | E::InstanceGroupNotFound { .. }
             | E::HostMappingNotFound { .. }
             | E::HypervisorNotFound { .. }
             | E::NoHypervisorMatching { .. } => Self::NotFound(error.to_string()),
             E::KeyPairExists { .. } | E::ServiceHasInstances | E::ServiceHasMigrations => {
                 Self::Conflict(error.to_string())
             }
-            E::KeypairLimitExceeded => Self::Forbidden(error.to_string()),
+            E::KeypairLimitExceeded | E::ServerGroupLimitExceeded | E::GroupMemberLimitExceeded => {
+                Self::Forbidden(error.to_string())
+            }
             E::InvalidKeypair { .. } => Self::BadRequest(error.to_string()),
             E::InstanceNotFound { .. } | E::MetadataItemNotFound | E::TagNotFound { .. } => {
                 Self::NotFound(error.to_string())

@@ -345,10 +345,40 @@ pub(crate) const ROUTES: &[Route] = &{
             Versioned::since(V2_75, schemas::quotas::usage_query_v275),
         ]),
 
+        // server groups
+        get("/os-server-groups", "os_compute_api:os-server-groups:index", handler!(v21::server_groups::index)).query(&[
+            Versioned::new(LEGACY, V2_74, schemas::server_groups::index_query),
+            Versioned::since(V2_75, schemas::server_groups::index_query_v275),
+        ]),
+        post("/os-server-groups", "os_compute_api:os-server-groups:create", handler!(v21::server_groups::create)).body(&[
+            Versioned::new(LEGACY, V2_14, schemas::server_groups::create),
+            Versioned::new(V2_15, V2_63, schemas::server_groups::create_v215),
+            Versioned::since(V2_64, schemas::server_groups::create_v264),
+        ]),
+        get("/os-server-groups/{id}", "os_compute_api:os-server-groups:show", handler!(v21::server_groups::show)).query(ANY_QUERY),
+        delete("/os-server-groups/{id}", "os_compute_api:os-server-groups:delete", handler!(v21::server_groups::delete)),
+
         // what the cloud consists of
         get("/os-availability-zone", "os_compute_api:os-availability-zone:list", handler!(v21::availability_zones::index)).query(ANY_QUERY),
         get("/os-availability-zone/detail", "os_compute_api:os-availability-zone:detail", handler!(v21::availability_zones::detail))
             .query(ANY_QUERY),
+        get("/os-aggregates", "os_compute_api:os-aggregates:index", handler!(v21::aggregates::index)).query(ANY_QUERY),
+        post("/os-aggregates", "os_compute_api:os-aggregates:create", handler!(v21::aggregates::create)).body(&[
+            Versioned::new(LEGACY, LEGACY, schemas::aggregates::create_v20),
+            Versioned::since(MIN_VERSION, schemas::aggregates::create),
+        ]),
+        get("/os-aggregates/{id}", "os_compute_api:os-aggregates:show", handler!(v21::aggregates::show)).query(ANY_QUERY),
+        put("/os-aggregates/{id}", "os_compute_api:os-aggregates:update", handler!(v21::aggregates::update)).body(&[
+            Versioned::new(LEGACY, LEGACY, schemas::aggregates::update_v20),
+            Versioned::since(MIN_VERSION, schemas::aggregates::update),
+        ]),
+        delete("/os-aggregates/{id}", "os_compute_api:os-aggregates:delete", handler!(v21::aggregates::delete)),
+        post("/os-aggregates/{id}/action", "os_compute_api:os-aggregates:add_host", handler!(v21::aggregates::add_host))
+            .action("add_host").body(&[Versioned::always(schemas::aggregates::add_host)]),
+        post("/os-aggregates/{id}/action", "os_compute_api:os-aggregates:remove_host", handler!(v21::aggregates::remove_host))
+            .action("remove_host").body(&[Versioned::always(schemas::aggregates::remove_host)]),
+        post("/os-aggregates/{id}/action", "os_compute_api:os-aggregates:set_metadata", handler!(v21::aggregates::set_metadata))
+            .action("set_metadata").body(&[Versioned::always(schemas::aggregates::set_metadata)]),
         get("/os-hypervisors", "os_compute_api:os-hypervisors:list", handler!(v21::hypervisors::index::index)).query(HYPERVISORS_QUERY),
         get("/os-hypervisors/detail", "os_compute_api:os-hypervisors:list-detail", handler!(v21::hypervisors::index::detail))
             .query(HYPERVISORS_QUERY),

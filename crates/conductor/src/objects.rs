@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, InstanceQuery, Save, SaveError};
-use kilonova_db::{DbError, actions, block_devices, compute_nodes, faults, services};
+use kilonova_db::{DbError, actions, aggregates, block_devices, compute_nodes, faults, services};
 use kilonova_messaging::RemoteException;
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
-    BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList,
-    TaskState, VmState, Wire,
+    AggregateList, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList,
+    Service, ServiceList, TaskState, VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::exception;
@@ -87,6 +87,9 @@ impl Conductor {
                     found.retain(|service| !service.disabled);
                 }
                 Ok(ServiceList::from(found).to_wire())
+            }
+            ("AggregateList", "get_all") => {
+                Ok(AggregateList::from(aggregates::list(db).await.map_err(raised)?).to_wire())
             }
             ("ComputeNodeList", "get_all") => {
                 Ok(ComputeNodeList::from(compute_nodes::list(db).await.map_err(raised)?).to_wire())

@@ -8,6 +8,7 @@
 //! a row that decides is read with a lock before it is written, and a whole transaction runs inside [`Db::retry`].
 
 pub mod actions;
+pub mod aggregates;
 pub mod block_devices;
 pub mod compute_nodes;
 mod connection;
@@ -26,6 +27,7 @@ mod pool;
 pub mod quotas;
 pub mod request_specs;
 mod retry;
+pub mod server_groups;
 pub mod services;
 mod sql;
 mod url;

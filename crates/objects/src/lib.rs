@@ -4,6 +4,7 @@
 //! Each object is declared once, with [`versioned_object!`]; its wire form follows from the declaration. Names,
 //! versions and fields are Nova's.
 
+pub mod aggregate;
 mod block_device;
 mod compute_node;
 mod flavor;
@@ -17,6 +18,7 @@ mod service;
 pub mod state;
 pub mod wire;
 
+pub use aggregate::{Aggregate, AggregateList};
 pub use block_device::{BlockDeviceMapping, BlockDeviceMappingList};
 pub use compute_node::{ComputeNode, ComputeNodeList};
 pub use flavor::Flavor;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -88,7 +89,16 @@ crate::versioned_object! {
         members: Option<Vec<String>>,
         hosts: Option<Vec<String>>,
         policy: Option<String>,
-        [lazy] rules: BTreeMap<String, String>,
+        /// `max_server_per_host` of the policy `anti-affinity`; numbers are texts. Nova's name of the field.
+        [lazy] _rules: BTreeMap<String, String>,
+        [lazy] created_at: Option<DateTime<Utc>>,
+    }
+}
+
+impl InstanceGroup {
+    /// How many members a host may have under the policy `anti-affinity`.
+    pub fn max_server_per_host(&self) -> i64 {
+        self._rules.get("max_server_per_host").and_then(|max| max.parse().ok()).unwrap_or(1)
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kilonova_core::RequestContext;
 use kilonova_objects::wire::{VersionedObject, changes, envelope};
 use kilonova_objects::{
-    BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList,
-    Service, ServiceList, TaskState, Tracked, VmState, Wire,
+    Aggregate, AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance,
+    InstanceFault, InstanceList, Service, ServiceList, TaskState, Tracked, VmState, Wire,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -159,6 +159,12 @@ impl ConductorApi {
         let kwargs = [("include_disabled", json!(true))];
         let list: ServiceList =
             self.class_action(context, "ServiceList", "get_by_binary", vec![json!(binary)], kwargs).await?;
+        Ok(list.objects)
+    }
+
+    /// `AggregateList.get_all`
+    pub async fn aggregates(&self, context: &RequestContext) -> Result<Vec<Aggregate>, RpcError> {
+        let list: AggregateList = self.class_action(context, "AggregateList", "get_all", vec![], []).await?;
         Ok(list.objects)
     }
 

@@ -88,7 +88,7 @@ impl SchedulerManager {
         let mut has_looked_again = false;
         while let Some(server) = servers.get(chosen.len()) {
             let (places, report) = pool.eligible(asked, &self.filters);
-            let Some(place) = self.driver.order(&pool.hosts, places).first().copied() else {
+            let Some(place) = self.driver.order(asked.spec, &pool.hosts, places).first().copied() else {
                 // A refused claim says that the world is not as it was seen; a second look may find room.
                 if pool.refused_claims > 0 && !has_looked_again {
                     has_looked_again = true;
@@ -133,7 +133,7 @@ impl SchedulerManager {
     ) -> Vec<Vec<Selection>> {
         let alternates = if return_alternates { self.max_attempts.saturating_sub(1) } else { 0 };
         let (places, _) = pool.eligible(asked, &self.filters);
-        let order = self.driver.order(&pool.hosts, places);
+        let order = self.driver.order(asked.spec, &pool.hosts, places);
         chosen
             .into_iter()
             .map(|host| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kilonova_core::{RequestContext, Supervisor};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
+use kilonova_objects::aggregate::zones_by_host;
 use kilonova_rpcapi::scheduler::{SelectDestinations, TOPIC, VERSION};
 use kilonova_rpcapi::{ConductorApi, base, exception, register, servicegroup};
 
@@ -75,7 +76,7 @@ pub struct ConductorHosts {
 }
 
 impl ConductorHosts {
-    /// Hosts are in `availability_zone` (`[DEFAULT] default_availability_zone`).
+    /// Hosts that no aggregate puts into another zone are in `availability_zone` (`[DEFAULT] default_availability_zone`).
     pub fn new(conductor: ConductorApi, availability_zone: &str) -> Self {
         Self { conductor, availability_zone: availability_zone.to_owned() }
     }
@@ -84,16 +85,19 @@ impl ConductorHosts {
 #[async_trait]
 impl HostSource for ConductorHosts {
     async fn hosts(&self, context: &RequestContext) -> Result<Vec<HostInput>, HostSourceError> {
-        let (nodes, services) = tokio::try_join!(
+        let (nodes, services, aggregates) = tokio::try_join!(
             self.conductor.compute_nodes(context),
             self.conductor.services_by_binary(context, "nova-compute"),
+            self.conductor.aggregates(context),
         )
         .map_err(|error| HostSourceError(Box::new(error)))?;
         let services: HashMap<_, _> =
             services.into_iter().filter_map(|service| Some((service.host.clone()?, service))).collect();
+        let zones = zones_by_host(&aggregates);
         let input = |node: kilonova_objects::ComputeNode| {
             let service = services.get(node.host.as_deref()?)?.clone();
-            Some(HostInput { node, service, availability_zone: Some(self.availability_zone.clone()) })
+            let zone = zones.get(node.host.as_deref()?).unwrap_or(&self.availability_zone).clone();
+            Some(HostInput { node, service, availability_zone: Some(zone) })
         };
         Ok(nodes.into_iter().filter_map(input).collect())
     }

@@ -427,6 +427,21 @@ async fn servers_of_a_group_keep_apart_or_together_within_one_request_too() {
 }
 
 #[tokio::test]
+async fn soft_policies_are_wishes_that_hold_within_one_request_too() {
+    let cloud = Cloud::of(&[8, 8, 8]).await;
+    let scheduler = cloud.scheduler("[filter_scheduler]\nsoft_affinity_weight_multiplier = 10\n");
+    let group = |policy: &str| RequestSpec {
+        instance_group: Some(InstanceGroup { policy: Some(policy.to_owned()), ..InstanceGroup::default() }),
+        ..spec(1)
+    };
+    assert_eq!(chosen(&scheduler, &group("soft-affinity"), 3).await, ["host1", "host1", "host1"]);
+    let mut apart = chosen(&scheduler, &group("soft-anti-affinity"), 4).await;
+    apart.sort();
+    apart.dedup();
+    assert_eq!(apart, ["host1", "host2", "host3"]);
+}
+
+#[tokio::test]
 async fn the_chance_scheduler_uses_every_host_that_passes_and_claims_too() {
     let cloud = Cloud::of(&[50, 50, 50]).await;
     cloud.change_host(3, |host| host.service.disabled = true);

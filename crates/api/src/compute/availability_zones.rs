@@ -1,14 +1,33 @@
-//! Which zone a service is in. Compute hosts are in the default zone, everything else in the internal one.
+//! Which zone a service is in: a compute host in that of its aggregates or else in the default zone, everything else in
+//! the internal one.
 
+use std::collections::BTreeMap;
+
+use kilonova_db::aggregates;
 use kilonova_objects::Service;
 
+use super::ComputeError;
 use crate::config::ApiConfig;
+use crate::state::ApiState;
 
-/// The zone of a service.
-pub(crate) fn of<'a>(config: &'a ApiConfig, service: &Service) -> &'a str {
-    if service.topic.as_deref() == Some("compute") {
-        &config.default_availability_zone
-    } else {
-        &config.internal_service_availability_zone
+/// The zones as they were at one moment.
+pub(crate) struct Zones<'a> {
+    config: &'a ApiConfig,
+    by_host: BTreeMap<String, String>,
+}
+
+/// Reads which host is in which zone.
+pub(crate) async fn read(state: &ApiState) -> Result<Zones<'_>, ComputeError> {
+    Ok(Zones { config: &state.config, by_host: aggregates::zones_by_host(&state.db).await? })
+}
+
+impl Zones<'_> {
+    /// The zone of a service.
+    pub(crate) fn of(&self, service: &Service) -> &str {
+        if service.topic.as_deref() != Some("compute") {
+            return &self.config.internal_service_availability_zone;
+        }
+        let of_host = service.host.as_ref().and_then(|host| self.by_host.get(host));
+        of_host.unwrap_or(&self.config.default_availability_zone)
     }
 }

@@ -140,6 +140,18 @@ pub enum ComputeError {
         /// The user.
         user_id: String,
     },
+    /// No such server group, or not one of the caller's project.
+    #[error("Instance group {id} could not be found.")]
+    InstanceGroupNotFound {
+        /// As the caller wrote it.
+        id: String,
+    },
+    /// More server groups than a project, or one of its users, may have.
+    #[error("Quota exceeded, too many server groups.")]
+    ServerGroupLimitExceeded,
+    /// More servers than a user may have in a group.
+    #[error("Quota exceeded, too many servers in group")]
+    GroupMemberLimitExceeded,
     /// No compute service is on that host.
     #[error("Host '{host}' is not mapped to any cell")]
     HostMappingNotFound {
@@ -195,6 +207,7 @@ impl From<DbError> for ComputeError {
     fn from(error: DbError) -> Self {
         match error {
             DbError::NotFound { resource: "instance", id } => Self::InstanceNotFound { id },
+            DbError::NotFound { resource: "server group", id } => Self::InstanceGroupNotFound { id },
             other => Self::Db(other),
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! One operation per file.
 
+pub(crate) mod aggregates;
 pub(crate) mod availability_zones;
 pub(crate) mod checks;
 pub(crate) mod console;
@@ -20,6 +21,7 @@ pub(crate) mod power;
 pub(crate) mod projects;
 pub(crate) mod quota;
 pub(crate) mod quota_sets;
+pub(crate) mod server_groups;
 pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod update;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use futures::try_join;
-use kilonova_db::{instances, quotas};
+use kilonova_db::{instances, quotas, server_groups};
 
 use super::{ComputeError, quota};
 use crate::state::ApiState;
@@ -55,12 +55,20 @@ pub(crate) async fn class(state: &ApiState, name: &str) -> Result<Amounts, Compu
     Ok(RESOURCES.into_iter().map(|resource| (resource, limit(resource))).collect())
 }
 
-/// What a project, or one of its users, uses. Only servers are counted across a project: what counts per user or per
-/// server is always 0 here, as in Nova.
+/// What a project, or one of its users, uses. Only servers and server groups are counted across a project: what counts
+/// per user, server or group is always 0 here, as in Nova.
 pub(crate) async fn used(state: &ApiState, project_id: &str, user_id: Option<&str>) -> Result<Amounts, ComputeError> {
-    let usage = instances::usage(&state.db, project_id, user_id).await?;
+    let (usage, groups) = try_join!(
+        instances::usage(&state.db, project_id, user_id),
+        server_groups::usage(&state.db, project_id, user_id)
+    )?;
     let mut used: Amounts = RESOURCES.into_iter().map(|resource| (resource, 0)).collect();
-    used.extend([("instances", usage.instances), ("cores", usage.cores), ("ram", usage.ram)]);
+    used.extend([
+        ("instances", usage.instances),
+        ("cores", usage.cores),
+        ("ram", usage.ram),
+        ("server_groups", groups),
+    ]);
     Ok(used)
 }
 

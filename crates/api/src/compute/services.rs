@@ -4,7 +4,7 @@ use chrono::Utc;
 use kilonova_clients::ClientError;
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{Expand, InstanceQuery};
-use kilonova_db::{DbError, compute_nodes, instances, services};
+use kilonova_db::{DbError, aggregates, compute_nodes, instances, services};
 use kilonova_objects::{ComputeNode, Service};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -114,6 +114,7 @@ pub(crate) async fn delete(state: &ApiState, context: &RequestContext, service: 
             delete_provider(state, context, &node).await?;
             ignore_missing(compute_nodes::delete(&state.db, node.uuid).await)?;
         }
+        aggregates::forget_host(&state.db, service.host.as_deref().unwrap_or_default()).await?;
     }
     match service.uuid {
         Some(uuid) => ignore_missing(services::delete(&state.db, uuid).await),

@@ -1,19 +1,30 @@
 //! Nova's policy rules and their defaults, one file per resource.
 
+mod aggregates;
 mod base;
 pub(crate) mod deprecated;
 mod flavors;
 mod hosts;
 mod keypairs;
 mod quotas;
+mod server_groups;
 mod servers;
 
 /// Every rule: its name, and its check.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [base::RULES, flavors::RULES, hosts::RULES, keypairs::RULES, quotas::RULES, servers::RULES]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        aggregates::RULES,
+        base::RULES,
+        flavors::RULES,
+        hosts::RULES,
+        keypairs::RULES,
+        quotas::RULES,
+        server_groups::RULES,
+        servers::RULES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// Whether a rule is asked for operations, and not only by other rules. Nova lets only callers with the scope of a

@@ -1,11 +1,13 @@
 //! The schemas of request bodies and query strings, as data: one file per resource, one function per schema.
 
+pub(crate) mod aggregates;
 pub(crate) mod flavors;
 pub(crate) mod hypervisors;
 pub(crate) mod keypairs;
 pub(crate) mod parameter_types;
 mod query;
 pub(crate) mod quotas;
+pub(crate) mod server_groups;
 pub(crate) mod server_metadata;
 pub(crate) mod servers;
 pub(crate) mod services;

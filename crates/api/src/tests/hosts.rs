@@ -61,6 +61,7 @@ pub(super) async fn server(cloud: &Cloud, project_id: &str, user_id: &str, ran: 
         user_id: user_id.to_owned(),
         project_id: project_id.to_owned(),
         quota: QuotaLimits::UNLIMITED,
+        group: None,
         lease_owner: "test".to_owned(),
         lease: Duration::from_secs(60),
     };

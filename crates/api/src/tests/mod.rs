@@ -1,6 +1,7 @@
 //! HTTP-level tests: a request goes through the whole API, over an SQLite file, fakes for the other services, and a
 //! recording conductor and compute agent on the memory transport.
 
+mod aggregates;
 mod availability_zones;
 mod cloud;
 mod extensions;
@@ -17,6 +18,7 @@ mod policy;
 mod quota_class_sets;
 mod quota_sets;
 mod routes;
+mod server_groups;
 mod servers;
 mod services;
 mod simple_tenant_usage;

@@ -46,9 +46,10 @@ struct Zones(BTreeMap<String, Vec<Service>>);
 
 impl Zones {
     async fn read(call: &Call) -> Result<Self, ApiError> {
+        let by_host = availability_zones::read(&call.state).await?;
         let mut zones: BTreeMap<String, Vec<Service>> = BTreeMap::new();
         for service in services::list(&call.state.db, None, None).await? {
-            let zone = availability_zones::of(&call.state.config, &service).to_owned();
+            let zone = by_host.of(&service).to_owned();
             zones.entry(zone).or_default().push(service);
         }
         Ok(Self(zones))

@@ -1,6 +1,7 @@
 //! The handlers of the v2.1 API: one module per resource, one file per verb. A handler parses, authorises, calls and
 //! renders.
 
+pub(crate) mod aggregates;
 pub(crate) mod availability_zones;
 pub(crate) mod extensions;
 pub(crate) mod flavors;
@@ -10,6 +11,7 @@ pub(crate) mod limits;
 pub(crate) mod paging;
 pub(crate) mod quota_class_sets;
 pub(crate) mod quota_sets;
+pub(crate) mod server_groups;
 pub(crate) mod servers;
 pub(crate) mod services;
 pub(crate) mod simple_tenant_usage;

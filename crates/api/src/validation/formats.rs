@@ -12,6 +12,8 @@ use jsonschema::ValidationOptions;
 pub(crate) const NAME: &str = "printable characters. Can not start or end with whitespace.";
 /// The same for a name of the legacy API.
 pub(crate) const SPACED_NAME: &str = "printable characters with at least one non space character";
+/// The same for an availability zone of the legacy API.
+pub(crate) const SPACED_AZ_NAME: &str = "printable characters except : with at least one non space character";
 /// The same for an availability zone.
 pub(crate) const AZ_NAME: &str = "printable characters except :.Can not start or end with whitespace.";
 
@@ -21,6 +23,7 @@ pub(super) fn register(options: ValidationOptions<'static>) -> ValidationOptions
         .with_format("name", is_name)
         .with_format("name_with_leading_trailing_spaces", is_spaced_name)
         .with_format("az_name", |text: &str| is_name(text) && !text.contains(':'))
+        .with_format("az_name_with_leading_trailing_spaces", |text: &str| is_spaced_name(text) && !text.contains(':'))
         .with_format("description", |text: &str| text.chars().all(is_printable))
         .with_format("uuid", is_uuid_like)
         .with_format("base64", |text: &str| decode_base64(text).is_some())

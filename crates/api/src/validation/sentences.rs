@@ -77,6 +77,7 @@ fn name_reason(format: &str) -> Option<&'static str> {
     match format {
         "name" => Some(formats::NAME),
         "name_with_leading_trailing_spaces" => Some(formats::SPACED_NAME),
+        "az_name_with_leading_trailing_spaces" => Some(formats::SPACED_AZ_NAME),
         "az_name" => Some(formats::AZ_NAME),
         _ => None,
     }

@@ -1,12 +1,14 @@
 //! What resources look like in a microversion. Each view is a struct with borrowed strings, written straight to bytes.
 
 pub(crate) mod addresses;
+pub(crate) mod aggregates;
 pub(crate) mod flavors;
 pub(crate) mod hypervisors;
 pub(crate) mod instance_actions;
 pub(crate) mod keypairs;
 pub(crate) mod limits;
 pub(crate) mod links;
+pub(crate) mod server_groups;
 pub(crate) mod servers;
 pub(crate) mod services;
 pub(crate) mod time;

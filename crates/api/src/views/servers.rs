@@ -108,6 +108,8 @@ pub(crate) struct Viewer<'a> {
     pub links: &'a Links,
     /// The zone of a host in none.
     pub default_zone: &'a str,
+    /// The group that the server is in, where it is shown.
+    pub server_group: Option<Uuid>,
     /// `UP`, `DOWN`, … by host, where it is shown.
     pub host_statuses: HashMap<String, &'static str>,
     /// By project and host: a list repeats few of them.
@@ -156,7 +158,7 @@ pub(crate) struct Server<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     trusted_image_certificates: Option<Option<&'a Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    server_groups: Option<[Uuid; 0]>,
+    server_groups: Option<Vec<Uuid>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     locked_reason: Option<Option<&'a str>>,
     #[serde(rename = "OS-EXT-SRV-ATTR:hostname", skip_serializing_if = "Option::is_none")]
@@ -258,8 +260,7 @@ impl<'a> Viewer<'a> {
             description: since(V2_19).then_some(instance.display_description.as_deref()),
             tags: since(V2_26).then_some(Tags(instance)),
             trusted_image_certificates: since(V2_63).then(|| trusted_certs(instance)),
-            // Always empty: there are no server groups yet that a server could be in.
-            server_groups: (since(V2_71) && kind != Kind::Detail).then_some([]),
+            server_groups: (since(V2_71) && kind != Kind::Detail).then(|| self.server_group.into_iter().collect()),
             locked_reason: since(V2_73).then(|| system_metadata(instance, "locked_reason")),
             hostname: (since(V2_90) && !has_attributes).then_some(instance.hostname.as_deref()),
             pinned_availability_zone: (whole && since(V2_96)).then(|| system_metadata(instance, PINNED_ZONE)),

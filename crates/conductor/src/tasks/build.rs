@@ -13,7 +13,7 @@
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, Save, SaveError};
 use kilonova_db::workflows::{self, Workflow, WorkflowKind};
-use kilonova_db::{DbError, actions, block_devices, faults, request_specs};
+use kilonova_db::{DbError, actions, block_devices, faults, request_specs, server_groups};
 use kilonova_objects::{BlockDeviceMappingList, Instance, InstanceFault, RequestSpec, Selection, TaskState, VmState};
 use kilonova_rpcapi::RpcError;
 use kilonova_rpcapi::compute::BuildAndRunInstance;
@@ -132,13 +132,14 @@ impl Conductor {
     async fn place(
         &self,
         context: &RequestContext,
-        spec: RequestSpec,
+        mut spec: RequestSpec,
         workflows: Vec<Workflow>,
     ) -> Result<(), TaskError> {
         if workflows.is_empty() {
             return Ok(());
         }
         let instance_uuids: Vec<Uuid> = workflows.iter().map(|workflow| workflow.instance_uuid).collect();
+        self.setup_instance_group(&mut spec, &instance_uuids).await?;
         let request = SelectDestinations {
             spec_obj: spec,
             instance_uuids: instance_uuids.clone(),
@@ -166,6 +167,16 @@ impl Conductor {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The server group as it is now: members come and go. One that was deleted binds nobody any more.
+    async fn setup_instance_group(&self, spec: &mut RequestSpec, placed: &[Uuid]) -> Result<(), TaskError> {
+        let Some(group) = &spec.instance_group else { return Ok(()) };
+        spec.instance_group = match server_groups::get_for_scheduling(&self.db, group.uuid, placed).await {
+            Err(DbError::NotFound { .. }) => None,
+            found => Some(found?),
+        };
         Ok(())
     }
 

@@ -173,6 +173,7 @@ impl World {
             user_id: "u".to_owned(),
             project_id: "p".to_owned(),
             quota: QuotaLimits::UNLIMITED,
+            group: None,
             lease_owner: format!("{HOST}/api/1"),
             lease: LEASE,
         };

@@ -7,10 +7,10 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Value as SqlValue}
 use uuid::Uuid;
 
 use super::row::{TABLE, write};
-use super::{Create, CreateError, NewInstance, QuotaLimits, Usage, metadata};
+use super::{Create, CreateError, JoinGroup, NewInstance, QuotaLimits, Usage, metadata};
 use crate::sql::{Cell as _, exists_or, insert_many, sum};
 use crate::workflows::{FIRST_BUILD_STEP, NewWorkflow, WorkflowKind};
-use crate::{Db, DbError, actions, block_devices, request_specs, workflows};
+use crate::{Db, DbError, actions, block_devices, request_specs, server_groups, workflows};
 
 /// Rows, metadata, block devices, request specs, `create` actions and build workflows of all servers of a request: all
 /// or nothing. The instances come back as they are stored, in the order of the request.
@@ -30,6 +30,9 @@ async fn create_once(db: &Db, create: &Create) -> Result<Vec<Instance>, CreateEr
         take_turn(&tx, &create.project_id).await?;
     }
     check_quota(&tx, create).await?;
+    if let Some(group) = create.group {
+        join(&tx, create, group).await?;
+    }
     let instances = insert(&tx, create).await?;
     tx.commit().await?;
     Ok(instances)
@@ -40,9 +43,21 @@ pub async fn usage(db: &Db, project_id: &str, user_id: Option<&str>) -> Result<U
     used(db.read(), project_id, user_id).await
 }
 
+/// Makes all servers members of a group, which is kept until the transaction ends: who joins it stands in a queue.
+async fn join(tx: &impl ConnectionTrait, create: &Create, group: JoinGroup) -> Result<(), CreateError> {
+    let id = server_groups::take_turn(tx, group.uuid).await?;
+    let members = server_groups::count_members(tx, id, &create.user_id).await?;
+    let wanted = i64::try_from(create.new.len()).unwrap_or(i64::MAX);
+    if group.max_members >= 0 && members.saturating_add(wanted) > group.max_members {
+        return Err(CreateError::GroupIsFull);
+    }
+    let uuids: Vec<Uuid> = create.new.iter().map(|new| new.instance.uuid).collect();
+    Ok(server_groups::add_members(tx, id, &uuids).await?)
+}
+
 /// Locks the project's row, or makes it, until the transaction ends: creates of a project stand in a queue, and each counts
 /// what the one before it made. The row is changed because a cluster (Galera) finds conflicts by changes, not by locks.
-async fn take_turn(tx: &impl ConnectionTrait, project_id: &str) -> Result<(), DbError> {
+pub(crate) async fn take_turn(tx: &impl ConnectionTrait, project_id: &str) -> Result<(), DbError> {
     let mut statement = Query::insert();
     let turns = Expr::col(("project_locks", "turns")).add(1_i64);
     statement

@@ -23,6 +23,7 @@ use crate::sql::{chunks, uuid_in};
 use crate::workflows::NewWorkflow;
 use crate::{DbError, Failure};
 
+pub(crate) use create::take_turn;
 pub use create::{create, usage};
 pub use destroy::destroy;
 pub use metadata::{delete_metadata, update_metadata};
@@ -70,6 +71,15 @@ pub struct Usage {
     pub ram: i64,
 }
 
+/// How servers join a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinGroup {
+    /// The group.
+    pub uuid: Uuid,
+    /// How many servers of the user it may have; below 0 is without limit.
+    pub max_members: i64,
+}
+
 /// The servers of one create request.
 #[derive(Clone, Debug)]
 pub struct Create {
@@ -83,6 +93,8 @@ pub struct Create {
     pub project_id: String,
     /// Checked against the project's use inside the transaction.
     pub quota: QuotaLimits,
+    /// The server group that all of them join.
+    pub group: Option<JoinGroup>,
     /// Who works on the builds first.
     pub lease_owner: String,
     /// For how long nobody else does.
@@ -102,7 +114,10 @@ pub enum CreateError {
         /// What may be used.
         limits: QuotaLimits,
     },
-    /// The database refused or failed.
+    /// The user would have more servers in the group than allowed.
+    #[error("over quota: server_group_members")]
+    GroupIsFull,
+    /// The database refused or failed. The group that is gone is [`DbError::NotFound`] with resource `server group`.
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -111,7 +126,7 @@ impl Failure for CreateError {
     fn database(&self) -> Option<&DbError> {
         match self {
             Self::Db(error) => Some(error),
-            Self::OverQuota { .. } => None,
+            Self::OverQuota { .. } | Self::GroupIsFull => None,
         }
     }
 }

@@ -23,6 +23,8 @@ mod m0003_image;
 mod m0004_network;
 mod m0005_placement;
 mod m0006_project_locks;
+mod m0007_server_groups;
+mod m0008_aggregates;
 
 /// Where sea-orm-migration keeps the steps that were taken.
 const STEPS: &str = "seaql_migrations";
@@ -38,6 +40,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_network::Migration),
             Box::new(m0005_placement::Migration),
             Box::new(m0006_project_locks::Migration),
+            Box::new(m0007_server_groups::Migration),
+            Box::new(m0008_aggregates::Migration),
         ]
     }
 }

@@ -2,6 +2,7 @@
 //! binary has for itself.
 
 mod actions;
+mod aggregates;
 mod create;
 mod filters;
 mod flavors;
@@ -16,6 +17,7 @@ mod paging;
 mod placement;
 mod quotas;
 mod schema;
+mod server_groups;
 pub(crate) mod support;
 mod texts;
 mod workflows;

@@ -152,6 +152,7 @@ pub(crate) fn request(instances: Vec<Instance>, quota: QuotaLimits) -> Create {
         user_id: USER.into(),
         project_id: PROJECT.into(),
         quota,
+        group: None,
         lease_owner: "host:1".into(),
         lease: LEASE,
     }

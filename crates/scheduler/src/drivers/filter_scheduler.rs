@@ -1,6 +1,7 @@
 //! The best host by weight, or one of the best few.
 
 use kilonova_core::{Config, ConfigError};
+use kilonova_objects::RequestSpec;
 
 use crate::host_state::HostState;
 use crate::options::at_least_one;
@@ -27,8 +28,8 @@ impl FilterScheduler {
         })
     }
 
-    pub(super) fn order(&self, hosts: &[HostState], places: Vec<usize>) -> Vec<usize> {
-        let weights = self.weighers.weigh(hosts, &places);
+    pub(super) fn order(&self, spec: &RequestSpec, hosts: &[HostState], places: Vec<usize>) -> Vec<usize> {
+        let weights = self.weighers.weigh(spec, hosts, &places);
         let mut weighed: Vec<(usize, f64)> = places.into_iter().zip(weights).collect();
         // Stable: hosts of one weight stay in placement's order.
         weighed.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -66,7 +67,7 @@ mod tests {
             })
             .collect();
         let places = (0..hosts.len()).collect();
-        FilterScheduler::from_config(&config).unwrap().order(&hosts, places)
+        FilterScheduler::from_config(&config).unwrap().order(&RequestSpec::default(), &hosts, places)
     }
 
     fn firsts(options: &str, free_mb: &[i64]) -> BTreeSet<usize> {

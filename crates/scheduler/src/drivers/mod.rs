@@ -4,6 +4,7 @@ mod chance_scheduler;
 mod filter_scheduler;
 
 use kilonova_core::{Config, ConfigError};
+use kilonova_objects::RequestSpec;
 
 use self::filter_scheduler::FilterScheduler;
 use crate::host_state::HostState;
@@ -33,9 +34,9 @@ impl Driver {
     }
 
     /// `places` of `hosts`, the one to try first at the front.
-    pub(crate) fn order(&self, hosts: &[HostState], places: Vec<usize>) -> Vec<usize> {
+    pub(crate) fn order(&self, spec: &RequestSpec, hosts: &[HostState], places: Vec<usize>) -> Vec<usize> {
         match self {
-            Self::FilterScheduler(driver) => driver.order(hosts, places),
+            Self::FilterScheduler(driver) => driver.order(spec, hosts, places),
             Self::ChanceScheduler => chance_scheduler::order(places),
         }
     }

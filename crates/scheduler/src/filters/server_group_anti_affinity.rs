@@ -15,8 +15,7 @@ impl HostFilter for ServerGroupAntiAffinityFilter {
         if group.policy.as_deref() != Some("anti-affinity") {
             return true;
         }
-        let max = group.rules.get("max_server_per_host").and_then(|max| max.parse().ok());
-        host.group_members < max.unwrap_or(1)
+        host.group_members < group.max_server_per_host()
     }
 
     fn run_filter_once_per_request(&self) -> bool {
@@ -37,7 +36,7 @@ mod tests {
         let rule = |max: &str| ("max_server_per_host".to_owned(), max.to_owned());
         let group = InstanceGroup {
             policy: Some(policy.to_owned()),
-            rules: max.map(rule).into_iter().collect::<BTreeMap<_, _>>(),
+            _rules: max.map(rule).into_iter().collect::<BTreeMap<_, _>>(),
             ..InstanceGroup::default()
         };
         let spec = RequestSpec { instance_group: Some(group), ..RequestSpec::default() };

@@ -4,8 +4,11 @@
 mod cpu;
 mod disk;
 mod ram;
+mod soft_affinity;
+mod soft_anti_affinity;
 
 use kilonova_core::{Config, ConfigError};
+use kilonova_objects::RequestSpec;
 
 use crate::host_state::HostState;
 use crate::options::finite;
@@ -13,11 +16,14 @@ use crate::options::finite;
 const GROUP: &str = "filter_scheduler";
 const ALL: &str = "nova.scheduler.weights.all_weighers";
 
+const KNOWN: [&str; 5] =
+    ["RAMWeigher", "CPUWeigher", "DiskWeigher", "ServerGroupSoftAffinityWeigher", "ServerGroupSoftAntiAffinityWeigher"];
+
 /// One weigher with its multiplier.
 #[derive(Debug)]
 struct Weigher {
     multiplier: f64,
-    weigh: fn(&HostState) -> f64,
+    weigh: fn(&HostState, &RequestSpec) -> f64,
 }
 
 /// The weighers of `[filter_scheduler] weight_classes`.
@@ -28,16 +34,16 @@ impl Weighers {
     pub(crate) fn from_config(config: &Config) -> Result<Self, ConfigError> {
         let mut names = config.list(GROUP, "weight_classes", &[ALL]);
         if names.iter().any(|name| name == ALL) {
-            names = ["RAMWeigher", "CPUWeigher", "DiskWeigher"].map(str::to_owned).into();
+            names = KNOWN.map(str::to_owned).into();
         }
         names.iter().map(|name| weigher(name, config)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The weight of each of `places`, in their order.
-    pub(crate) fn weigh(&self, hosts: &[HostState], places: &[usize]) -> Vec<f64> {
+    /// The weight of each of `places` for this request, in their order.
+    pub(crate) fn weigh(&self, spec: &RequestSpec, hosts: &[HostState], places: &[usize]) -> Vec<f64> {
         let mut sums = vec![0.0; places.len()];
         for weigher in &self.0 {
-            let raw: Vec<f64> = places.iter().map(|place| (weigher.weigh)(&hosts[*place])).collect();
+            let raw: Vec<f64> = places.iter().map(|place| (weigher.weigh)(&hosts[*place], spec)).collect();
             for (sum, weight) in sums.iter_mut().zip(normalize(&raw)) {
                 *sum += weigher.multiplier * weight;
             }
@@ -53,13 +59,26 @@ fn weigher(name: &str, config: &Config) -> Result<Weigher, ConfigError> {
         "RAMWeigher" => Ok(Weigher { multiplier: multiplier("ram_weight_multiplier")?, weigh: ram::weigh }),
         "CPUWeigher" => Ok(Weigher { multiplier: multiplier("cpu_weight_multiplier")?, weigh: cpu::weigh }),
         "DiskWeigher" => Ok(Weigher { multiplier: multiplier("disk_weight_multiplier")?, weigh: disk::weigh }),
+        "ServerGroupSoftAffinityWeigher" => {
+            Ok(Weigher { multiplier: multiplier("soft_affinity_weight_multiplier")?, weigh: soft_affinity::weigh })
+        }
+        "ServerGroupSoftAntiAffinityWeigher" => {
+            let multiplier = multiplier("soft_anti_affinity_weight_multiplier")?;
+            Ok(Weigher { multiplier, weigh: soft_anti_affinity::weigh })
+        }
         _ => Err(ConfigError::Value {
             group: GROUP.to_owned(),
             name: "weight_classes".to_owned(),
             value: name.to_owned(),
-            expected: format!("one of {ALL}, RAMWeigher, CPUWeigher, DiskWeigher"),
+            expected: format!("one of {ALL}, {}", KNOWN.join(", ")),
         }),
     }
+}
+
+/// How many members of the request's group are on the host, if the group has this policy.
+fn group_members(host: &HostState, spec: &RequestSpec, policy: &str) -> f64 {
+    let group = spec.instance_group.as_ref();
+    if group.and_then(|group| group.policy.as_deref()) == Some(policy) { host.group_members as f64 } else { 0.0 }
 }
 
 /// Between 0 and 1. The least is 0, or what is below 0, if something is; equal bounds give 0 for all.
@@ -73,6 +92,7 @@ fn normalize(raw: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use kilonova_objects::InstanceGroup;
     use proptest::prelude::*;
 
     use super::*;
@@ -95,12 +115,31 @@ mod tests {
         let hosts = [small, big];
         let weigh = |options: &str| {
             let config = Config::from_text(&format!("[filter_scheduler]\n{options}\n")).unwrap();
-            Weighers::from_config(&config).unwrap().weigh(&hosts, &[0, 1])
+            Weighers::from_config(&config).unwrap().weigh(&RequestSpec::default(), &hosts, &[0, 1])
         };
         assert_eq!(weigh(""), [0.5 + 1.0 + 1.0, 1.0 + 0.25 + 1.0]);
         assert_eq!(weigh("weight_classes = nova.scheduler.weights.ram.RAMWeigher"), [0.5, 1.0]);
         assert_eq!(weigh("weight_classes = CPUWeigher\ncpu_weight_multiplier = 2.0"), [2.0, 0.5]);
         assert_eq!(weigh("weight_classes = DiskWeigher\ndisk_weight_multiplier = -1"), [-1.0, -1.0]);
+    }
+
+    #[test]
+    fn soft_policies_weigh_the_members_of_the_group() {
+        let (mut many, few) = (host("many"), host("few"));
+        many.count(3);
+        let hosts = [many, few];
+        let weigh = |policy: &str, options: &str| {
+            let group = InstanceGroup { policy: Some(policy.to_owned()), ..InstanceGroup::default() };
+            let spec = RequestSpec { instance_group: Some(group), ..RequestSpec::default() };
+            let config = Config::from_text(&format!("[filter_scheduler]\n{options}\n")).unwrap();
+            Weighers::from_config(&config).unwrap().weigh(&spec, &hosts, &[0, 1])
+        };
+        assert_eq!(weigh("soft-affinity", ""), [1.0, 0.0]);
+        assert_eq!(weigh("soft-anti-affinity", ""), [0.0, 1.0]);
+        assert_eq!(weigh("soft-affinity", "soft_affinity_weight_multiplier = 5"), [5.0, 0.0]);
+        assert_eq!(weigh("soft-anti-affinity", "soft_anti_affinity_weight_multiplier = 5"), [0.0, 5.0]);
+        assert_eq!(weigh("affinity", ""), [0.0, 0.0]);
+        assert_eq!(weigh("soft-affinity", "weight_classes = RAMWeigher"), [0.0, 0.0]);
     }
 
     #[test]

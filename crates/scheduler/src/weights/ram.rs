@@ -1,7 +1,9 @@
 //! RAMWeigher: more free memory is better.
 
+use kilonova_objects::RequestSpec;
+
 use crate::host_state::HostState;
 
-pub(super) fn weigh(host: &HostState) -> f64 {
+pub(super) fn weigh(host: &HostState, _spec: &RequestSpec) -> f64 {
     host.free("MEMORY_MB") as f64
 }

@@ -1,8 +1,10 @@
 //! Where a new server is to go: a zone, or, for admins, a host.
 
+use std::collections::BTreeSet;
+
 use kilonova_db::{compute_nodes, services};
 
-use crate::compute::ComputeError;
+use crate::compute::{ComputeError, availability_zones};
 use crate::state::ApiState;
 
 /// What the request says of the place.
@@ -71,11 +73,12 @@ pub(super) async fn check(state: &ApiState, zone: &Zone) -> Result<(), ComputeEr
     }
 }
 
-/// The zones of the compute hosts that are not disabled. Without host aggregates all are in the default one.
-async fn available_zones(state: &ApiState) -> Result<Vec<String>, ComputeError> {
+/// The zones of the compute hosts that are not disabled.
+async fn available_zones(state: &ApiState) -> Result<BTreeSet<String>, ComputeError> {
+    let zones = availability_zones::read(state).await?;
     let services = services::list(&state.db, Some("nova-compute"), None).await?;
-    let any = services.iter().any(|service| !service.disabled);
-    Ok(any.then(|| state.config.default_availability_zone.clone()).into_iter().collect())
+    let enabled = services.iter().filter(|service| !service.disabled);
+    Ok(enabled.map(|service| zones.of(service).to_owned()).collect())
 }
 
 #[cfg(test)]

@@ -20,18 +20,18 @@ use std::time::Duration;
 
 use futures::join;
 use kilonova_core::RequestContext;
-use kilonova_db::instances::{self, Create, CreateError, QuotaLimits, Usage};
+use kilonova_db::instances::{self, Create, CreateError, JoinGroup, QuotaLimits, Usage};
 use kilonova_db::{DbError, flavors, keypairs};
 use kilonova_objects::{
-    BlockDeviceMapping, BlockDeviceMappingList, BuildRequest, Flavor, Instance, KeyPair, NetworkRequestList,
-    SecurityGroup,
+    BlockDeviceMapping, BlockDeviceMappingList, BuildRequest, Flavor, Instance, InstanceGroup, KeyPair,
+    NetworkRequestList, SecurityGroup,
 };
 use kilonova_rpcapi::conductor::ScheduleAndBuildInstances;
 use kilonova_rpcapi::workflow::BuildPayload;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{ComputeError, quota};
+use super::{ComputeError, quota, server_groups};
 use crate::policy::Target;
 use crate::state::ApiState;
 
@@ -83,7 +83,8 @@ struct Found {
     key_pair: Option<KeyPair>,
     networks: Option<NetworkRequestList>,
     security_groups: Vec<SecurityGroup>,
-    limits: QuotaLimits,
+    group: Option<InstanceGroup>,
+    limits: quota::Limits,
 }
 
 /// Creates the servers. The builds go on after this returns.
@@ -98,7 +99,7 @@ pub(crate) async fn create(
     let mut count = wanted.max_count;
     let (created, plan) = loop {
         let plan = build::plan(context, &wanted, &found, &reservation_id, count);
-        match instances::create(&state.db, transaction(state, context, &plan, found.limits)).await {
+        match instances::create(&state.db, transaction(state, context, &plan, &found)).await {
             Ok(created) => break (created, plan),
             Err(CreateError::OverQuota { overs, used, limits }) => {
                 let fits = fitting(used, limits, &found.flavor);
@@ -108,6 +109,8 @@ pub(crate) async fn create(
                 }
                 count = u32::try_from(fits).unwrap_or(count);
             }
+            Err(CreateError::GroupIsFull) => return Err(ComputeError::GroupMemberLimitExceeded),
+            Err(CreateError::Db(DbError::NotFound { resource: "server group", id })) => return Err(no_group(&id)),
             Err(CreateError::Db(error)) => return Err(error.into()),
         }
     };
@@ -131,16 +134,13 @@ fn check_request(wanted: &CreateServers) -> Result<(), ComputeError> {
     if several && wanted.hostname.is_some() {
         return Err(ComputeError::invalid("Unable to allocate a single hostname to multiple instances"));
     }
-    if let Some(group) = wanted.scheduler_hints.get("group").and_then(|groups| groups.first()) {
-        return Err(ComputeError::Invalid(format!("Instance group {group} could not be found.")));
-    }
     Ok(())
 }
 
 /// Looks everything up at once; errors are told in Nova's order whatever came first.
 async fn look_up(state: &ApiState, context: &RequestContext, wanted: &CreateServers) -> Result<Found, ComputeError> {
     let visible_to = (!context.is_admin).then(|| context.project_id());
-    let (flavor, image, key_pair, networks, groups, limits, zone) = join!(
+    let (flavor, image, key_pair, networks, groups, limits, zone, group) = join!(
         flavors::get(&state.db, &wanted.flavor_id, visible_to),
         image::look_up(state, context, wanted.image_ref),
         key_pair(state, context, wanted.key_name.as_deref()),
@@ -148,6 +148,7 @@ async fn look_up(state: &ApiState, context: &RequestContext, wanted: &CreateServ
         networks::security_groups(state, context, wanted),
         quota::of_caller(state, context),
         destination::check(state, &wanted.zone),
+        server_group(state, context, &wanted.scheduler_hints),
     );
     let flavor = flavor.map_err(|error| no_flavor(error, &wanted.flavor_id))?;
     zone?;
@@ -162,7 +163,25 @@ async fn look_up(state: &ApiState, context: &RequestContext, wanted: &CreateServ
     check_metadata(&limits, &wanted.metadata)?;
     let security_groups = groups?;
     let networks = networks?;
-    Ok(Found { flavor, image, key_pair: key_pair?, networks, security_groups, limits: limits.of_instances() })
+    Ok(Found { flavor, image, key_pair: key_pair?, networks, security_groups, group: group?, limits })
+}
+
+/// The group that the hint `group` names.
+async fn server_group(
+    state: &ApiState,
+    context: &RequestContext,
+    hints: &BTreeMap<String, Vec<String>>,
+) -> Result<Option<InstanceGroup>, ComputeError> {
+    let Some(id) = hints.get("group").and_then(|groups| groups.first()) else { return Ok(None) };
+    match server_groups::get(state, context, id).await {
+        Err(ComputeError::InstanceGroupNotFound { id }) => Err(no_group(&id)),
+        found => found.map(Some),
+    }
+}
+
+/// A group that a request for servers names is a part of the request: 400 and not 404.
+fn no_group(id: &str) -> ComputeError {
+    ComputeError::Invalid(ComputeError::InstanceGroupNotFound { id: id.to_owned() }.to_string())
 }
 
 fn no_flavor(error: DbError, id: &str) -> ComputeError {
@@ -232,13 +251,15 @@ fn over_quota(
     }
 }
 
-fn transaction(state: &ApiState, context: &RequestContext, plan: &build::Plan, quota: QuotaLimits) -> Create {
+fn transaction(state: &ApiState, context: &RequestContext, plan: &build::Plan, found: &Found) -> Create {
+    let max_members = found.limits.get("server_group_members");
     Create {
         new: plan.new.clone(),
         request_id: context.request_id().to_owned(),
         user_id: context.user_id().to_owned(),
         project_id: context.project_id().to_owned(),
-        quota,
+        quota: found.limits.of_instances(),
+        group: found.group.as_ref().map(|group| JoinGroup { uuid: group.uuid, max_members }),
         lease_owner: format!("{}:api", state.config.host),
         lease: BUILD_LEASE,
     }

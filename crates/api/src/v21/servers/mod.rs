@@ -51,6 +51,7 @@ fn viewer<'a>(call: &'a Call, kind: Kind, target: Target<'_>) -> Viewer<'a> {
         },
         links: &call.links,
         default_zone: &call.state.config.default_availability_zone,
+        server_group: None,
         host_statuses: HashMap::new(),
         host_ids: HashMap::new(),
     }

@@ -2,8 +2,8 @@
 
 use super::{target, viewer};
 use crate::call::{Answer, Call, ok};
-use crate::compute::{self, host_status};
-use crate::versions::V2_16;
+use crate::compute::{self, host_status, server_groups};
+use crate::versions::{V2_16, V2_71};
 use crate::views::servers::{Kind, One};
 
 /// `GET /servers/{id}`
@@ -13,6 +13,9 @@ pub(crate) async fn show(call: Call) -> Answer {
     let mut viewer = viewer(&call, Kind::Show, target(&instance));
     if viewer.shown.host_status && call.since(V2_16) {
         viewer.host_statuses = host_status::all(&call.state).await?;
+    }
+    if call.since(V2_71) {
+        viewer.server_group = server_groups::of_server(&call.state, &call.context, instance.uuid).await?;
     }
     ok(&One { server: viewer.server(&instance) })
 }

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::{target, viewer};
 use crate::call::{Answer, Call, ok};
-use crate::compute::{self, host_status};
-use crate::versions::V2_75;
+use crate::compute::{self, host_status, server_groups};
+use crate::versions::{V2_71, V2_75};
 use crate::views::servers::{Kind, One};
 
 /// `PUT /servers/{id}`
@@ -16,6 +16,9 @@ pub(crate) async fn update(call: Call) -> Answer {
     let mut viewer = viewer(&call, Kind::Update, target(&updated));
     if viewer.shown.host_status && call.since(V2_75) {
         viewer.host_statuses = host_status::all(&call.state).await?;
+    }
+    if call.since(V2_71) {
+        viewer.server_group = server_groups::of_server(&call.state, &call.context, updated.uuid).await?;
     }
     ok(&One { server: viewer.server(&updated) })
 }

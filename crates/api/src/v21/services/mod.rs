@@ -8,13 +8,13 @@ mod update_by_host;
 use kilonova_objects::Service;
 
 use crate::call::Call;
-use crate::compute::{availability_zones, services};
+use crate::compute::availability_zones::Zones;
+use crate::compute::services;
 use crate::error::ApiError;
 use crate::views::services::Detail;
 
-fn view<'a>(call: &'a Call, service: &'a Service) -> Detail<'a> {
-    let zone = availability_zones::of(&call.state.config, service);
-    Detail::new(service, zone, services::is_up(&call.state, service), call.version)
+fn view<'a>(call: &'a Call, zones: &'a Zones<'_>, service: &'a Service) -> Detail<'a> {
+    Detail::new(service, zones.of(service), services::is_up(&call.state, service), call.version)
 }
 
 /// Only compute services can be changed.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{only_compute, update_by_host, view};
 use crate::call::{Answer, Call, ok};
+use crate::compute::availability_zones;
 use crate::compute::services::{self, ServiceId};
 use crate::error::ApiError;
 use crate::policy::Target;
@@ -19,7 +20,8 @@ pub(crate) async fn update(call: Call) -> Answer {
     only_compute(service.binary.as_deref().unwrap_or_default())?;
     let changes = changes(&call.body)?;
     let updated = services::update(&call.state, &call.context, &service, &changes).await?;
-    ok(&json!({"service": view(&call, &updated)}))
+    let zones = availability_zones::read(&call.state).await?;
+    ok(&json!({"service": view(&call, &zones, &updated)}))
 }
 
 async fn authorized(call: &Call) -> Result<Service, ApiError> {
