@@ -61,11 +61,11 @@ pub(crate) const SERVERS: [Package; 4] = [
     program("mariadb-client-core", "my_print_defaults", "makes MariaDB's data directory"),
 ];
 
-/// What the tests' OpenStack client is installed with.
+/// What the Python environments are made with.
 pub(crate) const PYTHON: [Package; 1] = [Package {
     name: "python3-venv",
     probe: Probe::PythonModules("venv, ensurepip"),
-    purpose: "holds the OpenStack client of the tests",
+    purpose: "holds the OpenStack client and the oslo.messaging of the tests",
 }];
 
 impl Package {

@@ -1,28 +1,85 @@
-//! The OpenStack client that the tests use: a Python environment in target/venv, made again when
-//! xtask/python-requirements.txt changes.
+//! Python environments that the tests use, below target/. Each is made from a file of requirements, and made again when
+//! that changes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::process;
 use crate::progress::Step;
 use crate::workspace::Workspace;
 
+/// A directory below target/, what is installed in it, and what for.
+pub(crate) struct Environment {
+    directory: &'static str,
+    requirements: &'static str,
+    purpose: &'static str,
+}
+
+/// The OpenStack client that looks at Kilonova from outside.
+const OPENSTACK_CLIENT: Environment = Environment {
+    directory: "venv",
+    requirements: "xtask/python-requirements.txt",
+    purpose: "the OpenStack client of the tests",
+};
+
+/// oslo.messaging, the peer of the messaging crate.
+const OSLO_MESSAGING: Environment = Environment {
+    directory: "oslo-venv",
+    requirements: "xtask/oslo-requirements.txt",
+    purpose: "Python's oslo.messaging",
+};
+
 /// Makes the environment unless it is there; returns its `openstack`.
 pub(crate) async fn ensure_openstack_client(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    let requirements = workspace.root().join("xtask/python-requirements.txt");
-    let venv = workspace.target("venv");
-    let openstack = venv.join("bin/openstack");
-    let installed = venv.join("installed-requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements)?;
-    if openstack.exists() && std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
-        return Ok(openstack);
+    Ok(OPENSTACK_CLIENT.ensure(workspace).await?.join("bin/openstack"))
+}
+
+/// Makes the environment unless it is there; returns its Python.
+pub(crate) async fn ensure_oslo_messaging(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    Ok(OSLO_MESSAGING.ensure(workspace).await?.join("bin/python"))
+}
+
+impl Environment {
+    async fn ensure(&self, workspace: &Workspace) -> anyhow::Result<PathBuf> {
+        let requirements = workspace.root().join(self.requirements);
+        let venv = workspace.target(self.directory);
+        let wanted = std::fs::read_to_string(&requirements)?;
+        if is_made(&venv, &wanted) {
+            return Ok(venv);
+        }
+        let step = Step::loud(format!("installing {} into target/{}", self.purpose, self.directory));
+        process::run(process::program("python3").args(["-m", "venv", "--clear"]).arg(&venv)).await?;
+        let mut pip = process::program(venv.join("bin/pip"));
+        process::run(pip.args(["install", "--quiet", "--requirement"]).arg(&requirements)).await?;
+        // last, so that an interrupted installation is not taken for a whole one
+        std::fs::write(record(&venv), wanted)?;
+        step.done("");
+        Ok(venv)
     }
-    let step = Step::loud("installing the OpenStack client of the tests into target/venv");
-    process::run(process::program("python3").args(["-m", "venv", "--clear"]).arg(&venv)).await?;
-    let mut pip = process::program(venv.join("bin/pip"));
-    process::run(pip.args(["install", "--quiet", "--requirement"]).arg(&requirements)).await?;
-    // last, so that an interrupted installation is not taken for a whole one
-    std::fs::write(&installed, wanted)?;
-    step.done("");
-    Ok(openstack)
+}
+
+/// What was installed.
+fn record(venv: &Path) -> PathBuf {
+    venv.join("installed-requirements.txt")
+}
+
+/// Also not if the Python that it was made with has gone.
+fn is_made(venv: &Path, wanted: &str) -> bool {
+    venv.join("bin/python").exists() && std::fs::read_to_string(record(venv)).is_ok_and(|text| text == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_is_whole_with_its_python_and_the_same_requirements() {
+        let dir = tempfile::tempdir().unwrap();
+        let venv = dir.path();
+        std::fs::write(record(venv), "a==1\n").unwrap();
+        assert!(!is_made(venv, "a==1\n"), "there is no python");
+        std::fs::create_dir(venv.join("bin")).unwrap();
+        std::fs::write(venv.join("bin/python"), "").unwrap();
+        assert!(is_made(venv, "a==1\n"));
+        assert!(!is_made(venv, "a==2\n"));
+    }
 }

@@ -23,6 +23,7 @@ pub(crate) struct Options {
 /// What the tests find in their environment.
 struct Outside {
     openstack: PathBuf,
+    oslo_python: PathBuf,
     guest_image: PathBuf,
     rabbitmq: RabbitMq,
     postgresql: PostgreSql,
@@ -57,11 +58,12 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
 async fn prepare(workspace: &Workspace) -> anyhow::Result<Outside> {
     packages::ensure(&[&QEMU, &GUEST_IMAGE, &SSH, &PYTHON, &SERVERS]).await?;
     let openstack = python::ensure_openstack_client(workspace).await?;
+    let oslo_python = python::ensure_oslo_messaging(workspace).await?;
     let guest_image = guest_image::build(workspace).await?;
     let step = Step::quiet("starting RabbitMQ, PostgreSQL and MariaDB on the loopback");
     let (rabbitmq, postgresql, mariadb) = (RabbitMq::start()?, PostgreSql::start()?, MariaDb::start()?);
     step.done("");
-    Ok(Outside { openstack, guest_image, rabbitmq, postgresql, mariadb })
+    Ok(Outside { openstack, oslo_python, guest_image, rabbitmq, postgresql, mariadb })
 }
 
 async fn nextest(workspace: &Workspace, outside: Option<&Outside>) -> anyhow::Result<()> {
@@ -72,6 +74,7 @@ async fn nextest(workspace: &Workspace, outside: Option<&Outside>) -> anyhow::Re
         nextest.args(["--profile", "ci"]);
         nextest.env("KILONOVA_OPENSTACK", &outside.openstack).env("KILONOVA_GUEST_IMAGE", &outside.guest_image);
         nextest
+            .env("KILONOVA_OSLO_PYTHON", &outside.oslo_python)
             .env(kilonova_testing::RABBITMQ_URL, outside.rabbitmq.url())
             .env(kilonova_testing::POSTGRESQL_URL, outside.postgresql.url())
             .env(kilonova_testing::MARIADB_URL, outside.mariadb.url());

@@ -1,7 +1,7 @@
 //! What another service can answer but success.
 
 /// An answer that is no success, by what a caller can do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// 401: the token is not, or no longer, valid.
     #[error("the token is not valid")]

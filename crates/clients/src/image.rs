@@ -1,7 +1,8 @@
 //! Image (Glance): disk images and their properties.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -60,6 +61,45 @@ pub struct Image {
 pub enum ImageData {
     /// A file on this host that may be read but not changed.
     File(PathBuf),
+    /// A file that was made for this and goes away when the last who holds it drops it.
+    Temporary(Arc<TemporaryFile>),
+}
+
+impl ImageData {
+    /// The file; to be read while this value is held, and not to be changed.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Temporary(file) => file.path(),
+        }
+    }
+}
+
+/// A file that is removed when it is dropped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    /// Owns the file at `path`, which need not exist yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        match std::fs::remove_file(&self.0) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.0.display(), %error, "a temporary file was not removed");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What compute asks of the image service.
@@ -68,6 +108,6 @@ pub trait ImageService: Send + Sync + 'static {
     /// An image that the caller may see.
     async fn show(&self, context: &RequestContext, image_id: Uuid) -> Result<Image, ClientError>;
 
-    /// Its bytes. [`ClientError::NotFound`] also for an image that has none yet.
+    /// Its bytes, whole and as the image service has them. [`ClientError::NotFound`] also for an image that has none yet.
     async fn download(&self, context: &RequestContext, image_id: Uuid) -> Result<ImageData, ClientError>;
 }

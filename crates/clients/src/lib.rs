@@ -1,10 +1,11 @@
 //! The OpenStack services that compute needs — identity, image, network, placement — each as a trait.
 //!
 //! `kilonova up` puts the built-in services behind these traits, the tests the in-memory fakes, and a cloud of many
-//! machines will put HTTP clients there. Nothing here knows which.
+//! machines the HTTP clients of [`http`]. Who calls does not know which.
 
 pub mod error;
 pub mod fake;
+pub mod http;
 pub mod identity;
 pub mod image;
 pub mod network;

@@ -3,7 +3,9 @@
 mod build;
 mod console;
 mod events;
+mod image;
 mod init_host;
+mod notify;
 mod orphans;
 mod power;
 mod save;
@@ -14,10 +16,10 @@ mod terminate;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use kilonova_clients::Clients;
+use kilonova_clients::{ClientError, Clients};
 use kilonova_core::RequestContext;
 use kilonova_objects::{Instance, InstanceFault, PowerState};
-use kilonova_rpcapi::{ConductorApi, RpcError};
+use kilonova_rpcapi::{ConductorApi, Notifications, RpcError};
 use kilonova_virt::{Driver, DriverError};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -33,6 +35,7 @@ pub struct Manager {
     conductor: ConductorApi,
     clients: Clients,
     driver: Arc<dyn Driver>,
+    notifications: Notifications,
     tracker: ResourceTracker,
     locks: InstanceLocks,
     builds: Semaphore,
@@ -46,10 +49,10 @@ pub struct Manager {
 pub enum ManagerError {
     /// The hypervisor or the host.
     #[error(transparent)]
-    Driver(#[from] DriverError),
+    Driver(DriverError),
     /// Another service of the cloud.
     #[error(transparent)]
-    Client(#[from] kilonova_clients::ClientError),
+    Client(#[from] ClientError),
     /// The conductor refused, or does not answer.
     #[error(transparent)]
     Rpc(#[from] RpcError),
@@ -59,6 +62,19 @@ pub enum ManagerError {
     /// The request makes no sense on this host.
     #[error("{0}")]
     Invalid(String),
+}
+
+impl From<DriverError> for ManagerError {
+    fn from(error: DriverError) -> Self {
+        match error {
+            // The driver asked the image service, by way of us.
+            DriverError::ImageFetch(error) => match error.downcast::<ClientError>() {
+                Ok(error) => Self::Client(*error),
+                Err(error) => Self::Driver(DriverError::ImageFetch(error)),
+            },
+            error => Self::Driver(error),
+        }
+    }
 }
 
 impl ManagerError {
@@ -94,7 +110,14 @@ impl Manager {
             conductor,
             clients,
             driver,
+            notifications: Notifications::off(),
         }
+    }
+
+    /// The same manager, which tells `notifications` what it does. Without, nobody is told.
+    #[must_use]
+    pub fn with_notifications(self, notifications: Notifications) -> Self {
+        Self { notifications, ..self }
     }
 
     /// The name of this host.
@@ -108,6 +131,10 @@ impl Manager {
 
     pub(crate) fn conductor(&self) -> &ConductorApi {
         &self.conductor
+    }
+
+    pub(crate) fn notifications(&self) -> &Notifications {
+        &self.notifications
     }
 
     pub(crate) fn tracker(&self) -> &ResourceTracker {

@@ -14,7 +14,7 @@ use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, 
 use kilonova_rpcapi::compute::{
     self, BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
 };
-use kilonova_rpcapi::{RpcError, base, exception, register, servicegroup};
+use kilonova_rpcapi::{Notifications, RpcError, base, exception, register, servicegroup};
 use kilonova_virt::{DriverError, RebootKind};
 use uuid::Uuid;
 
@@ -27,6 +27,9 @@ pub(crate) const BINARY: &str = "nova-compute";
 const WATCH_GUESTS_INTERVAL: Duration = Duration::from_secs(10);
 /// Between looks for power actions that nobody works on; Nova has no option for it.
 const STALE_TASKS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long an agent that stops waits for a broker to take its last notifications.
+const FLUSH_BOUND: Duration = Duration::from_secs(5);
 
 /// An agent that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +57,11 @@ impl From<RpcError> for ServiceError {
 /// A running compute agent.
 pub struct ComputeService {
     server: RpcServer,
+    /// Builds: they are let end.
+    work: Supervisor,
+    /// Heartbeats and passes: they are cut off.
     supervisor: Supervisor,
+    notifications: Notifications,
 }
 
 impl ComputeService {
@@ -65,21 +72,25 @@ impl ComputeService {
         manager.tracker().update_available_resource(&context, service.id).await?;
         manager.init_host(&context).await?;
         let target = kilonova_rpcapi::target(compute::TOPIC).server(manager.host());
-        let supervisor = Supervisor::new();
-        let builds = Builds { supervisor: supervisor.clone(), manager: manager.clone(), asked: Arc::default() };
+        let (work, supervisor) = (Supervisor::new(), Supervisor::new());
+        let builds = Builds { supervisor: work.clone(), manager: manager.clone(), asked: Arc::default() };
         let dispatcher = dispatcher(&manager, &builds);
         let server = RpcServer::start(transport, target, dispatcher, ServerOptions::default()).await?;
         periodic_passes(&supervisor, &manager, service.id);
         servicegroup::report_state(&supervisor, manager.conductor().clone(), service, manager.config().report_interval);
         tracing::info!(host = manager.host(), "compute service started");
-        Ok(Self { server, supervisor })
+        Ok(Self { server, work, supervisor, notifications: manager.notifications().clone() })
     }
 
-    /// Takes no more messages and waits for running work; false if some still ran at the bound.
+    /// Takes no more messages and waits for running work; false if some still ran at the bound. A build that is cut off
+    /// goes on by its workflow, here after a restart or elsewhere.
     pub async fn stop(&self, bound: Duration) -> bool {
         self.server.stop().await;
-        let drained = self.server.wait(bound).await;
-        self.supervisor.shutdown(bound).await && drained
+        let (answered, built) = tokio::join!(self.server.wait(bound), self.work.drain(bound));
+        if !self.notifications.flush(bound.min(FLUSH_BOUND)).await {
+            tracing::warn!("some notifications were not sent before the end");
+        }
+        self.supervisor.shutdown(bound).await && answered && built
     }
 }
 
@@ -176,9 +187,9 @@ fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
         std::future::ready(Ok(()))
     });
     let m = manager.clone();
-    let endpoint = register(endpoint, move |context, TerminateInstance { instance, .. }| {
+    let endpoint = register(endpoint, move |context, TerminateInstance { instance, bdms }| {
         let manager = m.clone();
-        async move { manager.terminate_instance(&context, instance).await.map_err(raised) }
+        async move { manager.terminate_instance(&context, instance, &bdms.objects).await.map_err(raised) }
     });
     let m = manager.clone();
     let endpoint = register(endpoint, move |context, StartInstance { instance }| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kilonova_clients::Clients;
 use kilonova_core::{Config, ConfigError};
 use kilonova_db::Db;
-use kilonova_rpcapi::{ComputeApi, SchedulerApi};
+use kilonova_rpcapi::{ComputeApi, Notifications, SchedulerApi};
 use tokio::sync::Notify;
 
 /// What a conductor can be told.
@@ -57,6 +57,7 @@ pub struct Conductor {
     pub(crate) clients: Clients,
     pub(crate) scheduler: SchedulerApi,
     pub(crate) compute: ComputeApi,
+    pub(crate) notifications: Notifications,
     pub(crate) owner: String,
     /// Rung when there is a workflow that nobody works on.
     pub(crate) nudge: Arc<Notify>,
@@ -73,6 +74,13 @@ impl Conductor {
         nudge: Arc<Notify>,
     ) -> Self {
         let owner = format!("{}/conductor/{}", config.host, uuid::Uuid::new_v4().simple());
-        Self { config, db, clients, scheduler, compute, owner, nudge }
+        let notifications = Notifications::off();
+        Self { config, db, clients, scheduler, compute, notifications, owner, nudge }
+    }
+
+    /// The same conductor, which tells `notifications` what it does. Without, nobody is told.
+    #[must_use]
+    pub fn with_notifications(self, notifications: Notifications) -> Self {
+        Self { notifications, ..self }
     }
 }

@@ -113,12 +113,12 @@ impl Conductor {
     /// Runs a method of an object: `[updates, result]`.
     pub(crate) async fn object_action(
         &self,
-        _context: &RequestContext,
+        context: &RequestContext,
         action: ObjectAction,
     ) -> Result<Value, RemoteException> {
         let name = action.objinst.get("nova_object.name").and_then(Value::as_str).unwrap_or_default();
         match (name, action.objmethod.as_str()) {
-            ("Instance", "save") => self.instance_save(&action).await,
+            ("Instance", "save") => self.instance_save(context, &action).await,
             ("Instance", "destroy") => {
                 let instance: Instance = object(&action.objinst)?;
                 let destroyed = instances::destroy(&self.db, instance.uuid).await;
@@ -156,7 +156,7 @@ impl Conductor {
         }
     }
 
-    async fn instance_save(&self, action: &ObjectAction) -> Result<Value, RemoteException> {
+    async fn instance_save(&self, context: &RequestContext, action: &ObjectAction) -> Result<Value, RemoteException> {
         let instance: Instance = object(&action.objinst)?;
         let arguments = Arguments { args: &action.args, kwargs: &action.kwargs };
         let save = Save {
@@ -167,8 +167,14 @@ impl Conductor {
                 .map(|states| states.into_iter().flatten().collect()),
             expected_task_state: arguments.states::<TaskState>(1, "expected_task_state")?,
         };
-        match instances::save(&self.db, save).await {
-            Ok(saved) => Ok(updates(&action.objinst, &saved)),
+        match instances::save_and_get_original(&self.db, save).await {
+            Ok((before, saved)) => {
+                // Signs of life change nothing.
+                if self.notifications.follows_changes() && !changes(&action.objinst).is_empty() {
+                    self.notifications.instance_saved(context, &before, &saved);
+                }
+                Ok(updates(&action.objinst, &*saved))
+            }
             Err(error) => Err(save_raised(error, instance.uuid)),
         }
     }

@@ -16,6 +16,9 @@ use tokio::sync::Semaphore;
 use crate::Conductor;
 use crate::tasks::TaskError;
 
+/// How long a conductor that stops waits for a broker to take its last notifications.
+const FLUSH_BOUND: Duration = Duration::from_secs(5);
+
 /// A conductor that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -31,6 +34,9 @@ pub enum ServiceError {
 pub struct ConductorService {
     conductor: Arc<Conductor>,
     server: RpcServer,
+    /// The work behind casts: it is let end.
+    work: Supervisor,
+    /// Heartbeats and passes: they are cut off.
     supervisor: Supervisor,
 }
 
@@ -44,11 +50,11 @@ impl ConductorService {
             let left = kilonova_db::workflows::expire_owner(&conductor.db, "").await?;
             tracing::info!(left, "workflows of the last run");
         }
-        let supervisor = Supervisor::new();
-        let tasks = Tasks { supervisor: supervisor.clone(), slots: Arc::new(Semaphore::new(CONCURRENT_TASKS)) };
+        let (work, supervisor) = (Supervisor::new(), Supervisor::new());
+        let tasks = Tasks { supervisor: work.clone(), slots: Arc::new(Semaphore::new(CONCURRENT_TASKS)) };
         let dispatcher = dispatcher(&conductor, &tasks);
         let server = RpcServer::start(transport, target, dispatcher, ServerOptions::default()).await?;
-        Ok(Self { conductor, server, supervisor })
+        Ok(Self { conductor, server, work, supervisor })
     }
 
     /// Takes up what an earlier process left, and from now on whatever nobody works on; reports that it is there.
@@ -74,8 +80,11 @@ impl ConductorService {
     /// Takes no more messages and waits for running work; false if some still ran at the bound.
     pub async fn stop(&self, bound: Duration) -> bool {
         self.server.stop().await;
-        let drained = self.server.wait(bound).await;
-        self.supervisor.shutdown(bound).await && drained
+        let (answered, worked) = tokio::join!(self.server.wait(bound), self.work.drain(bound));
+        if !self.conductor.notifications.flush(bound.min(FLUSH_BOUND)).await {
+            tracing::warn!("some notifications were not sent before the end");
+        }
+        self.supervisor.shutdown(bound).await && answered && worked
     }
 }
 

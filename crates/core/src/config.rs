@@ -45,6 +45,15 @@ pub enum ConfigError {
     },
 }
 
+/// Says that options have no effect.
+pub fn warn_unknown(options: &[(&str, &str)]) {
+    if !options.is_empty() {
+        let options: Vec<_> = options.iter().map(|(group, name)| format!("[{group}] {name}")).collect();
+        let options = options.join(", ");
+        tracing::warn!(options, "options in the configuration are not known and have no effect");
+    }
+}
+
 type Values = BTreeMap<(String, String), Vec<String>>;
 
 /// All options of a process. Cheap to clone.
@@ -96,6 +105,11 @@ impl Config {
         values.iter().map(|value| self.substitute(group, value, 0)).collect()
     }
 
+    /// The names of the options that are set in a section.
+    pub fn names<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a str> {
+        self.values.keys().filter(move |(section, _)| section == group).map(|(_, name)| name.as_str())
+    }
+
     /// A number or another parsed value; `default` where the option is not set.
     pub fn parse<T: FromStr>(&self, group: &str, name: &str, default: T) -> Result<T, ConfigError> {
         let Some(value) = self.get(group, name) else {
@@ -138,10 +152,14 @@ impl Config {
 
     /// Says once which options stand in the files but mean nothing here.
     pub fn warn_unread(&self) {
+        warn_unknown(&self.unread());
+    }
+
+    /// The options that are set and that nobody asked for so far: section and name.
+    pub fn unread(&self) -> Vec<(&str, &str)> {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        for (group, name) in self.values.keys().filter(|key| !read.contains(key)) {
-            tracing::warn!(group, option = name, "an option in the configuration is not known and has no effect");
-        }
+        let unread = self.values.keys().filter(|key| !read.contains(key));
+        unread.map(|(group, name)| (group.as_str(), name.as_str())).collect()
     }
 
     fn substitute(&self, group: &str, value: &str, depth: u8) -> String {

@@ -96,6 +96,14 @@ impl Supervisor {
         });
     }
 
+    /// Waits until all tasks have ended by themselves; those that run at the bound are asked to end: false.
+    pub async fn drain(&self, bound: Duration) -> bool {
+        self.tasks.close();
+        let is_drained = tokio::time::timeout(bound, self.tasks.wait()).await.is_ok();
+        self.shutdown.cancel();
+        is_drained
+    }
+
     /// Asks all tasks to end and waits for them; false if some still ran at the bound.
     pub async fn shutdown(&self, bound: Duration) -> bool {
         self.shutdown.cancel();
@@ -133,6 +141,22 @@ mod tests {
         let supervisor = Supervisor::new();
         supervisor.spawn(TaskKind::Background, "waits", std::future::pending());
         assert!(supervisor.shutdown(BOUND).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_lets_work_end_and_cuts_it_off_at_the_bound() {
+        for (takes_s, drained) in [(4, true), (6, false)] {
+            let supervisor = Supervisor::new();
+            let done = Arc::new(AtomicUsize::new(0));
+            let counted = done.clone();
+            supervisor.spawn(TaskKind::Background, "works", async move {
+                tokio::time::sleep(Duration::from_secs(takes_s)).await;
+                counted.fetch_add(1, Ordering::SeqCst);
+            });
+            assert_eq!(supervisor.drain(BOUND).await, drained);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(done.load(Ordering::SeqCst), usize::from(drained));
+        }
     }
 
     #[tokio::test]

@@ -87,12 +87,15 @@ pub async fn start(
     user_id: &str,
     project_id: &str,
 ) -> Result<InstanceAction, DbError> {
-    let tx = db.begin().await?;
-    let actor = Actor { action, request_id, user_id, project_id };
-    insert(&tx, &[instance_uuid], actor).await?;
-    let action = find(&tx, instance_uuid, request_id).await?;
-    tx.commit().await?;
-    Ok(action)
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let actor = Actor { action, request_id, user_id, project_id };
+        insert(&tx, &[instance_uuid], actor).await?;
+        let action = find(&tx, instance_uuid, request_id).await?;
+        tx.commit().await?;
+        Ok(action)
+    })
+    .await
 }
 
 /// A step of the action that `request_id` started begins. Without such an action: [`DbError::NotFound`] with resource
@@ -104,21 +107,24 @@ pub async fn event_start(
     event: &str,
     host: Option<&str>,
 ) -> Result<InstanceActionEvent, DbError> {
-    let tx = db.begin().await?;
-    let action = find(&tx, instance_uuid, request_id).await?;
-    let now = Some(utcnow());
-    let mut event = InstanceActionEvent {
-        event: Some(event.to_owned()),
-        action_id: Some(action.id),
-        host: host.map(str::to_owned),
-        start_time: now,
-        created_at: now,
-        ..InstanceActionEvent::default()
-    };
-    let values = event_row::values(&event).split_off(1);
-    event.id = sql::insert(&tx, event_row::TABLE, &event_row::COLUMNS[1..], values).await?;
-    tx.commit().await?;
-    Ok(event)
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let action = find(&tx, instance_uuid, request_id).await?;
+        let now = Some(utcnow());
+        let mut begun = InstanceActionEvent {
+            event: Some(event.to_owned()),
+            action_id: Some(action.id),
+            host: host.map(str::to_owned),
+            start_time: now,
+            created_at: now,
+            ..InstanceActionEvent::default()
+        };
+        let values = event_row::values(&begun).split_off(1);
+        begun.id = sql::insert(&tx, event_row::TABLE, &event_row::COLUMNS[1..], values).await?;
+        tx.commit().await?;
+        Ok(begun)
+    })
+    .await
 }
 
 /// A step ends: well, or with `failure` (the error's text, and its trace). Ends the newest step of this name, which is
@@ -130,24 +136,27 @@ pub async fn event_finish(
     event: &str,
     failure: Option<(String, String)>,
 ) -> Result<InstanceActionEvent, DbError> {
-    let tx = db.begin().await?;
-    let action = find(&tx, instance_uuid, request_id).await?;
-    let begun = newest_event(&tx, action.id, event).await?;
-    let failed = failure.is_some();
-    let (details, traceback) = failure.unzip();
-    let now = Some(utcnow());
-    let ended = InstanceActionEvent {
-        finish_time: now,
-        updated_at: now,
-        result: Some(if failed { ERROR } else { SUCCESS }.to_owned()),
-        details,
-        traceback,
-        ..begun
-    };
-    write_event(&tx, &ended).await?;
-    end_action(&tx, action.id, failed).await?;
-    tx.commit().await?;
-    Ok(ended)
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let action = find(&tx, instance_uuid, request_id).await?;
+        let begun = newest_event(&tx, action.id, event).await?;
+        let failed = failure.is_some();
+        let (details, traceback) = failure.clone().unzip();
+        let now = Some(utcnow());
+        let ended = InstanceActionEvent {
+            finish_time: now,
+            updated_at: now,
+            result: Some(if failed { ERROR } else { SUCCESS }.to_owned()),
+            details,
+            traceback,
+            ..begun
+        };
+        write_event(&tx, &ended).await?;
+        end_action(&tx, action.id, failed).await?;
+        tx.commit().await?;
+        Ok(ended)
+    })
+    .await
 }
 
 /// Records that an action begins on several instances.
@@ -197,6 +206,7 @@ async fn newest_event(tx: &impl ConnectionTrait, action_id: i64, event: &str) ->
     let mut statement = select(event_row::TABLE, event_row::COLUMNS);
     statement.and_where(Expr::col("action_id").eq(action_id)).and_where(Expr::col("event").eq(event)).limit(1);
     newest_first(&mut statement);
+    statement.lock_exclusive();
     let row = tx.query_one(&statement).await?;
     read_event(&row.ok_or_else(|| DbError::not_found("action event", event))?)
 }

@@ -34,21 +34,24 @@ pub async fn list(db: &Db, instance_uuids: &[Uuid]) -> Result<BTreeMap<Uuid, Vec
 
 /// Writes a mapping: a new one when its `id` is 0, else over the row with that id.
 pub async fn save(db: &Db, mapping: &BlockDeviceMapping) -> Result<BlockDeviceMapping, DbError> {
-    let tx = db.begin().await?;
-    let id = if mapping.id == 0 {
-        let instance_uuid = mapping
-            .instance_uuid
-            .ok_or_else(|| DbError::corrupt("block device mapping", 0, "it belongs to no instance"))?;
-        sql::insert(&tx, TABLE, &COLUMNS[1..], values(instance_uuid, mapping)).await?
-    } else {
-        overwrite(&tx, mapping).await?;
-        mapping.id
-    };
-    let mut statement = select(TABLE, COLUMNS);
-    let row = tx.query_one(statement.and_where(Expr::col("id").eq(id))).await?;
-    let saved = read(&row.ok_or_else(|| not_found(id))?)?;
-    tx.commit().await?;
-    Ok(saved)
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let id = if mapping.id == 0 {
+            let instance_uuid = mapping
+                .instance_uuid
+                .ok_or_else(|| DbError::corrupt("block device mapping", 0, "it belongs to no instance"))?;
+            sql::insert(&tx, TABLE, &COLUMNS[1..], values(instance_uuid, mapping)).await?
+        } else {
+            overwrite(&tx, mapping).await?;
+            mapping.id
+        };
+        let mut statement = select(TABLE, COLUMNS);
+        let row = tx.query_one(statement.and_where(Expr::col("id").eq(id))).await?;
+        let saved = read(&row.ok_or_else(|| not_found(id))?)?;
+        tx.commit().await?;
+        Ok(saved)
+    })
+    .await
 }
 
 /// Writes new mappings, each for its instance.

@@ -19,41 +19,47 @@ const OWN: &[&str] = &["id", "created_at", "updated_at", "deleted_at", "deleted"
 /// Stores a hypervisor; its uuid is unique, and so are host and hypervisor_hostname.
 pub async fn create(db: &Db, node: &ComputeNode) -> Result<ComputeNode, DbError> {
     let node = ComputeNode { created_at: Some(utcnow()), updated_at: None, ..node.clone() };
-    let tx = db.begin().await?;
-    let id = insert(&tx, TABLE, &COLUMNS[1..], values(&node)).await;
-    let id = id.map_err(|error| exists_or(error, "compute node", name(&node)))?;
-    let created = one(&tx, by("id", id), id).await?;
-    tx.commit().await?;
-    Ok(created)
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let id = insert(&tx, TABLE, &COLUMNS[1..], values(&node)).await;
+        let id = id.map_err(|error| exists_or(error, "compute node", name(&node)))?;
+        let created = one(&tx, by("id", id), id).await?;
+        tx.commit().await?;
+        Ok(created)
+    })
+    .await
 }
 
 /// Writes the fields in `changes` (names and values as in `nova_object.data`).
 pub async fn save(db: &Db, uuid: Uuid, changes: &Map<String, Value>) -> Result<ComputeNode, DbError> {
-    let tx = db.begin().await?;
-    let mut locked = by("uuid", uuid.value());
-    locked.lock_exclusive();
-    let before = one(&tx, locked, uuid).await?;
-    let mut data = before.data();
-    for (name, value) in changes {
-        if !can_change(name) {
-            let reason = format!("the field {name} cannot be changed");
-            return Err(DbError::corrupt("compute node", uuid, reason));
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let mut locked = by("uuid", uuid.value());
+        locked.lock_exclusive();
+        let before = one(&tx, locked, uuid).await?;
+        let mut data = before.data();
+        for (name, value) in changes {
+            if !can_change(name) {
+                let reason = format!("the field {name} cannot be changed");
+                return Err(DbError::corrupt("compute node", uuid, reason));
+            }
+            data.insert(name.clone(), value.clone());
         }
-        data.insert(name.clone(), value.clone());
-    }
-    let after = ComputeNode::from_data(&data).map_err(|error| DbError::corrupt("compute node", uuid, error))?;
-    let after = ComputeNode { created_at: before.created_at, updated_at: Some(utcnow()), ..after };
-    let columns = COLUMNS[1..].iter().copied().zip(values(&after));
-    let mut statement = Query::update();
-    statement
-        .table(TABLE)
-        .values(columns.map(|(name, value)| (name, Expr::val(value))))
-        .and_where(Expr::col("id").eq(before.id));
-    let updated = tx.execute(&statement).await;
-    updated.map_err(|error| exists_or(error, "compute node", name(&after)))?;
-    let saved = one(&tx, by("id", before.id), uuid).await?;
-    tx.commit().await?;
-    Ok(saved)
+        let after = ComputeNode::from_data(&data).map_err(|error| DbError::corrupt("compute node", uuid, error))?;
+        let after = ComputeNode { created_at: before.created_at, updated_at: Some(utcnow()), ..after };
+        let columns = COLUMNS[1..].iter().copied().zip(values(&after));
+        let mut statement = Query::update();
+        statement
+            .table(TABLE)
+            .values(columns.map(|(name, value)| (name, Expr::val(value))))
+            .and_where(Expr::col("id").eq(before.id));
+        let updated = tx.execute(&statement).await;
+        updated.map_err(|error| exists_or(error, "compute node", name(&after)))?;
+        let saved = one(&tx, by("id", before.id), uuid).await?;
+        tx.commit().await?;
+        Ok(saved)
+    })
+    .await
 }
 
 /// One hypervisor.
@@ -83,14 +89,16 @@ pub async fn search(db: &Db, text: &str) -> Result<Vec<ComputeNode>, DbError> {
 
 /// Forgets a hypervisor.
 pub async fn delete(db: &Db, uuid: Uuid) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let mut statement = Query::delete();
-    statement.from_table(TABLE).and_where(Expr::col("uuid").eq(uuid.value()));
-    if tx.execute(&statement).await?.rows_affected() == 0 {
-        return Err(DbError::not_found("compute node", uuid));
-    }
-    tx.commit().await?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let mut statement = Query::delete();
+        statement.from_table(TABLE).and_where(Expr::col("uuid").eq(uuid.value()));
+        if tx.execute(&statement).await?.rows_affected() == 0 {
+            return Err(DbError::not_found("compute node", uuid));
+        }
+        tx.commit().await
+    })
+    .await
 }
 
 async fn select_where(db: &Db, condition: Condition) -> Result<Vec<ComputeNode>, DbError> {

@@ -1,5 +1,7 @@
 //! What the database can answer but rows.
 
+use crate::retry::{Transient, transient};
+
 /// Why a query did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
@@ -32,6 +34,33 @@ pub enum DbError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The URL says nothing that can be connected to.
+    #[error("the database URL {url} cannot be used: {reason}")]
+    InvalidUrl {
+        /// The URL without its password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `manage db sync` is due.
+    #[error("the database schema is older than this program, {missing} is missing: run `kilonova manage db sync`")]
+    SchemaTooOld {
+        /// The first step that was not taken.
+        missing: String,
+    },
+    /// The program is older than the one that took the last step.
+    #[error("the database schema is newer than this program, which does not know {unknown}: upgrade the program")]
+    SchemaTooNew {
+        /// A step that this version does not know.
+        unknown: String,
+    },
+    /// Somebody else made the same row first, or removed one that this one belongs to: the transaction, done again, finds
+    /// that out. [`crate::Db::retry`] does.
+    #[error("another request made or removed the same row at the same time")]
+    Overtaken,
+    /// The connection broke during a commit: what was written is there, or it is not.
+    #[error("the connection to the database broke during a commit, whose outcome is unknown")]
+    CommitUnknown(#[source] sea_orm::DbErr),
     /// The database itself failed.
     #[error("the database failed")]
     Database(#[from] sea_orm::DbErr),
@@ -51,6 +80,31 @@ impl DbError {
     /// Shorthand for [`DbError::Corrupt`].
     pub fn corrupt(resource: &'static str, id: impl ToString, reason: impl ToString) -> Self {
         Self::Corrupt { resource, id: id.to_string(), reason: reason.to_string() }
+    }
+
+    /// Why the transaction that failed can be done again: it left nothing.
+    pub(crate) fn is_rolled_back(&self) -> Option<Transient> {
+        match self {
+            Self::Database(error) => transient(error),
+            Self::Overtaken => Some(Transient::Deadlock),
+            _ => None,
+        }
+    }
+
+    /// Why it can be done again if doing it twice does no harm.
+    pub(crate) fn is_transient(&self) -> Option<Transient> {
+        match self {
+            Self::CommitUnknown(_) => Some(Transient::Lost),
+            other => other.is_rolled_back(),
+        }
+    }
+
+    /// [`DbError::Overtaken`] where a row that is referred to is gone.
+    pub(crate) fn overtaken_or(error: sea_orm::DbErr) -> Self {
+        match error.sql_err() {
+            Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)) => Self::Overtaken,
+            _ => error.into(),
+        }
     }
 
     /// Whether a unique key was violated.

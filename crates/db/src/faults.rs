@@ -24,9 +24,14 @@ pub async fn create(db: &Db, fault: &InstanceFault) -> Result<InstanceFault, DbE
         deleted: false,
         ..fault.clone()
     };
-    let tx = db.begin().await?;
-    fault.id = insert(&tx, TABLE, &COLUMNS[1..], values(&fault).split_off(1)).await?;
-    tx.commit().await?;
+    fault.id = db
+        .retry(|| async {
+            let tx = db.begin().await?;
+            let id = insert(&tx, TABLE, &COLUMNS[1..], values(&fault).split_off(1)).await?;
+            tx.commit().await?;
+            Ok::<_, DbError>(id)
+        })
+        .await?;
     Ok(fault)
 }
 

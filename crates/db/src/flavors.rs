@@ -87,68 +87,80 @@ pub async fn get(db: &Db, flavorid: &str, visible_to: Option<&str>) -> Result<Fl
 /// Stores a flavor, and who has access to it when it is private. [`DbError::Exists`] names the `flavorid` or the name
 /// that is taken.
 pub async fn create(db: &Db, flavor: &Flavor, projects: &[String]) -> Result<Flavor, DbError> {
-    let tx = db.begin().await?;
-    refuse_taken(&tx, flavor).await?;
-    let flavor = Flavor { created_at: Some(utcnow()), updated_at: None, ..flavor.clone() };
-    let id = insert(&tx, TABLE, &COLUMNS[1..], values(&flavor).split_off(1)).await;
-    let id = id.map_err(|error| exists_or(error, "flavor", &flavor.flavorid))?;
-    insert_specs(&tx, id, &flavor.extra_specs).await?;
-    let access = projects.iter().map(|project| vec![id.into(), project.as_str().into()]);
-    insert_many(&tx, PROJECTS, &["flavor_id", "project_id"], access.collect()).await?;
-    let created = one(&tx, &flavor.flavorid, None).await?;
-    tx.commit().await?;
-    Ok(created)
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        refuse_taken(&tx, flavor).await?;
+        let flavor = Flavor { created_at: Some(utcnow()), updated_at: None, ..flavor.clone() };
+        let id = insert(&tx, TABLE, &COLUMNS[1..], values(&flavor).split_off(1)).await;
+        let id = id.map_err(|error| exists_or(error, "flavor", &flavor.flavorid))?;
+        insert_specs(&tx, id, &flavor.extra_specs).await?;
+        let access = projects.iter().map(|project| vec![id.into(), project.as_str().into()]);
+        insert_many(&tx, PROJECTS, &["flavor_id", "project_id"], access.collect()).await?;
+        let created = one(&tx, &flavor.flavorid, None).await?;
+        tx.commit().await?;
+        Ok(created)
+    })
+    .await
 }
 
 /// Deletes a flavor with its extra specs and access list. Instances keep their copy.
 pub async fn delete(db: &Db, flavorid: &str) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let id = id_of(&tx, flavorid).await?;
-    for (table, column) in [(SPECS, "flavor_id"), (PROJECTS, "flavor_id"), (TABLE, "id")] {
-        let mut statement = Query::delete();
-        tx.execute(statement.from_table(table).and_where(Expr::col(column).eq(id))).await?;
-    }
-    tx.commit().await?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let id = locked(&tx, flavorid).await?;
+        for (table, column) in [(SPECS, "flavor_id"), (PROJECTS, "flavor_id"), (TABLE, "id")] {
+            let mut statement = Query::delete();
+            tx.execute(statement.from_table(table).and_where(Expr::col(column).eq(id))).await?;
+        }
+        tx.commit().await
+    })
+    .await
 }
 
 /// Replaces the description.
 pub async fn update_description(db: &Db, flavorid: &str, description: Option<&str>) -> Result<Flavor, DbError> {
-    let tx = db.begin().await?;
-    let id = id_of(&tx, flavorid).await?;
-    let mut statement = Query::update();
-    statement
-        .table(TABLE)
-        .value("description", description.map(str::to_owned))
-        .value("updated_at", val(utcnow()))
-        .and_where(Expr::col("id").eq(id));
-    tx.execute(&statement).await?;
-    let updated = one(&tx, flavorid, None).await?;
-    tx.commit().await?;
-    Ok(updated)
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let id = locked(&tx, flavorid).await?;
+        let mut statement = Query::update();
+        statement
+            .table(TABLE)
+            .value("description", description.map(str::to_owned))
+            .value("updated_at", val(utcnow()))
+            .and_where(Expr::col("id").eq(id));
+        tx.execute(&statement).await?;
+        let updated = one(&tx, flavorid, None).await?;
+        tx.commit().await?;
+        Ok(updated)
+    })
+    .await
 }
 
 /// Adds extra specs; those with the same key get the new value.
 pub async fn set_extra_specs(db: &Db, flavorid: &str, specs: &BTreeMap<String, String>) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let id = id_of(&tx, flavorid).await?;
-    for key in specs.keys() {
-        remove(&tx, SPECS, id, "key", key).await?;
-    }
-    insert_specs(&tx, id, specs).await?;
-    tx.commit().await?;
-    Ok(())
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let id = locked(&tx, flavorid).await?;
+        for key in specs.keys() {
+            remove(&tx, SPECS, id, "key", key).await?;
+        }
+        insert_specs(&tx, id, specs).await?;
+        tx.commit().await
+    })
+    .await
 }
 
 /// Removes one extra spec; [`DbError::NotFound`] with resource `extra spec` if it is not there.
 pub async fn delete_extra_spec(db: &Db, flavorid: &str, key: &str) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let id = id_of(&tx, flavorid).await?;
-    if remove(&tx, SPECS, id, "key", key).await? == 0 {
-        return Err(DbError::not_found("extra spec", key));
-    }
-    tx.commit().await?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let id = locked(&tx, flavorid).await?;
+        if remove(&tx, SPECS, id, "key", key).await? == 0 {
+            return Err(DbError::not_found("extra spec", key));
+        }
+        tx.commit().await
+    })
+    .await
 }
 
 /// The projects that have access.
@@ -162,24 +174,28 @@ pub async fn access(db: &Db, flavorid: &str) -> Result<Vec<String>, DbError> {
 
 /// Gives `project` access; [`DbError::Exists`] with resource `flavor access` if it has it.
 pub async fn add_access(db: &Db, flavorid: &str, project: &str) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let id = id_of(&tx, flavorid).await?;
-    let row = vec![vec![id.into(), project.into()]];
-    let added = insert_many(&tx, PROJECTS, &["flavor_id", "project_id"], row).await;
-    added.map_err(|error| exists_or(error, "flavor access", project))?;
-    tx.commit().await?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let id = locked(&tx, flavorid).await?;
+        let row = vec![vec![id.into(), project.into()]];
+        let added = insert_many(&tx, PROJECTS, &["flavor_id", "project_id"], row).await;
+        added.map_err(|error| exists_or(error, "flavor access", project))?;
+        tx.commit().await
+    })
+    .await
 }
 
 /// Takes the access of `project` away; [`DbError::NotFound`] with resource `flavor access` if it has none.
 pub async fn remove_access(db: &Db, flavorid: &str, project: &str) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let id = id_of(&tx, flavorid).await?;
-    if remove(&tx, PROJECTS, id, "project_id", project).await? == 0 {
-        return Err(DbError::not_found("flavor access", project));
-    }
-    tx.commit().await?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let id = locked(&tx, flavorid).await?;
+        if remove(&tx, PROJECTS, id, "project_id", project).await? == 0 {
+            return Err(DbError::not_found("flavor access", project));
+        }
+        tx.commit().await
+    })
+    .await
 }
 
 /// `id` breaks ties.
@@ -225,6 +241,14 @@ async fn one(conn: &impl ConnectionTrait, flavorid: &str, project: Option<&str>)
 async fn id_of(conn: &impl ConnectionTrait, flavorid: &str) -> Result<i64, DbError> {
     let mut statement = select(TABLE, &["id"]);
     let row = conn.query_one(statement.and_where(Expr::col("flavorid").eq(flavorid))).await?;
+    Ok(row.ok_or_else(|| DbError::not_found("flavor", flavorid))?.try_get_by_index(0)?)
+}
+
+/// The id of a flavor whose extra specs, access list and row nobody else changes until the transaction ends.
+async fn locked(tx: &impl ConnectionTrait, flavorid: &str) -> Result<i64, DbError> {
+    let mut statement = select(TABLE, &["id"]);
+    statement.and_where(Expr::col("flavorid").eq(flavorid)).lock_exclusive();
+    let row = tx.query_one(&statement).await?;
     Ok(row.ok_or_else(|| DbError::not_found("flavor", flavorid))?.try_get_by_index(0)?)
 }
 

@@ -43,23 +43,30 @@ pub async fn create(db: &Db, keypair: &KeyPair) -> Result<KeyPair, DbError> {
         set: KeyPair::default().set,
         ..keypair.clone()
     };
-    let tx = db.begin().await?;
-    let id = insert(&tx, TABLE, &COLUMNS[1..], values(&keypair).split_off(1)).await;
-    keypair.id = id.map_err(|error| exists_or(error, "keypair", &keypair.name))?;
-    tx.commit().await?;
+    keypair.id = db
+        .retry(|| async {
+            let tx = db.begin().await?;
+            let id = insert(&tx, TABLE, &COLUMNS[1..], values(&keypair).split_off(1)).await;
+            let id = id.map_err(|error| exists_or(error, "keypair", &keypair.name))?;
+            tx.commit().await?;
+            Ok::<_, DbError>(id)
+        })
+        .await?;
     Ok(keypair)
 }
 
 /// Deletes a key pair. Instances keep their copy.
 pub async fn delete(db: &Db, user_id: &str, name: &str) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let mut statement = Query::delete();
-    statement.from_table(TABLE).and_where(Expr::col("user_id").eq(user_id)).and_where(Expr::col("name").eq(name));
-    if tx.execute(&statement).await?.rows_affected() == 0 {
-        return Err(DbError::not_found("keypair", name));
-    }
-    tx.commit().await?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let mut statement = Query::delete();
+        statement.from_table(TABLE).and_where(Expr::col("user_id").eq(user_id)).and_where(Expr::col("name").eq(name));
+        if tx.execute(&statement).await?.rows_affected() == 0 {
+            return Err(DbError::not_found("keypair", name));
+        }
+        tx.commit().await
+    })
+    .await
 }
 
 /// How many a user has.

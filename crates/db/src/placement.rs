@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use kilonova_core::time::utcnow;
-use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict, Order, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Order, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
 use crate::DbError;
+use crate::sql::{lock_rows, sum};
 
 /// A resource provider.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +98,8 @@ pub struct ProviderFilter<'a> {
 }
 
 const RESOURCE: &str = "resource provider";
+/// Of a consumer that is new.
+const FIRST_GENERATION: i64 = 1;
 /// Between the traits in their column; trait names are `[A-Z0-9_]+`.
 const TRAIT_SEPARATOR: &str = ",";
 
@@ -123,8 +126,13 @@ pub async fn provider<C: ConnectionTrait>(conn: &C, uuid: Uuid) -> Result<Resour
     found.ok_or_else(|| DbError::not_found(RESOURCE, uuid))
 }
 
-/// Makes a provider without inventory and traits. [`DbError::Exists`] when its uuid or its name is taken.
+/// Makes a provider without inventory and traits. [`DbError::Exists`] when another provider has the name,
+/// [`DbError::Overtaken`] when one of that uuid, or another of that name, is made at the same time.
 pub async fn create_provider<C: ConnectionTrait>(tx: &C, uuid: Uuid, name: &str) -> Result<(), DbError> {
+    let namesakes = providers(tx, &ProviderFilter { uuid: None, name: Some(name) }).await?;
+    if namesakes.iter().any(|other| other.uuid != uuid) {
+        return Err(DbError::exists(RESOURCE, name));
+    }
     let now = utcnow();
     let mut insert = Query::insert();
     insert
@@ -133,7 +141,7 @@ pub async fn create_provider<C: ConnectionTrait>(tx: &C, uuid: Uuid, name: &str)
         .values_panic([uuid.to_string().into(), name.into(), 0i64.into(), "".into(), now.into(), now.into()]);
     match tx.execute(&insert).await {
         Ok(_) => Ok(()),
-        Err(error) if DbError::is_unique_violation(&error) => Err(DbError::exists(RESOURCE, name)),
+        Err(error) if DbError::is_unique_violation(&error) => Err(DbError::Overtaken),
         Err(error) => Err(error.into()),
     }
 }
@@ -144,6 +152,9 @@ pub async fn create_provider<C: ConnectionTrait>(tx: &C, uuid: Uuid, name: &str)
 pub async fn lock_providers<C: ConnectionTrait>(tx: &C, uuids: &[Uuid]) -> Result<Vec<ResourceProvider>, DbError> {
     if uuids.is_empty() {
         return Ok(Vec::new());
+    }
+    if uuids.len() > 1 {
+        lock_rows(tx, "resource_providers", "uuid", uuids.iter().map(|uuid| uuid.to_string().into()).collect()).await?;
     }
     let those = Expr::col("uuid").is_in(uuids.iter().map(Uuid::to_string));
     let mut update = Query::update();
@@ -256,7 +267,7 @@ pub async fn usage<C: ConnectionTrait>(
     let mut select = Query::select();
     select
         .columns(["resource_provider_id", "resource_class"])
-        .expr(Func::sum(Expr::col("used")))
+        .expr(sum(conn.get_database_backend(), "used"))
         .from("allocations")
         .group_by_columns(["resource_provider_id", "resource_class"]);
     of_providers(&mut select, providers);
@@ -279,7 +290,7 @@ pub async fn project_usage<C: ConnectionTrait>(
     let mut select = Query::select();
     select
         .column(("allocations", "resource_class"))
-        .expr(Func::sum(Expr::col(("allocations", "used"))))
+        .expr(sum(conn.get_database_backend(), ("allocations", "used")))
         .from("allocations")
         .inner_join("consumers", Expr::col(("consumers", "uuid")).equals(("allocations", "consumer_uuid")))
         .and_where(Expr::col(("consumers", "project_id")).eq(project_id))
@@ -293,12 +304,24 @@ pub async fn project_usage<C: ConnectionTrait>(
 
 /// A consumer; one without allocations is not kept.
 pub async fn consumer<C: ConnectionTrait>(conn: &C, uuid: Uuid) -> Result<Option<Consumer>, DbError> {
-    let mut select = Query::select();
-    select
+    conn.query_one(&select_consumer(uuid)).await?.as_ref().map(consumer_row).transpose()
+}
+
+/// A consumer whose allocations nobody else changes until the transaction ends; after [`lock_providers`].
+///
+/// One that is not there cannot be locked: of two that make it, one gets [`DbError::Overtaken`] and does its transaction
+/// again.
+pub async fn lock_consumer<C: ConnectionTrait>(tx: &C, uuid: Uuid) -> Result<Option<Consumer>, DbError> {
+    let select = select_consumer(uuid).lock_exclusive().take();
+    tx.query_one(&select).await?.as_ref().map(consumer_row).transpose()
+}
+
+fn select_consumer(uuid: Uuid) -> SelectStatement {
+    Query::select()
         .columns(["uuid", "project_id", "user_id", "generation", "updated_at"])
         .from("consumers")
-        .and_where(Expr::col("uuid").eq(uuid.to_string()));
-    conn.query_one(&select).await?.as_ref().map(consumer_row).transpose()
+        .and_where(Expr::col("uuid").eq(uuid.to_string()))
+        .take()
 }
 
 /// Consumers that have something of a provider (row id).
@@ -332,7 +355,8 @@ pub async fn allocations_of_provider<C: ConnectionTrait>(conn: &C, provider: i64
 
 /// Replaces all that a consumer has by `amounts` of (provider's row id, class); nothing there removes the consumer.
 ///
-/// The caller holds the turn at the providers and has seen that the amounts fit.
+/// The caller holds the turn at the providers, has the consumer from [`lock_consumer`] with its generation raised by one
+/// (from 0 if it was not there), and has seen that the amounts fit.
 pub async fn replace_allocations<C: ConnectionTrait>(
     tx: &C,
     consumer: &Consumer,
@@ -360,6 +384,8 @@ pub async fn replace_allocations<C: ConnectionTrait>(
 
 /// Takes everything from a consumer; how many rows that were.
 pub async fn delete_allocations<C: ConnectionTrait>(tx: &C, consumer: Uuid) -> Result<u64, DbError> {
+    // A claim for the same consumer ends first, or begins after this.
+    lock_rows(tx, "consumers", "uuid", vec![consumer.to_string().into()]).await?;
     let deleted = delete_rows_of_consumer(tx, "allocations", "consumer_uuid", consumer).await?;
     delete_rows_of_consumer(tx, "consumers", "uuid", consumer).await?;
     Ok(deleted)
@@ -377,6 +403,22 @@ async fn delete_rows_of_consumer<C: ConnectionTrait>(
 }
 
 async fn put_consumer<C: ConnectionTrait>(tx: &C, consumer: &Consumer) -> Result<(), DbError> {
+    if consumer.generation == FIRST_GENERATION {
+        return insert_consumer(tx, consumer).await;
+    }
+    let mut update = Query::update();
+    update
+        .table("consumers")
+        .value("project_id", consumer.project_id.as_str())
+        .value("user_id", consumer.user_id.as_str())
+        .value("generation", consumer.generation)
+        .value("updated_at", consumer.updated_at)
+        .and_where(Expr::col("uuid").eq(consumer.uuid.to_string()));
+    tx.execute(&update).await?;
+    Ok(())
+}
+
+async fn insert_consumer<C: ConnectionTrait>(tx: &C, consumer: &Consumer) -> Result<(), DbError> {
     let mut insert = Query::insert();
     insert
         .into_table("consumers")
@@ -388,12 +430,12 @@ async fn put_consumer<C: ConnectionTrait>(tx: &C, consumer: &Consumer) -> Result
             consumer.generation.into(),
             consumer.updated_at.into(),
             consumer.updated_at.into(),
-        ])
-        .on_conflict(
-            OnConflict::column("uuid").update_columns(["project_id", "user_id", "generation", "updated_at"]).to_owned(),
-        );
-    tx.execute(&insert).await?;
-    Ok(())
+        ]);
+    match tx.execute(&insert).await {
+        Ok(_) => Ok(()),
+        Err(error) if DbError::is_unique_violation(&error) => Err(DbError::Overtaken),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn select_providers() -> SelectStatement {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Query};
-use sea_orm::{ConnectionTrait as _, Value};
+use sea_orm::ConnectionTrait as _;
+use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, OnConflict, Query};
 
-use crate::sql::{insert_many, select};
+use crate::sql::select;
 use crate::{Db, DbError};
 
 const QUOTAS: &str = "quotas";
@@ -91,27 +91,31 @@ async fn read(db: &Db, table: &'static str, owner: &Owner<'_>) -> Result<BTreeMa
 }
 
 async fn set(db: &Db, table: &'static str, owner: &Owner<'_>, limits: &BTreeMap<String, i64>) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let resources = limits.keys().map(String::as_str);
-    let mut old = Query::delete();
-    old.from_table(table).cond_where(is_of(owner)).and_where(Expr::col("resource").is_in(resources));
-    tx.execute(&old).await?;
-    let mut columns: Vec<&'static str> = owner.iter().map(|(column, _)| *column).collect();
-    columns.extend(["resource", "hard_limit"]);
-    let row = |(resource, limit): (&String, &i64)| -> Vec<Value> {
-        let mut row: Vec<Value> = owner.iter().map(|(_, value)| (*value).into()).collect();
-        row.extend([resource.as_str().into(), (*limit).into()]);
-        row
-    };
-    insert_many(&tx, table, &columns, limits.iter().map(row).collect()).await?;
-    tx.commit().await?;
-    Ok(())
+    let key: Vec<&'static str> = owner.iter().map(|(column, _)| *column).chain(["resource"]).collect();
+    let mut statement = Query::insert();
+    statement.into_table(table).columns(key.iter().copied().chain(["hard_limit"]));
+    for (resource, limit) in limits {
+        let row = owner.iter().map(|(_, value)| Expr::val(*value));
+        statement.values_panic(row.chain([Expr::val(resource.as_str()), Expr::val(*limit)]));
+    }
+    statement.on_conflict(OnConflict::columns(key).update_column("hard_limit").to_owned());
+    if limits.is_empty() {
+        return Ok(());
+    }
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        tx.execute(&statement).await?;
+        tx.commit().await
+    })
+    .await
 }
 
 async fn delete(db: &Db, owner: &Owner<'_>) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let mut statement = Query::delete();
-    tx.execute(statement.from_table(QUOTAS).cond_where(is_of(owner))).await?;
-    tx.commit().await?;
-    Ok(())
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let mut statement = Query::delete();
+        tx.execute(statement.from_table(QUOTAS).cond_where(is_of(owner))).await?;
+        tx.commit().await
+    })
+    .await
 }

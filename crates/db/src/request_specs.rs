@@ -3,12 +3,12 @@
 use kilonova_core::time::utcnow;
 use kilonova_objects::RequestSpec;
 use kilonova_objects::wire::VersionedObject as _;
-use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
 use sea_orm::{ConnectionTrait, Value as SqlValue};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::sql::{Cell as _, insert_many, val};
+use crate::sql::{Cell as _, insert_many, insert_statement, val};
 use crate::{Db, DbError};
 
 const TABLE: &str = "request_specs";
@@ -29,27 +29,26 @@ pub async fn get(db: &Db, instance_uuid: Uuid) -> Result<RequestSpec, DbError> {
 
 /// Writes over the request spec of the instance that it names, or makes it.
 pub async fn save(db: &Db, spec: &RequestSpec) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let mut statement = Query::update();
-    statement
-        .table(TABLE)
-        .value("spec", text(spec))
-        .value("updated_at", val(utcnow()))
-        .and_where(Expr::col("instance_uuid").eq(spec.instance_uuid.value()));
-    if tx.execute(&statement).await?.rows_affected() == 0 {
-        insert(&tx, &[(spec.instance_uuid, spec)]).await?;
-    }
-    tx.commit().await?;
-    Ok(())
+    let now = utcnow();
+    let mut statement = insert_statement(TABLE, COLUMNS, [row(spec.instance_uuid, spec)])?;
+    let or_over = OnConflict::column("instance_uuid").update_column("spec").value("updated_at", val(now)).to_owned();
+    statement.on_conflict(or_over);
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        tx.execute(&statement).await?;
+        tx.commit().await
+    })
+    .await
 }
 
 /// Writes new request specs, each for its instance.
 pub(crate) async fn insert(tx: &impl ConnectionTrait, specs: &[(Uuid, &RequestSpec)]) -> Result<(), DbError> {
-    let row = |(uuid, spec): &(Uuid, &RequestSpec)| -> Vec<SqlValue> {
-        vec![uuid.value(), text(spec).into(), utcnow().value(), None::<i64>.into()]
-    };
-    insert_many(tx, TABLE, COLUMNS, specs.iter().map(row).collect()).await?;
+    insert_many(tx, TABLE, COLUMNS, specs.iter().map(|(uuid, spec)| row(*uuid, spec)).collect()).await?;
     Ok(())
+}
+
+fn row(uuid: Uuid, spec: &RequestSpec) -> Vec<SqlValue> {
+    vec![uuid.value(), text(spec).into(), utcnow().value(), None::<i64>.into()]
 }
 
 fn text(spec: &RequestSpec) -> String {

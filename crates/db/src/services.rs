@@ -45,32 +45,40 @@ pub async fn create(db: &Db, service: &Service) -> Result<Service, DbError> {
         set: Service::default().set,
         ..service.clone()
     };
-    let tx = db.begin().await?;
-    let id = insert(&tx, TABLE, &COLUMNS[1..], values(&service).split_off(1)).await;
-    service.id = id.map_err(|error| exists_or(error, "service", name(&service)))?;
-    tx.commit().await?;
+    service.id = db
+        .retry(|| async {
+            let tx = db.begin().await?;
+            let id = insert(&tx, TABLE, &COLUMNS[1..], values(&service).split_off(1)).await;
+            let id = id.map_err(|error| exists_or(error, "service", name(&service)))?;
+            tx.commit().await?;
+            Ok::<_, DbError>(id)
+        })
+        .await?;
     Ok(service)
 }
 
 /// Writes the fields in `changes` (names and values as in `nova_object.data`). With `report_count` among them the
 /// service was seen up now.
 pub async fn save(db: &Db, id: i64, changes: &Map<String, Value>) -> Result<Service, DbError> {
-    let tx = db.begin().await?;
-    let mut statement = select(TABLE, COLUMNS);
-    statement.and_where(Expr::col("id").eq(id)).lock_exclusive();
-    let row = tx.query_one(&statement).await?;
-    let mut service = read(&row.ok_or_else(|| DbError::not_found("service", id))?)?;
-    apply(&mut service, changes)?;
-    let columns = COLUMNS.iter().copied().zip(values(&service)).skip(1);
-    let mut statement = Query::update();
-    statement
-        .table(TABLE)
-        .values(columns.map(|(name, value)| (name, Expr::val(value))))
-        .and_where(Expr::col("id").eq(id));
-    let updated = tx.execute(&statement).await;
-    updated.map_err(|error| exists_or(error, "service", name(&service)))?;
-    tx.commit().await?;
-    Ok(service)
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let mut statement = select(TABLE, COLUMNS);
+        statement.and_where(Expr::col("id").eq(id)).lock_exclusive();
+        let row = tx.query_one(&statement).await?;
+        let mut service = read(&row.ok_or_else(|| DbError::not_found("service", id))?)?;
+        apply(&mut service, changes)?;
+        let columns = COLUMNS.iter().copied().zip(values(&service)).skip(1);
+        let mut statement = Query::update();
+        statement
+            .table(TABLE)
+            .values(columns.map(|(name, value)| (name, Expr::val(value))))
+            .and_where(Expr::col("id").eq(id));
+        let updated = tx.execute(&statement).await;
+        updated.map_err(|error| exists_or(error, "service", name(&service)))?;
+        tx.commit().await?;
+        Ok(service)
+    })
+    .await
 }
 
 /// One service.
@@ -98,14 +106,16 @@ pub async fn list(db: &Db, binary: Option<&str>, host: Option<&str>) -> Result<V
 
 /// Forgets a service.
 pub async fn delete(db: &Db, uuid: Uuid) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let mut statement = Query::delete();
-    statement.from_table(TABLE).and_where(Expr::col("uuid").eq(uuid.value()));
-    if tx.execute(&statement).await?.rows_affected() == 0 {
-        return Err(DbError::not_found("service", uuid));
-    }
-    tx.commit().await?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let mut statement = Query::delete();
+        statement.from_table(TABLE).and_where(Expr::col("uuid").eq(uuid.value()));
+        if tx.execute(&statement).await?.rows_affected() == 0 {
+            return Err(DbError::not_found("service", uuid));
+        }
+        tx.commit().await
+    })
+    .await
 }
 
 /// The smallest service version among the services of a binary that are not forced down; 0 when there is none.

@@ -7,7 +7,8 @@
 use chrono::{DateTime, Utc};
 use kilonova_objects::{PowerState, TaskState, VmState};
 use sea_orm::sea_query::{
-    Alias, Condition, Expr, ExprTrait as _, InsertStatement, LikeExpr, NullOrdering, Order, Query, SelectStatement,
+    Alias, Condition, Expr, ExprTrait as _, InsertStatement, IntoColumnRef, LikeExpr, NullOrdering, Order, Query,
+    SelectStatement,
 };
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Value};
 use uuid::Uuid;
@@ -157,7 +158,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// `SUM(column)` as a 64-bit integer, 0 without rows. What a sum's type is differs by database.
-pub(crate) fn sum(backend: DbBackend, column: &'static str) -> Expr {
+pub(crate) fn sum(backend: DbBackend, column: impl IntoColumnRef) -> Expr {
     let integer = if backend == DbBackend::MySql { "SIGNED" } else { "BIGINT" };
     Expr::col(column).sum().if_null(0).cast_as(Alias::new(integer))
 }
@@ -194,7 +195,8 @@ pub(crate) async fn insert_many(
     Ok(())
 }
 
-fn insert_statement(
+/// `INSERT INTO table (columns) VALUES rows`.
+pub(crate) fn insert_statement(
     table: &'static str,
     columns: &[&'static str],
     rows: impl IntoIterator<Item = Vec<Value>>,
@@ -206,6 +208,23 @@ fn insert_statement(
         statement.values(row).map_err(|error| unreadable(error.to_string()))?;
     }
     Ok(statement)
+}
+
+/// Keeps the rows with this value from others until the transaction ends. On SQLite they are already: it has one writer.
+pub(crate) async fn lock_rows(
+    tx: &impl ConnectionTrait,
+    table: &'static str,
+    column: &'static str,
+    values: Vec<Value>,
+) -> Result<(), DbErr> {
+    if tx.get_database_backend() == DbBackend::Sqlite || values.is_empty() {
+        return Ok(());
+    }
+    let mut statement = select(table, &[column]);
+    // In a fixed order: who locks several meets others at the first of them.
+    statement.and_where(Expr::col(column).is_in(values)).order_by(column, Order::Asc).lock_exclusive();
+    tx.query_all(&statement).await?;
+    Ok(())
 }
 
 /// How many rows a `SELECT COUNT(*)` found.

@@ -126,7 +126,7 @@ pub async fn take(
         .and_where(Expr::col("id").eq(id))
         .and_where(Expr::col("owner").eq(expected_owner))
         .and_where(Expr::col("attempts").eq(expected_attempts));
-    changed_one(db, &statement).await
+    db.retry(|| changed_one(db, &statement)).await
 }
 
 /// Moves a workflow that `owner` holds to `step` and renews the lease. `false`: it is gone, or another's.
@@ -149,23 +149,25 @@ pub async fn advance(
         .value("updated_at", val(now))
         .and_where(Expr::col("id").eq(id))
         .and_where(Expr::col("owner").eq(owner));
-    changed_one(db, &statement).await
+    db.retry_idempotent(|| changed_one(db, &statement)).await
 }
 
 /// A workflow is done. Nothing happens if it is gone already.
 pub async fn finish(db: &Db, id: i64) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let mut statement = Query::delete();
-    tx.execute(statement.from_table(TABLE).and_where(Expr::col("id").eq(id))).await?;
-    tx.commit().await?;
-    Ok(())
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let mut statement = Query::delete();
+        tx.execute(statement.from_table(TABLE).and_where(Expr::col("id").eq(id))).await?;
+        tx.commit().await
+    })
+    .await
 }
 
 /// Ends the lease of `owner` after `delay`, so that somebody takes the workflow up then.
 pub async fn release(db: &Db, id: i64, owner: &str, delay: Duration) -> Result<(), DbError> {
     let mut statement = end_lease(delay);
     statement.and_where(Expr::col("id").eq(id)).and_where(Expr::col("owner").eq(owner));
-    changed_one(db, &statement).await?;
+    db.retry_idempotent(|| changed_one(db, &statement)).await?;
     Ok(())
 }
 
@@ -183,12 +185,15 @@ pub async fn expired(db: &Db, now: DateTime<Utc>, limit: u64) -> Result<Vec<Work
 
 /// Ends every lease of owners whose name begins with `owner_prefix`, and says how many: what a dead process held.
 pub async fn expire_owner(db: &Db, owner_prefix: &str) -> Result<u64, DbError> {
-    let tx = db.begin().await?;
-    let mut statement = end_lease(Duration::ZERO);
-    statement.and_where(starts_with("owner", owner_prefix)).and_where(Expr::col("lease_until").gt(val(utcnow())));
-    let expired = tx.execute(&statement).await?.rows_affected();
-    tx.commit().await?;
-    Ok(expired)
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let mut statement = end_lease(Duration::ZERO);
+        statement.and_where(starts_with("owner", owner_prefix)).and_where(Expr::col("lease_until").gt(val(utcnow())));
+        let expired = tx.execute(&statement).await?.rows_affected();
+        tx.commit().await?;
+        Ok(expired)
+    })
+    .await
 }
 
 /// How many workflows are under way.

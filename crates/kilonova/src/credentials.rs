@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use kilonova_core::Config;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,6 +14,9 @@ use crate::state_dir::write_private;
 pub(crate) struct Credentials {
     pub(crate) admin_password: String,
     pub(crate) demo_password: String,
+    /// Of the user `nova`, as whom services in other processes log in; a cloud in one process has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) service_password: Option<String>,
 }
 
 impl Credentials {
@@ -22,12 +26,33 @@ impl Credentials {
         match std::fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let made = Self { admin_password: random_password(), demo_password: random_password() };
-                write_private(&path, &serde_json::to_string_pretty(&made)?)?;
+                let made = Self {
+                    admin_password: random_password(),
+                    demo_password: random_password(),
+                    service_password: None,
+                };
+                made.keep(state_dir)?;
                 Ok(made)
             }
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
+    }
+
+    /// The same for a cloud whose services log in from elsewhere. What `[standalone]` sets goes before what is kept.
+    pub(crate) fn load_or_make_with_service(state_dir: &Path, config: &Config) -> anyhow::Result<Self> {
+        let kept = Self::load_or_make(state_dir)?;
+        let option = |name: &str, kept: String| config.get("standalone", name).unwrap_or(kept);
+        let credentials = Self {
+            admin_password: option("admin_password", kept.admin_password),
+            demo_password: option("demo_password", kept.demo_password),
+            service_password: Some(option("service_password", kept.service_password.unwrap_or_else(random_password))),
+        };
+        credentials.keep(state_dir)?;
+        Ok(credentials)
+    }
+
+    fn keep(&self, state_dir: &Path) -> anyhow::Result<()> {
+        write_private(&state_dir.join("credentials.json"), &serde_json::to_string_pretty(self)?)
     }
 
     /// Writes `clouds.yaml` for the services at `public_url`.

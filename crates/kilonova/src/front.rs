@@ -23,6 +23,12 @@ pub(crate) fn front(services: Vec<(&'static str, Router)>) -> Front {
     router.map_request(without_slash_behind_name)
 }
 
+/// One service, by its name and at the root.
+pub(crate) fn alone(name: &'static str, service: Router) -> Front {
+    let router = Router::new().nest(&format!("/{name}"), service.clone()).fallback_service(service);
+    router.map_request(without_slash_behind_name)
+}
+
 /// `/compute/` is `/compute`: clients ask for both, and a nested router knows only the second.
 fn without_slash_behind_name(mut request: Request) -> Request {
     let path = request.uri().path();

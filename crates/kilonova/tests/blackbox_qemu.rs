@@ -6,23 +6,15 @@ mod common;
 #[path = "common/openstack.rs"]
 mod openstack;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client_story::Story;
 use common::{BOUND, Kilonova, User};
 use serde_json::json;
 
-/// The image that `cargo xtask guest-image` makes; its path is in KILONOVA_GUEST_IMAGE.
-fn guest_image() -> String {
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest-image/guest.qcow2");
-    let path = std::env::var_os("KILONOVA_GUEST_IMAGE").map_or(made, PathBuf::from);
-    assert!(path.exists(), "{} is missing: `cargo xtask guest-image` makes it", path.display());
-    path.to_str().expect("a path").to_owned()
-}
-
 fn start() -> Kilonova {
-    Kilonova::start("qemu", &["--guest-image", &guest_image()])
+    Kilonova::start("qemu", &["--guest-image", &common::guest_image()])
 }
 
 /// The QEMU process of a server, by its command line.

@@ -1,12 +1,15 @@
 //! Nothing is lost and nothing is left over: the process is killed at random moments while servers are created and
 //! deleted, and afterwards everything that was accepted is done.
 
+#[path = "common/churn.rs"]
+mod churn;
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use churn::{Accepted, Random, consumers, devices, guests, settled};
 use common::{BOUND, Kilonova, User};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -15,33 +18,6 @@ use serde_json::Value;
 const KILLS: u64 = 20;
 /// Clients that create and delete at the same time.
 const CLIENTS: u64 = 50;
-
-/// What the clients were promised.
-#[derive(Default)]
-struct Accepted {
-    created: BTreeSet<String>,
-    deleted: BTreeSet<String>,
-    /// Deletes that were asked for, whether or not an answer came: these may be gone, but need not be.
-    perhaps_deleted: BTreeSet<String>,
-}
-
-/// A small generator of numbers that only have to differ (splitmix64); the seed is printed, so a failure can be had
-/// again as far as timing allows.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 /// Creates and deletes until the process is gone.
 async fn client(user: User, body: Value, accepted: Arc<Mutex<Accepted>>, seed: u64) {
@@ -74,73 +50,6 @@ async fn client(user: User, body: Value, accepted: Arc<Mutex<Accepted>>, seed: u
     }
 }
 
-/// Every server of the project, by id.
-async fn servers(user: &User) -> BTreeMap<String, Value> {
-    let mut all = BTreeMap::new();
-    let mut marker = String::new();
-    loop {
-        let page = user.get(&format!("/compute/v2.1/servers/detail?limit=500{marker}")).await;
-        let page = page["servers"].as_array().cloned().unwrap_or_default();
-        let Some(last) = page.last() else { return all };
-        marker = format!("&marker={}", last["id"].as_str().expect("an id"));
-        all.extend(page.into_iter().map(|server| (server["id"].as_str().expect("an id").to_owned(), server)));
-    }
-}
-
-/// Waits until nothing is being built or deleted any more.
-async fn settled(user: &User, accepted: &Accepted) -> BTreeMap<String, Value> {
-    let deadline = Instant::now() + BOUND;
-    loop {
-        let servers = servers(user).await;
-        let is_settled = |server: &Value| {
-            matches!(server["status"].as_str(), Some("ACTIVE" | "ERROR")) && server["OS-EXT-STS:task_state"].is_null()
-        };
-        let unsettled: Vec<&Value> = servers.values().filter(|server| !is_settled(server)).collect();
-        let undeleted: Vec<&String> = accepted.deleted.iter().filter(|id| servers.contains_key(*id)).collect();
-        if unsettled.is_empty() && undeleted.is_empty() {
-            return servers;
-        }
-        assert!(Instant::now() < deadline, "unsettled: {unsettled:#?}\nnot deleted: {undeleted:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-/// The guests that the fake hypervisor has on disk.
-fn guests(cloud: &Kilonova) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut dirs = vec![cloud.state_dir.path().join("fake")];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(&dir).expect("the fake hypervisor's directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
-                found.insert(name.to_owned());
-            }
-        }
-    }
-    found
-}
-
-/// Who has allocations, by placement.
-async fn consumers(admin: &User) -> BTreeSet<String> {
-    let providers = admin.get("/placement/resource_providers").await;
-    let mut found = BTreeSet::new();
-    for provider in providers["resource_providers"].as_array().expect("a list") {
-        let uuid = provider["uuid"].as_str().expect("a uuid");
-        let allocations = admin.get(&format!("/placement/resource_providers/{uuid}/allocations")).await;
-        found.extend(allocations["allocations"].as_object().expect("a map").keys().cloned());
-    }
-    found
-}
-
-/// Who has ports, by the network service.
-async fn devices(admin: &User) -> BTreeSet<String> {
-    let ports = admin.get("/network/v2.0/ports").await;
-    let ports = ports["ports"].as_array().expect("a list");
-    ports.iter().filter_map(|port| port["device_id"].as_str()).filter(|id| !id.is_empty()).map(str::to_owned).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_left_over_when_the_process_is_killed() {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
@@ -153,11 +62,22 @@ async fn nothing_is_lost_or_left_over_when_the_process_is_killed() {
     let body = user.server("victim", serde_json::json!([{"uuid": user.network("private").await}])).await;
     let accepted = Arc::new(Mutex::new(Accepted::default()));
 
-    for _ in 0..KILLS {
+    let done = |accepted: &Mutex<Accepted>| {
+        let accepted = accepted.lock().unwrap();
+        (accepted.created.len(), accepted.deleted.len())
+    };
+    for kill in 0..KILLS {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| tokio::spawn(client(user.clone(), body.clone(), accepted.clone(), random.next())))
             .collect();
+        let before = done(&accepted);
         tokio::time::sleep(Duration::from_millis(20 + random.below(600))).await;
+        // Every other time after so many answers at least: on a busy machine there may be none in that time.
+        let (wanted, deadline) = (25 + random.below(20) as usize, Instant::now() + BOUND);
+        let is_early = || done(&accepted).0 + done(&accepted).1 < before.0 + before.1 + wanted;
+        while kill % 2 == 0 && is_early() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         cloud.kill();
         for client in clients {
             client.await.expect("the client saw no answer that it should not see");
@@ -165,16 +85,20 @@ async fn nothing_is_lost_or_left_over_when_the_process_is_killed() {
         cloud.restart();
     }
 
+    let (created, deleted) = done(&accepted);
+    assert!(
+        created > 100 && deleted > 20,
+        "too little happened to show anything: {created} created, {deleted} deleted"
+    );
     let accepted = Arc::into_inner(accepted).expect("every client is done").into_inner().unwrap();
-    assert!(accepted.created.len() > 100 && accepted.deleted.len() > 20, "too little happened to show anything");
-    let servers = settled(&user, &accepted).await;
+    let servers = settled(&user, &accepted, BOUND).await;
     let live: BTreeSet<String> = servers.keys().cloned().collect();
     let lost: Vec<_> =
         accepted.created.difference(&accepted.perhaps_deleted).filter(|id| !live.contains(*id)).collect();
     assert!(lost.is_empty(), "accepted and gone: {lost:?}");
     let failed: Vec<_> = servers.values().filter(|server| server["status"] != "ACTIVE").collect();
     assert!(failed.is_empty(), "not active: {failed:#?}");
-    assert_eq!(guests(&cloud), live, "guests");
+    assert_eq!(guests(cloud.state_dir.path()), live, "guests");
     // What a crash left of claims and ports is healed at the last start or was never there.
     assert_eq!(consumers(&admin).await, live, "allocations");
     assert_eq!(devices(&admin).await, live, "ports");

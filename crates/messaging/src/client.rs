@@ -24,13 +24,16 @@ pub struct ClientOptions {
     /// How long a call may take without a sign of life from the server, which sends one every half of this. Whole
     /// seconds, for Python's sake.
     pub call_monitor_timeout: Option<Duration>,
+    /// How long a cast may wait for a server: what none has taken by then is dropped. `None` is for ever, as in
+    /// oslo.messaging, where a host that comes back after hours runs what it was asked to do then.
+    pub cast_timeout: Option<Duration>,
     /// The newest version that all peers understand; `None` is no limit.
     pub version_cap: Option<Version>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(60), call_monitor_timeout: None, version_cap: None }
+        Self { timeout: Duration::from_secs(60), call_monitor_timeout: None, cast_timeout: None, version_cap: None }
     }
 }
 
@@ -148,6 +151,13 @@ impl CallContext {
         self
     }
 
+    /// How long a cast may wait for a server.
+    #[must_use]
+    pub fn cast_timeout(mut self, timeout: Duration) -> Self {
+        self.options.cast_timeout = Some(timeout);
+        self
+    }
+
     /// Whether the version cap allows messages of `version`.
     pub fn can_send_version(&self, version: Version) -> bool {
         self.options.can_send(Some(version))
@@ -158,7 +168,7 @@ impl CallContext {
         self.check_version(method)?;
         let body = self.encode(context, method, &args, None)?;
         drop(args);
-        let message = Outgoing { body, expiration: None, mandatory: false };
+        let message = Outgoing { expiration: self.options.cast_timeout, ..Outgoing::new(body) };
         self.transport.send(&self.target.address(), message).await
     }
 
@@ -182,10 +192,21 @@ impl CallContext {
         };
         let body = self.encode(context, method, &args, Some(reply_to))?;
         drop(args);
-        let message = Outgoing { body, expiration: Some(limits.total), mandatory: false };
+        let message =
+            Outgoing { expiration: Some(limits.total), send_timeout: Some(limits.total), ..Outgoing::new(body) };
         let address = self.target.address();
-        within(limits.deadline, self.transport.send(&address, message)).await.ok_or_else(timed_out)??;
-        pending.wait(method, limits).await
+        let refused = async {
+            match self.transport.send(&address, message).await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
+        // The reply may be there before the broker's confirmation is, so nobody waits for that.
+        tokio::select! {
+            biased;
+            answer = pending.wait(method, limits) => answer,
+            error = refused => Err(error),
+        }
     }
 
     fn check_version(&self, method: &str) -> Result<(), MessagingError> {

@@ -66,6 +66,17 @@ pub enum MessagingError {
         /// The queue.
         queue: String,
     },
+    /// The broker did not confirm a message in time. It may have it, or may get it yet.
+    #[error("no broker confirmed a message to {address} in {timeout:?}")]
+    NotConfirmed {
+        /// Where it should have gone.
+        address: String,
+        /// How long it was tried.
+        timeout: Duration,
+    },
+    /// A delivery was taken back before it was acknowledged, because its connection was lost: it will be made again.
+    #[error("the delivery was lost before it was acknowledged")]
+    DeliveryLost,
     /// The transport was closed.
     #[error("the transport is closed")]
     Closed,

@@ -56,15 +56,25 @@ impl Serialize for RequestRef<'_> {
             map.serialize_entry("version", &AsText(version))?;
         }
         map.serialize_entry("_unique_id", self.unique_id)?;
-        for (key, value) in self.context {
-            map.serialize_entry(&AsText(format_args!("{CONTEXT_PREFIX}{key}")), value)?;
-        }
+        ContextRef(self.context).serialize_entries(&mut map)?;
         if let Some(reply_to) = &self.reply_to {
             map.serialize_entry("_msg_id", reply_to.msg_id)?;
             map.serialize_entry("_reply_q", reply_to.reply_q)?;
             map.serialize_entry("_timeout", &reply_to.call_monitor_timeout.map(seconds))?;
         }
         map.end()
+    }
+}
+
+/// A context, as entries of the message that carries it.
+pub(crate) struct ContextRef<'a>(pub(crate) &'a Context);
+
+impl ContextRef<'_> {
+    pub(crate) fn serialize_entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        for (key, value) in self.0 {
+            map.serialize_entry(&AsText(format_args!("{CONTEXT_PREFIX}{key}")), value)?;
+        }
+        Ok(())
     }
 }
 

@@ -149,23 +149,24 @@ impl Listener {
         }
     }
 
-    /// Acknowledges a request and starts it, or rejects what is none.
+    /// Acknowledges a request and starts it, or rejects what is none. What the broker will deliver again, perhaps to
+    /// another server, is left for that time.
     async fn settle(
         &mut self,
         consumer: &mut dyn Consumer,
         delivery: Delivery,
         place: OwnedSemaphorePermit,
     ) -> Result<(), MessagingError> {
-        match envelope::unseal::<Request>(&delivery.body) {
-            Ok(request) => {
-                consumer.ack(delivery.tag).await?;
-                self.accept(request, place);
-                Ok(())
-            }
+        let settled = match envelope::unseal::<Request>(&delivery.body) {
+            Ok(request) => consumer.ack(delivery.tag).await.map(|()| self.accept(request, place)),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "rejected a message");
                 consumer.reject(delivery.tag).await
             }
+        };
+        match settled {
+            Err(MessagingError::DeliveryLost) => Ok(()),
+            settled => settled,
         }
     }
 

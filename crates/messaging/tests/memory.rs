@@ -7,7 +7,6 @@ mod suite;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::join_all;
 use kilonova_messaging::{
@@ -59,7 +58,7 @@ fn topic(name: &str) -> Address {
 }
 
 fn message(body: &str) -> Outgoing {
-    Outgoing { body: Bytes::copy_from_slice(body.as_bytes()), expiration: None, mandatory: false }
+    Outgoing::new(body.to_owned())
 }
 
 async fn body(consumer: &mut dyn Consumer) -> String {

@@ -1,7 +1,7 @@
 //! The claim: a consumer's allocations are replaced, all or nothing, if everything fits.
 //!
 //! ```text
-//! begin ─ lock providers (generation + 1) ─ read consumer, inventories, sums without this consumer
+//! begin ─ lock providers (generation + 1), then the consumer ─ read inventories, sums without this consumer
 //!       ─ decide ─ write allocations ─ commit
 //! ```
 
@@ -35,10 +35,18 @@ pub(crate) struct Claim<'a> {
 
 /// Makes the claim; durable when it returns.
 pub(crate) async fn claim(db: &Db, claim: &Claim<'_>) -> Result<(), PlacementError> {
+    match claim.expected {
+        Expected::Any => db.retry_idempotent(|| claim_once(db, claim)).await,
+        // The generation that a commit raised is not the expected one any more.
+        Expected::Exactly(_) => db.retry(|| claim_once(db, claim)).await,
+    }
+}
+
+async fn claim_once(db: &Db, claim: &Claim<'_>) -> Result<(), PlacementError> {
     let uuids: Vec<Uuid> = claim.allocations.keys().copied().collect();
     let tx = db.begin().await?;
     let providers = rows::lock_providers(&tx, &uuids).await?;
-    let consumer = rows::consumer(&tx, claim.consumer).await?;
+    let consumer = rows::lock_consumer(&tx, claim.consumer).await?;
     check_generation(claim.expected, consumer.as_ref().map(|consumer| consumer.generation))?;
     let ids: Vec<i64> = providers.iter().map(|provider| provider.id).collect();
     let inventories = rows::inventories(&tx, Some(&ids)).await?;
@@ -52,16 +60,18 @@ pub(crate) async fn claim(db: &Db, claim: &Claim<'_>) -> Result<(), PlacementErr
         updated_at: utcnow(),
     };
     rows::replace_allocations(&tx, &consumer, &amounts).await?;
-    tx.commit().await.map_err(kilonova_db::DbError::from)?;
-    Ok(())
+    Ok(tx.commit().await?)
 }
 
 /// Takes everything from a consumer; whether it had anything.
 pub(crate) async fn release(db: &Db, consumer: Uuid) -> Result<bool, PlacementError> {
-    let tx = db.begin().await?;
-    let deleted = rows::delete_allocations(&tx, consumer).await?;
-    tx.commit().await.map_err(kilonova_db::DbError::from)?;
-    Ok(deleted > 0)
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let deleted = rows::delete_allocations(&tx, consumer).await?;
+        tx.commit().await?;
+        Ok(deleted > 0)
+    })
+    .await
 }
 
 fn check_generation(expected: Expected, is: Option<i64>) -> Result<(), PlacementError> {

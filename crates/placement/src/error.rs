@@ -1,7 +1,7 @@
 //! Why placement refuses, in Placement's own sentences where clients know them.
 
 use kilonova_clients::ClientError;
-use kilonova_db::DbError;
+use kilonova_db::{DbError, Failure};
 use uuid::Uuid;
 
 /// Why placement did not do what was asked.
@@ -58,6 +58,9 @@ pub enum PlacementError {
         /// What the caller thought.
         got: Option<i64>,
     },
+    /// The provider is not as the caller saw it.
+    #[error("resource provider generation conflict: {0} was changed by somebody else")]
+    ProviderGeneration(Uuid),
     /// A provider with allocations cannot go.
     #[error("Unable to delete resource provider {0}: Resource provider has allocations.")]
     ProviderInUse(Uuid),
@@ -80,6 +83,15 @@ pub enum PlacementError {
     Database(#[from] DbError),
 }
 
+impl Failure for PlacementError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 fn generation_text(generation: &Option<i64>) -> String {
     generation.map_or_else(|| "null".to_owned(), |generation| generation.to_string())
 }
@@ -90,7 +102,7 @@ impl From<PlacementError> for ClientError {
         match error {
             E::NoProvider(id) => Self::not_found("resource provider", id),
             E::UnknownProvider(_) | E::Invalid(_) => Self::BadRequest(error.to_string()),
-            E::ConsumerGeneration { .. } => Self::ConcurrentUpdate(error.to_string()),
+            E::ConsumerGeneration { .. } | E::ProviderGeneration(_) => Self::ConcurrentUpdate(error.to_string()),
             E::NoInventory { .. }
             | E::OverCapacity { .. }
             | E::Constraint { .. }

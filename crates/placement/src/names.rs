@@ -38,8 +38,12 @@ pub(crate) fn is_well_formed(name: &str) -> bool {
 
 /// A class that is standard or custom.
 pub(crate) fn is_resource_class(name: &str) -> bool {
-    STANDARD_CLASSES.contains(&name)
-        || (is_well_formed(name) && name.strip_prefix(CUSTOM_PREFIX).is_some_and(|rest| !rest.is_empty()))
+    STANDARD_CLASSES.contains(&name) || is_custom(name)
+}
+
+/// A name of the operator's own, of a class or a trait.
+pub(crate) fn is_custom(name: &str) -> bool {
+    is_well_formed(name) && name.strip_prefix(CUSTOM_PREFIX).is_some_and(|rest| !rest.is_empty())
 }
 
 /// Refuses what cannot be a trait. Which standard traits there are is not checked.

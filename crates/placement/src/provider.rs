@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kilonova_clients::placement::Inventory;
-use kilonova_db::placement as rows;
-use kilonova_db::{Db, DbError};
+use kilonova_db::placement::{self as rows, ResourceProvider};
+use kilonova_db::{Db, DbError, Transaction};
 use uuid::Uuid;
 
 use crate::stock::{self, StockedProvider};
 use crate::{PlacementError, names};
 
 /// Largest amount that Placement's API takes.
-const MAX_AMOUNT: i64 = 0x7fff_ffff;
+pub(crate) const MAX_AMOUNT: i64 = 0x7fff_ffff;
 
 /// What a provider shall be.
 #[derive(Clone, Debug)]
@@ -55,36 +55,117 @@ impl<'a> Wanted<'a> {
 
 /// Makes the provider as wanted; nothing is written where nothing differs.
 pub(crate) async fn set(db: &Db, wanted: &Wanted<'_>) -> Result<(), PlacementError> {
-    let is_new = match stock::load_one(db, wanted.uuid).await {
-        Ok(stocked) if wanted.is(&stocked) => return Ok(()),
-        Ok(_) => false,
-        Err(PlacementError::NoProvider(_)) => true,
-        Err(error) => return Err(error),
-    };
-    let tx = db.begin().await?;
-    if is_new {
-        rows::create_provider(&tx, wanted.uuid, wanted.name).await.map_err(name_taken)?;
+    match stock::load_one(db, wanted.uuid).await {
+        Ok(stocked) if wanted.is(&stocked) => Ok(()),
+        Ok(_) | Err(PlacementError::NoProvider(_)) => db.retry_idempotent(|| set_once(db, wanted)).await,
+        Err(error) => Err(error),
     }
-    let locked = rows::lock_providers(&tx, &[wanted.uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(wanted.uuid.to_string()))?;
+}
+
+async fn set_once(db: &Db, wanted: &Wanted<'_>) -> Result<(), PlacementError> {
+    let tx = db.begin().await?;
+    let provider = match lock(&tx, wanted.uuid, None).await {
+        Err(PlacementError::NoProvider(_)) => {
+            rows::create_provider(&tx, wanted.uuid, wanted.name).await.map_err(name_taken)?;
+            lock(&tx, wanted.uuid, None).await?
+        }
+        locked => locked?,
+    };
     rows::update_provider(&tx, provider.id, wanted.name, &wanted.traits).await.map_err(name_taken)?;
+    write_inventory(&tx, &provider, &wanted.inventory).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Makes a provider that has nothing.
+pub(crate) async fn create(db: &Db, uuid: Uuid, name: &str) -> Result<(), PlacementError> {
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        rows::create_provider(&tx, uuid, name).await.map_err(name_taken)?;
+        Ok(tx.commit().await?)
+    })
+    .await
+}
+
+/// Gives a provider another name.
+pub(crate) async fn rename(db: &Db, uuid: Uuid, name: &str) -> Result<(), PlacementError> {
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let provider = lock(&tx, uuid, None).await?;
+        rows::update_provider(&tx, provider.id, name, &provider.traits).await.map_err(name_taken)?;
+        Ok(tx.commit().await?)
+    })
+    .await
+}
+
+/// Replaces what a provider has, if it is still of that generation.
+pub(crate) async fn set_inventory(
+    db: &Db,
+    uuid: Uuid,
+    generation: i64,
+    inventory: &BTreeMap<String, Inventory>,
+) -> Result<(), PlacementError> {
+    let inventory: BTreeMap<_, _> = inventory.iter().map(|(class, inventory)| (class.as_str(), inventory)).collect();
+    for (class, inventory) in &inventory {
+        check_inventory(class, inventory)?;
+    }
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let provider = lock(&tx, uuid, Some(generation)).await?;
+        write_inventory(&tx, &provider, &inventory).await?;
+        Ok(tx.commit().await?)
+    })
+    .await
+}
+
+/// Replaces the traits of a provider, if it is still of that generation.
+pub(crate) async fn set_traits(
+    db: &Db,
+    uuid: Uuid,
+    generation: i64,
+    traits: impl Iterator<Item = String>,
+) -> Result<(), PlacementError> {
+    let traits = trait_list(traits)?;
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let provider = lock(&tx, uuid, Some(generation)).await?;
+        rows::update_provider(&tx, provider.id, &provider.name, &traits).await?;
+        Ok(tx.commit().await?)
+    })
+    .await
+}
+
+/// Takes the turn at a provider, which must be of the generation that the caller saw.
+async fn lock(tx: &Transaction, uuid: Uuid, seen: Option<i64>) -> Result<ResourceProvider, PlacementError> {
+    let provider = rows::lock_providers(tx, &[uuid]).await?.pop();
+    let provider = provider.ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))?;
+    // Taking the turn raises it by one.
+    match seen {
+        Some(seen) if seen + 1 != provider.generation => Err(PlacementError::ProviderGeneration(uuid)),
+        _ => Ok(provider),
+    }
+}
+
+async fn write_inventory(
+    tx: &Transaction,
+    provider: &ResourceProvider,
+    wanted: &BTreeMap<&str, &Inventory>,
+) -> Result<(), PlacementError> {
     let ids = [provider.id];
-    let before = rows::inventories(&tx, Some(&ids)).await?;
-    let used = rows::usage(&tx, Some(&ids), None).await?;
-    for gone in before.iter().filter(|row| !wanted.inventory.contains_key(&*row.resource_class)) {
+    let before = rows::inventories(tx, Some(&ids)).await?;
+    let used = rows::usage(tx, Some(&ids), None).await?;
+    for gone in before.iter().filter(|row| !wanted.contains_key(&*row.resource_class)) {
         if used.contains_key(&(provider.id, gone.resource_class.clone())) {
             let resource_class = gone.resource_class.clone();
-            return Err(PlacementError::InventoryInUse { resource_class, provider: wanted.uuid });
+            return Err(PlacementError::InventoryInUse { resource_class, provider: provider.uuid });
         }
-        rows::delete_inventory(&tx, provider.id, &gone.resource_class).await?;
+        rows::delete_inventory(tx, provider.id, &gone.resource_class).await?;
     }
-    for (class, inventory) in &wanted.inventory {
+    for (class, inventory) in wanted {
         let row = stock::inventory_row(provider.id, class, inventory);
         if !before.contains(&row) {
-            rows::put_inventory(&tx, &row).await?;
+            rows::put_inventory(tx, &row).await?;
         }
     }
-    tx.commit().await.map_err(DbError::from)?;
     Ok(())
 }
 
@@ -104,25 +185,27 @@ pub(crate) async fn change_traits(
     if changed(&seen.traits) == seen.traits {
         return Ok(());
     }
-    let tx = db.begin().await?;
-    let locked = rows::lock_providers(&tx, &[uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))?;
-    rows::update_provider(&tx, provider.id, &provider.name, &changed(&provider.traits)).await?;
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(())
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let provider = lock(&tx, uuid, None).await?;
+        rows::update_provider(&tx, provider.id, &provider.name, &changed(&provider.traits)).await?;
+        Ok(tx.commit().await?)
+    })
+    .await
 }
 
 /// Deletes a provider on which nothing is allocated.
 pub(crate) async fn delete(db: &Db, uuid: Uuid) -> Result<(), PlacementError> {
-    let tx = db.begin().await?;
-    let locked = rows::lock_providers(&tx, &[uuid]).await?;
-    let provider = locked.first().ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))?;
-    if !rows::usage(&tx, Some(&[provider.id]), None).await?.is_empty() {
-        return Err(PlacementError::ProviderInUse(uuid));
-    }
-    rows::delete_provider(&tx, provider.id).await?;
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let provider = lock(&tx, uuid, None).await?;
+        if !rows::usage(&tx, Some(&[provider.id]), None).await?.is_empty() {
+            return Err(PlacementError::ProviderInUse(uuid));
+        }
+        rows::delete_provider(&tx, provider.id).await?;
+        Ok(tx.commit().await?)
+    })
+    .await
 }
 
 /// Sorted and without repeats, as it is stored.

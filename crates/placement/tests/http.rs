@@ -13,7 +13,6 @@ use chrono::{TimeDelta, Utc};
 use common::{Cloud, allocations, uuid};
 use kilonova_clients::ClientError;
 use kilonova_clients::identity::{Identity, TokenInfo};
-use kilonova_clients::placement::Placement as _;
 use kilonova_core::RequestContext;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -73,7 +72,7 @@ struct Api {
 impl Api {
     async fn new() -> Self {
         let cloud = Cloud::new().await;
-        let router = Router::new().nest_service("/placement", cloud.placement.router(Arc::new(Roles)));
+        let router = Router::new().nest_service("/placement", cloud.service.router(Arc::new(Roles)));
         Self { cloud, router }
     }
 
@@ -551,4 +550,95 @@ async fn answers_are_not_to_be_kept_from_1_15_on() {
     let new = api.get(&path, "1.15").await.headers;
     assert!(new.contains_key("last-modified"));
     assert_eq!(new["cache-control"], "no-cache");
+}
+
+#[tokio::test]
+async fn a_provider_is_made_named_stocked_and_deleted() {
+    let api = Api::new().await;
+    let one = format!("/resource_providers/{}", uuid(1));
+    let made = api.call("POST", "/resource_providers", "1.36", Some(json!({"uuid": uuid(1), "name": "one"}))).await;
+    assert_eq!((made.status, &made.body["name"], &made.body["generation"]), (StatusCode::OK, &json!("one"), &json!(0)));
+    assert_eq!(made.headers["location"], format!("/placement{one}"));
+    let old = api.call("POST", "/resource_providers", "1.19", Some(json!({"name": "two"}))).await;
+    assert_eq!((old.status, &old.body), (StatusCode::CREATED, &Value::Null));
+    let twice = api.call("POST", "/resource_providers", "1.36", Some(json!({"uuid": uuid(2), "name": "one"}))).await;
+    assert_eq!((twice.status, &twice.error()["code"]), (StatusCode::CONFLICT, &json!("placement.duplicate_name")));
+
+    let stock = json!({"resource_provider_generation": 0, "inventories": {"VCPU": {"total": 8, "reserved": 1}}});
+    let stocked = api.call("PUT", &format!("{one}/inventories"), "1.36", Some(stock.clone())).await;
+    assert_eq!(
+        stocked.body,
+        json!({"resource_provider_generation": 1, "inventories": {"VCPU": {"total": 8, "reserved": 1, "min_unit": 1,
+               "max_unit": 2_147_483_647, "step_size": 1, "allocation_ratio": 1.0}}})
+    );
+    let stale = api.call("PUT", &format!("{one}/inventories"), "1.36", Some(stock)).await;
+    assert_eq!((stale.status, &stale.error()["code"]), (StatusCode::CONFLICT, &json!("placement.concurrent_update")));
+
+    let traits = json!({"resource_provider_generation": 1, "traits": ["CUSTOM_B", "CUSTOM_A"]});
+    let named = api.call("PUT", &format!("{one}/traits"), "1.36", Some(traits.clone())).await;
+    assert_eq!(named.body, json!({"resource_provider_generation": 2, "traits": ["CUSTOM_A", "CUSTOM_B"]}));
+    assert_eq!(api.call("PUT", &format!("{one}/traits"), "1.36", Some(traits)).await.status, StatusCode::CONFLICT);
+
+    let renamed = api.call("PUT", &one, "1.36", Some(json!({"name": "uno"}))).await;
+    assert_eq!((&renamed.body["name"], &renamed.body["generation"]), (&json!("uno"), &json!(3)));
+    assert_eq!(api.call("DELETE", &one, "1.36", None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(api.call("DELETE", &one, "1.36", None).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_change_of_a_provider_that_makes_no_sense_is_refused_and_nothing_is_done() {
+    let api = Api::new().await;
+    api.cloud.host(1, &[("VCPU", 4)], &["A"]).await;
+    api.claim(10, 1, 1).await;
+    let one = format!("/resource_providers/{}", uuid(1));
+    let before = api.get(&one, "1.36").await.body;
+    let generation = before["generation"].clone();
+    let stock = |class: &str, inventory: Value| json!({"resource_provider_generation": generation, "inventories": {class: inventory}});
+    let (bad, conflict) = (StatusCode::BAD_REQUEST, StatusCode::CONFLICT);
+    let (inventories, traits) = (format!("{one}/inventories"), format!("{one}/traits"));
+    for (method, path, body, status) in [
+        ("POST", "/resource_providers", json!({}), bad),
+        ("POST", "/resource_providers", json!({"name": "n", "uuid": "pony"}), bad),
+        ("POST", "/resource_providers", json!({"name": "n", "parent_provider_uuid": uuid(1)}), bad),
+        ("PUT", &one, json!({"name": ""}), bad),
+        ("PUT", &inventories, json!({"inventories": {}}), bad),
+        ("PUT", &inventories, stock("VCPU", json!({"total": 0})), bad),
+        ("PUT", &inventories, stock("VCPU", json!({"total": 1, "pony": 1})), bad),
+        ("PUT", &inventories, stock("VCPU", json!({"total": 1, "allocation_ratio": null})), bad),
+        ("PUT", &inventories, stock("PONY", json!({"total": 1})), bad),
+        ("PUT", &inventories, stock("VGPU", json!({"total": 1})), conflict),
+        ("PUT", &traits, json!({"resource_provider_generation": generation, "traits": "A"}), bad),
+        ("PUT", &traits, json!({"resource_provider_generation": generation, "traits": ["not a trait"]}), bad),
+        ("PUT", "/traits/HW_B", json!(null), bad),
+        ("PUT", "/resource_classes/PONY", json!(null), bad),
+    ] {
+        let body = Some(body).filter(|body| !body.is_null());
+        let answer = api.call(method, path, "1.36", body.clone()).await;
+        assert_eq!(answer.status, status, "{method} {path} {body:?}: {}", answer.body);
+    }
+    assert_eq!(api.call("DELETE", &one, "1.36", None).await.error()["code"], "placement.resource_provider.inuse");
+    assert_eq!(api.get(&one, "1.36").await.body, before);
+    assert_eq!(api.call("PUT", "/traits/CUSTOM_X", "1.36", None).await.status, StatusCode::CREATED);
+    assert_eq!(api.call("PUT", "/resource_classes/CUSTOM_X", "1.36", None).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn only_admins_and_services_change_providers() {
+    let api = Api::new().await;
+    api.cloud.host(1, &[("VCPU", 4)], &[]).await;
+    let one = format!("/resource_providers/{}", uuid(1));
+    for (method, path) in [
+        ("POST", "/resource_providers".to_owned()),
+        ("PUT", one.clone()),
+        ("DELETE", one.clone()),
+        ("PUT", format!("{one}/inventories")),
+        ("PUT", format!("{one}/traits")),
+        ("PUT", "/traits/CUSTOM_X".to_owned()),
+        ("PUT", "/resource_classes/CUSTOM_X".to_owned()),
+    ] {
+        let request = Request::builder().method(method).uri(format!("/placement{path}"));
+        let request = request.header("x-auth-token", "member,reader").header("openstack-api-version", "placement 1.36");
+        let answer = api.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
+    }
 }

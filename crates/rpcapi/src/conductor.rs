@@ -11,6 +11,7 @@ use kilonova_objects::{
 use serde_json::Value;
 
 use crate::RpcError;
+use crate::base::Ping;
 use crate::method::{RpcMethod, rpc_method};
 
 /// The topic of the conductors.
@@ -82,6 +83,11 @@ impl ConductorApi {
     /// A client on `transport`.
     pub fn new(transport: Arc<dyn Transport>, options: ClientOptions) -> Self {
         Self { client: RpcClient::new(transport, crate::target(TOPIC), options) }
+    }
+
+    /// `baseapi.ping`: whether any conductor answers.
+    pub async fn ping(&self, context: &RequestContext) -> Result<(), RpcError> {
+        self.call(context, Ping { arg: Value::from("anybody there?") }).await.map(drop)
     }
 
     /// Sends `method` to any conductor and does not wait for it.

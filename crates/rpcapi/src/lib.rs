@@ -8,6 +8,8 @@
 //!                     v
 //!                  compute ──call──> conductor   (objects: compute never sees the database)
 //! ```
+//!
+//! Also here is what the services tell to whoever listens: [`notifications`].
 
 use kilonova_messaging::Target;
 
@@ -17,6 +19,7 @@ pub mod conductor;
 pub mod error;
 pub mod exception;
 mod method;
+pub mod notifications;
 pub mod objects;
 pub mod scheduler;
 pub mod servicegroup;
@@ -26,6 +29,7 @@ pub use compute::ComputeApi;
 pub use conductor::ConductorApi;
 pub use error::RpcError;
 pub use method::{RpcMethod, register};
+pub use notifications::Notifications;
 pub use scheduler::SchedulerApi;
 
 /// A topic on Nova's exchange (`control_exchange`), which clients and servers must agree on.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kilonova_core::RequestContext;
 use kilonova_objects::wire::{VersionedObject, changes, envelope};
 use kilonova_objects::{
-    ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskState, Tracked,
-    VmState, Wire,
+    BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList,
+    Service, ServiceList, TaskState, Tracked, VmState, Wire,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -91,9 +91,21 @@ impl ConductorApi {
         self.save(context, instance, kwargs).await
     }
 
-    /// `Instance.destroy`: marks the instance deleted.
-    pub async fn instance_destroy(&self, context: &RequestContext, instance: &Instance) -> Result<(), RpcError> {
-        self.object_action(context, instance.to_wire(), "destroy", BTreeMap::new()).await.map(drop)
+    /// `Instance.destroy`: marks the instance deleted; returns it as it is then.
+    pub async fn instance_destroy(&self, context: &RequestContext, instance: &Instance) -> Result<Instance, RpcError> {
+        let updates = self.object_action(context, instance.to_wire(), "destroy", BTreeMap::new()).await?;
+        updated(instance, updates, "destroy")
+    }
+
+    /// `BlockDeviceMappingList.get_by_instance_uuid`
+    pub async fn block_devices(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+    ) -> Result<Vec<BlockDeviceMapping>, RpcError> {
+        let (class, args) = ("BlockDeviceMappingList", vec![json!(instance_uuid)]);
+        let list: BlockDeviceMappingList = self.class_action(context, class, "get_by_instance_uuid", args, []).await?;
+        Ok(list.objects)
     }
 
     /// `InstanceFault.create`
@@ -286,7 +298,9 @@ fn updated<T: VersionedObject>(
 
 /// The object versions that we read, for a peer that may know newer ones.
 fn manifest(objname: &str) -> BTreeMap<String, String> {
-    const VERSIONS: [(&str, &str); 9] = [
+    const VERSIONS: [(&str, &str); 11] = [
+        ("BlockDeviceMapping", BlockDeviceMapping::VERSION),
+        ("BlockDeviceMappingList", BlockDeviceMappingList::VERSION),
         ("ComputeNode", ComputeNode::VERSION),
         ("ComputeNodeList", ComputeNodeList::VERSION),
         ("Instance", Instance::VERSION),

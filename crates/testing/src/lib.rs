@@ -1,7 +1,7 @@
 //! Real servers for tests and measurements: RabbitMQ, PostgreSQL, MariaDB, from the machine's packages.
 //!
 //! Each runs in the foreground, on a free port of the loopback, in a directory of its own under the temporary one, and
-//! ends when its value is dropped or its process's parent dies. It can be killed and started again, on the same port and
+//! ends when its value is dropped or when the thread that started it ends. It can be killed and started again, on the same port and
 //! with what it kept. As root, PostgreSQL runs as the user `postgres`, because it refuses to run as root.
 //!
 //! `cargo xtask test` starts one of each and names it in the environment ([`RABBITMQ_URL`], [`POSTGRESQL_URL`],

@@ -30,14 +30,19 @@ pub struct RabbitMq {
 impl RabbitMq {
     /// Starts a broker; it takes some seconds.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with("", &[])
+    }
+
+    /// Starts one with more lines in its configuration, and with these plugins.
+    pub fn start_with(config: &str, plugins: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("kilonova-rabbitmq-").tempdir()?;
         let (port, port_mapper_port, dist_port) = (free_port()?, free_port()?, free_port()?);
         let config = format!(
             "listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users.guest = true\ntotal_memory_available_override_value = \
-             2GB\ndisk_free_limit.absolute = 1MB\n"
+             2GB\ndisk_free_limit.absolute = 1MB\n{config}"
         );
         std::fs::write(dir.path().join("rabbitmq.conf"), config)?;
-        std::fs::write(dir.path().join("enabled_plugins"), "[].\n")?;
+        std::fs::write(dir.path().join("enabled_plugins"), format!("[{}].\n", plugins.join(",")))?;
         std::fs::write(dir.path().join("rabbitmq-env.conf"), "")?;
         let mut epmd = command("epmd", None);
         epmd.args(["-address", "127.0.0.1", "-port", &port_mapper_port.to_string()]);

@@ -11,7 +11,9 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +36,9 @@ pub enum DriverError {
         /// Why.
         reason: String,
     },
+    /// The image's bytes cannot be had.
+    #[error(transparent)]
+    ImageFetch(FetchError),
     /// The image does not fit the flavor's disk.
     #[error(
         "Flavor's disk is too small for requested image. Flavor disk is {flavor_bytes} bytes, image is {image_bytes} bytes."
@@ -90,18 +95,54 @@ pub struct Capabilities {
     pub has_console_log: bool,
 }
 
-/// The disk that a guest starts from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The disk that a guest starts from. The driver keeps what it makes of it in a cache of its own, by `cache_key`.
+#[derive(Clone, Debug)]
 pub struct DiskImage {
     /// The image.
     pub image_id: Uuid,
-    /// A file of the host with its bytes; read, never changed. The driver keeps what it makes of it in a cache of its
-    /// own, by `cache_key`.
-    pub path: PathBuf,
+    /// Its bytes, for a driver that does not have them yet.
+    pub source: Arc<dyn ImageSource>,
     /// `raw`, `qcow2`, …: what the image service says; the driver does not believe it unseen.
     pub disk_format: String,
     /// Changes when the bytes change: the image's checksum.
     pub cache_key: String,
+}
+
+/// Where the bytes of an image come from.
+#[async_trait]
+pub trait ImageSource: fmt::Debug + Send + Sync {
+    /// Gets them onto this host, which may take long.
+    async fn fetch(&self) -> Result<ImageFile, FetchError>;
+}
+
+/// Why bytes cannot be had: the error of whoever has them.
+pub type FetchError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A file of this host with the bytes of an image: there while this value is, and not to be changed.
+#[derive(Clone, Debug)]
+pub struct ImageFile {
+    path: PathBuf,
+    _holds: Arc<dyn fmt::Debug + Send + Sync>,
+}
+
+impl ImageFile {
+    /// The file at `path`, which is there as long as `holds` is.
+    pub fn new(path: PathBuf, holds: impl fmt::Debug + Send + Sync + 'static) -> Self {
+        Self { path, _holds: Arc::new(holds) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A file that is there already.
+#[async_trait]
+impl ImageSource for PathBuf {
+    async fn fetch(&self) -> Result<ImageFile, FetchError> {
+        Ok(ImageFile::new(self.clone(), ()))
+    }
 }
 
 /// What is put into a guest by its config drive.

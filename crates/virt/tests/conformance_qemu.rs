@@ -59,9 +59,13 @@ impl Qemu {
     }
 
     fn disk(&self, name: &str, disk_format: &str, bytes: &[u8]) -> DiskImage {
+        image_at(self.file(name, bytes), disk_format)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        image_at(path, disk_format)
+        path
     }
 
     /// Made by `qemu-img create` with `options`, as qcow2.
@@ -125,7 +129,7 @@ fn image_at(path: PathBuf, disk_format: &str) -> DiskImage {
     DiskImage {
         image_id: Uuid::new_v4(),
         cache_key: path.file_stem().unwrap().to_str().unwrap().to_owned(),
-        path,
+        source: Arc::new(path),
         disk_format: disk_format.to_owned(),
     }
 }
@@ -192,13 +196,13 @@ async fn a_spawn_with_a_cached_image_takes_a_fraction_of_a_second() {
 #[tokio::test]
 async fn a_refused_image_leaves_nothing_behind() {
     let harness = Qemu::new();
-    let base = harness.disk("base.raw", "raw", &[0; 1 << 20]).path;
+    let base = harness.file("base.raw", &[0; 1 << 20]);
     let base = base.to_str().unwrap();
     let data_file = format!("data_file={base},data_file_raw=on");
     let mut misnamed = harness.qcow2("misnamed", &[], "1M");
     misnamed.disk_format = "raw".to_owned();
     let bytes: Vec<u8> = (0..1 << 20).map(|byte: u32| byte.to_le_bytes()[0] | 1).collect();
-    let whole = harness.disk("whole.raw", "raw", &bytes).path;
+    let whole = harness.file("whole.raw", &bytes);
     let torn = harness.dir.path().join("torn");
     let mut convert = Command::new("qemu-img");
     convert.args(["convert", "-f", "raw", "-O", "qcow2"]);

@@ -1,7 +1,6 @@
 //! The figures with the fake driver: Kilonova's own share of everything.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -65,7 +64,7 @@ async fn starts(bench: &Bench) -> anyhow::Result<Row> {
 }
 
 async fn start(bench: &Bench, name: &str) -> anyhow::Result<Duration> {
-    let listen = format!("127.0.0.1:{}", free_port()?);
+    let listen = format!("127.0.0.1:{}", super::free_port()?);
     let http = reqwest::Client::builder().no_proxy().timeout(START_TIMEOUT).build()?;
     let url = format!("http://{listen}/compute/v2.1/");
     let started = Instant::now();
@@ -82,11 +81,6 @@ async fn start(bench: &Bench, name: &str) -> anyhow::Result<Duration> {
     cloud.ready().await?;
     cloud.stop().await?;
     Ok(took)
-}
-
-/// One that was free just now: the requests begin before the cloud could say which one it took.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 async fn memory(cloud: &crate::cloud::Cloud, name: &str, target_mb: f64) -> anyhow::Result<Row> {

@@ -4,9 +4,12 @@
 mod fake;
 mod load;
 mod qemu;
+mod rabbit;
 mod report;
+mod services;
 
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
@@ -28,13 +31,22 @@ pub(crate) struct Options {
     /// Puts the table into docs/performance.md, too.
     #[arg(long)]
     write: bool,
+    /// Measures calls and casts over RabbitMQ instead, beside Python's oslo.messaging.
+    #[arg(long)]
+    rabbit: bool,
 }
 
 /// The command. A figure that misses its target is marked in the table; a server that is lost is an error.
 pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Result<()> {
+    if options.rabbit {
+        // what makes the load is built for itself
+        let rows = rabbit::measure(workspace).await?;
+        return report(workspace, &options, "cargo xtask bench --rabbit", rows).await;
+    }
     if cfg!(debug_assertions) {
         return Err(become_optimised(workspace));
     }
+    packages::ensure(&[&packages::SERVERS]).await?;
     let binary = cargo::build_release(workspace).await?;
     let guest_image = if packages::has_qemu().await {
         packages::ensure(&[&packages::GUEST_IMAGE]).await?;
@@ -54,7 +66,11 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
     processes::end_guests_of(&bench.dir)?;
     let rows = rows.with_context(|| format!("failed (logs in {})", bench.dir.display()))?;
     std::fs::remove_dir_all(&bench.dir)?;
-    let report = report::Report::new(workspace, rows).await?;
+    report(workspace, &options, "cargo xtask bench", rows).await
+}
+
+async fn report(workspace: &Workspace, options: &Options, command: &'static str, rows: Vec<Row>) -> anyhow::Result<()> {
+    let report = report::Report::new(workspace, command, rows).await?;
     println!("\n{}", report.markdown());
     if options.write {
         let page = workspace.root().join("docs/performance.md");
@@ -78,6 +94,7 @@ async fn measure(bench: &Bench, guest_image: Option<&Path>) -> anyhow::Result<Ve
     if let Some(guest_image) = guest_image {
         rows.push(qemu::measure(bench, guest_image).await?);
     }
+    rows.extend(services::measure(bench).await?);
     Ok(rows)
 }
 
@@ -112,4 +129,9 @@ impl Bench {
         admin.compute(Method::PUT, &path, Some(&unlimited)).await?.ok().context("cannot raise the quotas")?;
         Ok(Started { cloud, member })
     }
+}
+
+/// One that was free just now: the requests begin before the cloud could say which one it took.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

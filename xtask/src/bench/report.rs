@@ -7,21 +7,30 @@ use anyhow::Context as _;
 use crate::process;
 use crate::workspace::Workspace;
 
-const BEGIN: &str = "<!-- cargo xtask bench --write: begin -->";
-const END: &str = "<!-- cargo xtask bench --write: end -->";
+/// How a figure is compared with its target.
+#[derive(Clone, Copy)]
+enum Target {
+    Below(f64),
+    AtLeast(f64),
+}
 
 /// One figure.
 pub(super) struct Row {
     name: String,
     value: f64,
-    target: Option<f64>,
+    target: Option<Target>,
     unit: &'static str,
 }
 
 impl Row {
     /// A figure that must stay below its target.
     pub(super) fn at_most(name: impl Into<String>, value: f64, target: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value, target: Some(target), unit }
+        Self { name: name.into(), value, target: Some(Target::Below(target)), unit }
+    }
+
+    /// A figure that must reach its target.
+    pub(super) fn at_least(name: impl Into<String>, value: f64, target: f64, unit: &'static str) -> Self {
+        Self { name: name.into(), value, target: Some(Target::AtLeast(target)), unit }
     }
 
     /// A figure that nothing was promised about.
@@ -34,28 +43,30 @@ impl Row {
             small if small < 10.0 => format!("{small:.2} {}", self.unit),
             large => format!("{large:.1} {}", self.unit),
         };
-        let target = self.target.map_or(String::new(), |target| format!("< {target} {}", self.unit));
         // a figure that is not a number has not been measured, and that is no success
-        let verdict = match self.target {
-            Some(target) if self.value < target => "met",
-            Some(_) => "MISSED",
-            None => "",
+        let (target, is_met) = match self.target {
+            Some(Target::Below(target)) => (format!("< {target} {}", self.unit), self.value < target),
+            Some(Target::AtLeast(target)) => (format!("≥ {target} {}", self.unit), self.value >= target),
+            None => return [self.name.clone(), shown(self.value), String::new(), String::new()],
         };
+        let verdict = if is_met { "met" } else { "MISSED" };
         [self.name.clone(), shown(self.value), target, verdict.to_owned()]
     }
 }
 
 /// All figures of a run, and its circumstances.
 pub(super) struct Report {
+    /// The command that gives them, which also names their part of the page.
+    command: &'static str,
     rows: Vec<Row>,
     circumstances: String,
 }
 
 impl Report {
-    pub(super) async fn new(workspace: &Workspace, rows: Vec<Row>) -> anyhow::Result<Self> {
+    pub(super) async fn new(workspace: &Workspace, command: &'static str, rows: Vec<Row>) -> anyhow::Result<Self> {
         let date = chrono::Utc::now().format("%Y-%m-%d");
-        let circumstances = format!("`cargo xtask bench`, {date}, commit {}, {}.", commit(workspace).await, machine()?);
-        Ok(Self { rows, circumstances })
+        let circumstances = format!("`{command}`, {date}, commit {}, {}.", commit(workspace).await, machine()?);
+        Ok(Self { command, rows, circumstances })
     }
 
     /// The table with its circumstances above, columns aligned.
@@ -80,14 +91,15 @@ impl Report {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => "# Performance\n".to_owned(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", page.display())),
         };
-        let new = between_markers(&old, &self.markdown());
+        let new = between_markers(&old, self.command, &self.markdown());
         std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))
     }
 }
 
-fn between_markers(page: &str, text: &str) -> String {
-    let block = format!("{BEGIN}\n\n{}\n\n{END}", text.trim_end());
-    let marked = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+fn between_markers(page: &str, command: &str, text: &str) -> String {
+    let [begin, end] = ["begin", "end"].map(|side| format!("<!-- {command} --write: {side} -->"));
+    let block = format!("{begin}\n\n{}\n\n{end}", text.trim_end());
+    let marked = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
     match marked {
         Some((before, after)) => format!("{before}{block}{after}"),
         None => format!("{}\n\n{block}\n", page.trim_end()),
@@ -118,30 +130,37 @@ fn machine() -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
+    const BEGIN: &str = "<!-- run --write: begin -->";
+    const END: &str = "<!-- run --write: end -->";
+
     #[test]
     fn a_figure_at_its_target_misses_it() {
         let verdict = |value| Row::at_most("x", value, 5.0, "ms").cells()[3].clone();
         assert_eq!([verdict(4.9), verdict(5.0), verdict(f64::NAN)], ["met", "MISSED", "MISSED"]);
+        let verdict = |value| Row::at_least("x", value, 5.0, "×").cells()[3].clone();
+        assert_eq!([verdict(4.9), verdict(5.0), verdict(f64::NAN)], ["MISSED", "met", "MISSED"]);
         assert_eq!(Row::figure("x", 5.0, "ms").cells(), ["x", "5.00 ms", "", ""]);
     }
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
         let page = format!("# P\n\nabove\n\n{BEGIN}\nold\n{END}\n\nbelow\n");
-        let once = between_markers(&page, "new\n");
+        let once = between_markers(&page, "run", "new\n");
         assert_eq!(once, format!("# P\n\nabove\n\n{BEGIN}\n\nnew\n\n{END}\n\nbelow\n"));
-        assert_eq!(between_markers(&once, "new\n"), once);
+        assert_eq!(between_markers(&once, "run", "new\n"), once);
+        let other = between_markers(&once, "run --more", "other");
+        assert!(other.starts_with(&once) && other.contains("<!-- run --more --write: begin -->"));
     }
 
     #[test]
     fn a_page_without_markers_gets_them() {
-        assert_eq!(between_markers("# P\n", "t"), format!("# P\n\n{BEGIN}\n\nt\n\n{END}\n"));
+        assert_eq!(between_markers("# P\n", "run", "t"), format!("# P\n\n{BEGIN}\n\nt\n\n{END}\n"));
     }
 
     #[test]
     fn the_columns_are_aligned() {
         let rows = vec![Row::at_most("a", 1.0, 2.0, "s"), Row::figure("longer", 12.34, "ms")];
-        let report = Report { rows, circumstances: "here".to_owned() };
+        let report = Report { command: "run", rows, circumstances: "here".to_owned() };
         let text = report.markdown();
         let widths: std::collections::BTreeSet<_> = text.lines().skip(2).map(|line| line.chars().count()).collect();
         assert_eq!(widths.len(), 1, "{text}");

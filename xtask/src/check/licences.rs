@@ -5,13 +5,14 @@ use cargo_metadata::Metadata;
 use super::spdx;
 
 /// None of them asks more of who ships a binary than to name the authors; MPL-2.0 also to pass on changes to its files.
-const ALLOWED: [&str; 12] = [
+const ALLOWED: [&str; 13] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
     "CC0-1.0",
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MIT-0",

@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kilonova_clients::ClientError;
-use kilonova_clients::image::ImageData;
 use kilonova_clients::network::PortRequest;
 use kilonova_core::RequestContext;
 use kilonova_core::time::utcnow;
@@ -28,7 +27,7 @@ use kilonova_objects::{
 use kilonova_rpcapi::compute::BuildAndRunInstance;
 use kilonova_rpcapi::conductor::BuildInstances;
 use kilonova_rpcapi::objects::Expected;
-use kilonova_virt::{DiskImage, DriverError, Injected, Spawn};
+use kilonova_virt::{DriverError, Injected, Spawn};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -62,8 +61,11 @@ impl Manager {
         let mut instance = Tracked::new(build.instance.clone());
         let result = match self.claim(context, &mut instance, &build).await {
             Ok(()) => {
+                self.tell_create_start(context, &instance, &build);
                 let event = "compute__do_build_and_run_instance";
-                self.with_event(context, uuid, event, self.build(context, &mut instance, &build)).await
+                let built = self.with_event(context, uuid, event, self.build(context, &mut instance, &build)).await;
+                self.tell_create_result(context, &instance, &build, &built);
+                built
             }
             Err(error) => Err(error),
         };
@@ -119,7 +121,7 @@ impl Manager {
         refuse_tags(build)?;
         // Both end, also when one has failed: ports that are made after the undoing would stay.
         let (network_info, disk) =
-            tokio::join!(self.allocate_network(context, instance, build), self.disk_image(context, build));
+            tokio::join!(self.allocate_network(context, instance, build), self.disk_image(context, &build.image));
         let (network_info, disk) = (network_info?, disk?);
         let has_config_drive = self.wants_config_drive(instance);
         self.prepare_spawn(context, instance, &network_info, has_config_drive).await?;
@@ -253,23 +255,6 @@ impl Manager {
                 })
             })
             .collect()
-    }
-
-    async fn disk_image(
-        &self,
-        context: &RequestContext,
-        build: &BuildAndRunInstance,
-    ) -> Result<Option<DiskImage>, ManagerError> {
-        let Some(id) = build.image.get("id").and_then(Value::as_str) else { return Ok(None) };
-        let image_id = parse_uuid(id)?;
-        let image = self.clients.image.show(context, image_id).await?;
-        let ImageData::File(path) = self.clients.image.download(context, image_id).await?;
-        Ok(Some(DiskImage {
-            image_id,
-            path,
-            disk_format: image.disk_format.unwrap_or_else(|| "raw".to_owned()),
-            cache_key: image.checksum.unwrap_or_else(|| image_id.simple().to_string()),
-        }))
     }
 
     fn wants_config_drive(&self, instance: &Instance) -> bool {
@@ -466,7 +451,7 @@ fn refuse_tags(build: &BuildAndRunInstance) -> Result<(), ManagerError> {
     Ok(())
 }
 
-fn parse_uuid(text: &str) -> Result<Uuid, ManagerError> {
+pub(super) fn parse_uuid(text: &str) -> Result<Uuid, ManagerError> {
     text.parse().map_err(|_| ManagerError::Invalid(format!("{text:?} is not a UUID")))
 }
 

@@ -11,27 +11,57 @@ use std::time::Duration;
 
 use kilonova_core::RequestContext;
 use kilonova_objects::{Instance, TaskState, Tracked, VmState};
+use kilonova_rpcapi::notifications::InstanceAction;
 use kilonova_rpcapi::objects::Expected;
 use kilonova_virt::RebootKind;
 
 use super::{Manager, ManagerError};
 
-/// The tasks that an action may be found in when it begins.
-const START_TASKS: [Option<TaskState>; 1] = [Some(TaskState::PoweringOn)];
-const STOP_TASKS: [Option<TaskState>; 1] = [Some(TaskState::PoweringOff)];
-const SOFT_REBOOT_TASKS: [Option<TaskState>; 3] =
-    [Some(TaskState::Rebooting), Some(TaskState::RebootPending), Some(TaskState::RebootStarted)];
-const HARD_REBOOT_TASKS: [Option<TaskState>; 3] =
-    [Some(TaskState::RebootingHard), Some(TaskState::RebootPendingHard), Some(TaskState::RebootStartedHard)];
+/// What a power action is, beside what it does.
+struct PowerAction {
+    /// The event that it is recorded as.
+    event: &'static str,
+    /// What it is told as.
+    told: InstanceAction,
+    /// The task that it is told to begin in.
+    begins_in: TaskState,
+    /// The tasks that it may be found in when it begins.
+    tasks: &'static [Option<TaskState>],
+}
+
+const START: PowerAction = PowerAction {
+    event: "compute_start_instance",
+    told: InstanceAction::PowerOn,
+    begins_in: TaskState::PoweringOn,
+    tasks: &[Some(TaskState::PoweringOn)],
+};
+const STOP: PowerAction = PowerAction {
+    event: "compute_stop_instance",
+    told: InstanceAction::PowerOff,
+    begins_in: TaskState::PoweringOff,
+    tasks: &[Some(TaskState::PoweringOff)],
+};
+const SOFT_REBOOT: PowerAction = PowerAction {
+    event: "compute_reboot_instance",
+    told: InstanceAction::Reboot,
+    begins_in: TaskState::RebootPending,
+    tasks: &[Some(TaskState::Rebooting), Some(TaskState::RebootPending), Some(TaskState::RebootStarted)],
+};
+const HARD_REBOOT: PowerAction = PowerAction {
+    event: "compute_reboot_instance",
+    told: InstanceAction::Reboot,
+    begins_in: TaskState::RebootPendingHard,
+    tasks: &[Some(TaskState::RebootingHard), Some(TaskState::RebootPendingHard), Some(TaskState::RebootStartedHard)],
+};
 
 impl Manager {
     /// Starts a stopped instance.
     pub async fn start_instance(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
         let work = async |instance: &mut Tracked<Instance>| {
             self.driver.power_on(instance, &instance.network_info()).await?;
-            self.settle(context, instance, VmState::Active, &START_TASKS).await
+            self.settle(context, instance, VmState::Active, START.tasks).await
         };
-        Box::pin(self.power_action(context, instance, "compute_start_instance", &START_TASKS, work)).await
+        Box::pin(self.power_action(context, instance, &START, work)).await
     }
 
     /// Stops a running instance: asks the guest first if `clean_shutdown`.
@@ -44,9 +74,9 @@ impl Manager {
         let grace = if clean_shutdown { self.config.shutdown_timeout } else { Duration::ZERO };
         let work = async |instance: &mut Tracked<Instance>| {
             self.driver.power_off(instance.uuid, grace).await?;
-            self.settle(context, instance, VmState::Stopped, &STOP_TASKS).await
+            self.settle(context, instance, VmState::Stopped, STOP.tasks).await
         };
-        Box::pin(self.power_action(context, instance, "compute_stop_instance", &STOP_TASKS, work)).await
+        Box::pin(self.power_action(context, instance, &STOP, work)).await
     }
 
     /// Reboots an instance.
@@ -56,17 +86,17 @@ impl Manager {
         instance: Instance,
         kind: RebootKind,
     ) -> Result<(), ManagerError> {
-        let (started, expected) = match kind {
-            RebootKind::Soft => (TaskState::RebootStarted, &SOFT_REBOOT_TASKS),
-            RebootKind::Hard => (TaskState::RebootStartedHard, &HARD_REBOOT_TASKS),
+        let (started, action) = match kind {
+            RebootKind::Soft => (TaskState::RebootStarted, &SOFT_REBOOT),
+            RebootKind::Hard => (TaskState::RebootStartedHard, &HARD_REBOOT),
         };
         let work = async |instance: &mut Tracked<Instance>| {
             instance.task_state = Some(started);
-            self.save(context, instance, Expected::tasks(expected)).await?;
+            self.save(context, instance, Expected::tasks(action.tasks)).await?;
             self.driver.reboot(instance, &instance.network_info(), kind).await?;
             self.settle(context, instance, VmState::Active, &[Some(started)]).await
         };
-        Box::pin(self.power_action(context, instance, "compute_reboot_instance", expected, work)).await
+        Box::pin(self.power_action(context, instance, action, work)).await
     }
 
     /// One power action: alone on the instance, recorded, and with the task state cleared when it fails.
@@ -74,17 +104,20 @@ impl Manager {
         &self,
         context: &RequestContext,
         instance: Instance,
-        event: &str,
-        tasks: &[Option<TaskState>],
+        action: &PowerAction,
         work: impl AsyncFnOnce(&mut Tracked<Instance>) -> Result<(), ManagerError>,
     ) -> Result<(), ManagerError> {
+        let PowerAction { event, tasks, .. } = *action;
         let _lock = self.locks.lock(instance.uuid).await;
-        if !self.is_wanted(context, &instance, tasks).await? {
+        let (is_wanted, telling) =
+            tokio::join!(self.is_wanted(context, &instance, tasks), self.telling(context, instance.uuid, action.told));
+        if !is_wanted? {
             tracing::info!(instance = %instance.uuid, event, "the action is done already, or not wanted any more");
             return Ok(());
         }
         let mut instance = Tracked::new(instance);
         let (uuid, vm_state) = (instance.uuid, instance.vm_state);
+        telling.start(&instance, action.begins_in);
         let result = self.with_event(context, uuid, event, work(&mut instance)).await;
         match result {
             Err(error) if error.is_deletion() || error.is_conflict() => {
@@ -97,11 +130,16 @@ impl Manager {
             }
             Err(error) => {
                 tracing::warn!(instance = %uuid, event, error = %super::details(&error), "the action failed");
+                telling.error(&instance, &error);
                 instance.vm_state = vm_state;
                 self.abandon_task(context, &mut instance, tasks, &error).await?;
+                telling.end_after_error(&instance);
                 Err(error)
             }
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                telling.end(&instance);
+                Ok(())
+            }
         }
     }
 

@@ -273,7 +273,7 @@ async fn a_server_that_is_deleted_while_it_is_built_leaves_nothing_and_no_fault(
     world.assert_nothing_left(&instance);
     assert_eq!(world.faults(), Vec::<String>::new());
     assert_eq!(world.row(&instance).task_state, Some(TaskState::Deleting));
-    world.manager.terminate_instance(&context(), deleting).await.unwrap();
+    world.manager.terminate_instance(&context(), deleting, &[]).await.unwrap();
     assert!(world.row(&instance).deleted);
 }
 
@@ -318,7 +318,7 @@ async fn a_server_that_is_gone_before_its_build_is_not_built() {
     let world = World::new().await;
     let instance = world.create();
     let message = world.message(&instance);
-    world.manager.terminate_instance(&context(), instance.clone()).await.unwrap();
+    world.manager.terminate_instance(&context(), instance.clone(), &[]).await.unwrap();
     world.manager.build_and_run_instance(&context(), message).await.unwrap();
     world.assert_nothing_left(&instance);
     assert_eq!(world.faults(), Vec::<String>::new());

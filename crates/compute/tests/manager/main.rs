@@ -5,6 +5,7 @@
 
 mod build;
 mod interrupted;
+mod notifications;
 mod power;
 mod recovery;
 mod service;

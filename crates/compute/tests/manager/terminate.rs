@@ -11,7 +11,7 @@ async fn a_delete_removes_all_and_a_second_one_is_nothing() {
     let world = World::new().await;
     let deleting = world.begin(&world.active().await, TaskState::Deleting);
     for _ in 0..2 {
-        world.manager.terminate_instance(&context(), deleting.clone()).await.unwrap();
+        world.manager.terminate_instance(&context(), deleting.clone(), &[]).await.unwrap();
         world.assert_nothing_left(&deleting);
         assert!(world.row(&deleting).deleted);
     }
@@ -28,7 +28,7 @@ async fn a_port_that_was_there_before_the_server_stays() {
     let request = NetworkRequest { port_id: Some(port.id), ..NetworkRequest::default() };
     message.requested_networks = Some(NetworkRequestList::from(vec![request]));
     world.manager.build_and_run_instance(&context(), message).await.unwrap();
-    world.manager.terminate_instance(&context(), world.row(&instance)).await.unwrap();
+    world.manager.terminate_instance(&context(), world.row(&instance), &[]).await.unwrap();
     assert_eq!(world.network.fake.ports(), [port]);
 }
 
@@ -51,11 +51,11 @@ async fn a_delete_that_fails_at_any_step_keeps_the_row_and_is_finished_by_the_ne
         let world = World::new().await;
         let deleting = world.begin(&world.active().await, TaskState::Deleting);
         break_it(&world);
-        let error = world.manager.terminate_instance(&context(), deleting.clone()).await.unwrap_err();
+        let error = world.manager.terminate_instance(&context(), deleting.clone(), &[]).await.unwrap_err();
         assert_eq!(error.to_string(), sentence);
         assert_eq!(world.row(&deleting), deleting, "{step}");
         assert_eq!(world.faults(), [sentence]);
-        world.manager.terminate_instance(&context(), deleting.clone()).await.unwrap();
+        world.manager.terminate_instance(&context(), deleting.clone(), &[]).await.unwrap();
         world.assert_nothing_left(&deleting);
         assert!(world.row(&deleting).deleted, "{step}");
     }

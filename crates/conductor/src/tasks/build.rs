@@ -18,6 +18,7 @@ use kilonova_objects::{BlockDeviceMappingList, Instance, InstanceFault, RequestS
 use kilonova_rpcapi::RpcError;
 use kilonova_rpcapi::compute::BuildAndRunInstance;
 use kilonova_rpcapi::conductor::BuildInstances;
+use kilonova_rpcapi::notifications::Fault;
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_SCHEDULE};
 use serde_json::{Map, Value, json};
@@ -28,6 +29,10 @@ use crate::Conductor;
 
 /// The event under which a failure to place an instance is recorded.
 const SCHEDULE_EVENT: &str = "conductor_schedule_and_build_instances";
+
+// Nova's exceptions for a build that no host does.
+const NO_VALID_HOST: &str = "NoValidHost";
+const MAX_RETRIES_EXCEEDED: &str = "MaxRetriesExceeded";
 
 /// The tasks of a build: one that was interrupted is found in any of them.
 const BUILD_TASKS: [Option<TaskState>; 5] = [
@@ -91,13 +96,13 @@ impl Conductor {
             Ok(payload) => payload,
             Err(error) => {
                 let reason = format!("The build cannot go on: {error}.");
-                return self.fail(&RequestContext::admin(), instance.uuid, &reason).await;
+                return self.fail(&RequestContext::admin(), instance.uuid, "NovaException", &reason).await;
             }
         };
         let context = Self::acting_for(&payload.context);
         if workflow.attempts >= self.config.workflow_max_attempts {
             let reason = format!("The build was begun {} times and never finished.", workflow.attempts);
-            return self.fail(&context, instance.uuid, &reason).await;
+            return self.fail(&context, instance.uuid, MAX_RETRIES_EXCEEDED, &reason).await;
         }
         if workflow.step == STEP_BUILD && self.is_still_at_its_host(&context, &instance, &payload).await? {
             return Box::pin(self.ask_host_to_build(&context, workflow, payload)).await;
@@ -147,9 +152,10 @@ impl Conductor {
                     self.or_retry(workflow, asked).await;
                 }
             }
-            Err(RpcError::Remote(exception)) if exception.class == "NoValidHost" => {
+            Err(RpcError::Remote(exception)) if exception.class == NO_VALID_HOST => {
                 for workflow in &workflows {
-                    let failed = self.fail(context, workflow.instance_uuid, &exception.message).await;
+                    let (uuid, class) = (workflow.instance_uuid, &exception.class);
+                    let failed = self.fail(context, uuid, class, &exception.message).await;
                     self.or_retry(workflow, failed).await;
                 }
             }
@@ -200,7 +206,7 @@ impl Conductor {
         }
         let reason = "Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures \
                       for instance";
-        self.fail(context, uuid, &format!("{reason} {uuid}.{last_error}")).await
+        self.fail(context, uuid, MAX_RETRIES_EXCEEDED, &format!("{reason} {uuid}.{last_error}")).await
     }
 
     /// Claims an alternate; false if it has no room any more.
@@ -232,14 +238,18 @@ impl Conductor {
     ) -> Result<(), TaskError> {
         let uuid = workflow.instance_uuid;
         let Some(selection) = payload.selections.first().cloned() else {
-            return self.fail(context, uuid, "No valid host was found. The scheduler chose none.").await;
+            let reason = "No valid host was found. The scheduler chose none.";
+            return self.fail(context, uuid, NO_VALID_HOST, reason).await;
         };
         let (id, owner, value) = (workflow.id, &workflow.owner, payload.to_value());
         if !workflows::advance(&self.db, id, owner, STEP_BUILD, &value, self.lease()).await? {
             return self.give_claim_back(context, uuid).await;
         }
         let instance = match self.write_host(uuid, &selection).await {
-            Ok(instance) => instance,
+            Ok((before, instance)) => {
+                self.tell_chosen(context, workflow, &before, &instance);
+                *instance
+            }
             Err(SaveError::Db(error)) if !matches!(error, DbError::NotFound { .. }) => return Err(error.into()),
             Err(error) => {
                 tracing::info!(instance = %uuid, %error, "not to be built any more");
@@ -254,7 +264,8 @@ impl Conductor {
         Ok(self.compute.cast(context, &selection.service_host, build).await?)
     }
 
-    async fn write_host(&self, uuid: Uuid, selection: &Selection) -> Result<Instance, SaveError> {
+    /// The instance before and after.
+    async fn write_host(&self, uuid: Uuid, selection: &Selection) -> Result<(Box<Instance>, Box<Instance>), SaveError> {
         let mut changes = Map::new();
         changes.insert("host".to_owned(), json!(selection.service_host));
         changes.insert("node".to_owned(), json!(selection.nodename));
@@ -264,11 +275,29 @@ impl Conductor {
         self.save_building(uuid, &changes).await
     }
 
-    /// Saves an instance that is still being built, and only such a one.
-    async fn save_building(&self, uuid: Uuid, changes: &Map<String, Value>) -> Result<Instance, SaveError> {
+    /// An instance has a host to be built on. For its first one Nova makes the row only now, without the host.
+    fn tell_chosen(&self, context: &RequestContext, workflow: &Workflow, before: &Instance, after: &Instance) {
+        if !self.notifications.follows_changes() {
+            return;
+        }
+        if workflow.step == STEP_SCHEDULE {
+            let made = Instance { host: None, node: None, ..after.clone() };
+            self.notifications.instance_created(context, &made);
+        } else {
+            self.notifications.instance_saved(context, before, after);
+        }
+    }
+
+    /// Saves an instance that is still being built, and only such a one: as it was before, and after.
+    async fn save_building(
+        &self,
+        uuid: Uuid,
+        changes: &Map<String, Value>,
+    ) -> Result<(Box<Instance>, Box<Instance>), SaveError> {
         let expected_vm_state = Some(vec![VmState::Building]);
         let expected_task_state = Some(BUILD_TASKS.to_vec());
-        instances::save(&self.db, Save { uuid, changes, expected_vm_state, expected_task_state }).await
+        let save = Save { uuid, changes, expected_vm_state, expected_task_state };
+        instances::save_and_get_original(&self.db, save).await
     }
 
     /// What was claimed for an instance that is gone, being deleted, or in error without a host belongs to nobody.
@@ -287,9 +316,15 @@ impl Conductor {
         Ok(())
     }
 
-    /// The instance is in error, with a fault that says why; its workflow ends with that. Where a host has it, that
-    /// host is told, and lets go of what it has made.
-    pub(crate) async fn fail(&self, context: &RequestContext, uuid: Uuid, message: &str) -> Result<(), TaskError> {
+    /// The instance is in error, with a fault that says why (`class` is Nova's exception for it); its workflow ends with
+    /// that. Where a host has it, that host is told, and lets go of what it has made.
+    pub(crate) async fn fail(
+        &self,
+        context: &RequestContext,
+        uuid: Uuid,
+        class: &str,
+        message: &str,
+    ) -> Result<(), TaskError> {
         tracing::warn!(instance = %uuid, message, "an instance could not be built");
         let before = match instances::get(&self.db, uuid, Deleted::No).await {
             Err(DbError::NotFound { .. }) => return Ok(()),
@@ -302,11 +337,32 @@ impl Conductor {
             changes.insert(name.to_owned(), Value::Null);
         }
         match self.save_building(uuid, &changes).await {
-            Ok(_) => self.release(context, &before).await,
+            Ok((saved, after)) => {
+                self.notifications.instance_saved(context, &saved, &after);
+                self.tell_failure(context, uuid, class, message).await;
+                self.release(context, &before).await
+            }
             Err(SaveError::Db(error)) if !matches!(error, DbError::NotFound { .. }) => Err(error.into()),
             // It is being deleted, or is no longer being built: nothing to fail.
             Err(_) => Ok(()),
         }
+    }
+
+    async fn tell_failure(&self, context: &RequestContext, uuid: Uuid, class: &str, message: &str) {
+        if !self.notifications.is_enabled() {
+            return;
+        }
+        let spec = request_specs::get(&self.db, uuid).await;
+        let spec = spec.inspect_err(|error| tracing::debug!(instance = %uuid, %error, "told without its request spec"));
+        let reason = Fault {
+            class: class.to_owned(),
+            message: message.to_owned(),
+            code: 500,
+            module: "kilonova_conductor::tasks",
+            function: "schedule_and_build_instances",
+            traceback: message.to_owned(),
+        };
+        self.notifications.build_instances_error(context, uuid, spec.ok().as_ref(), VmState::Error, &reason);
     }
 
     /// Nothing is kept for an instance that failed.

@@ -11,10 +11,11 @@ pub mod roles;
 pub mod users;
 
 /// What several of these functions can see or write as one.
-pub use sea_orm::DatabaseTransaction as Transaction;
+pub use crate::Transaction;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel};
 
 use crate::DbError;
+use crate::sql::lock_rows;
 
 /// Inserts one row; [`DbError::Exists`] when its id or its name is taken.
 async fn insert<A>(conn: &impl ConnectionTrait, row: A, resource: &'static str, name: String) -> Result<(), DbError>
@@ -41,4 +42,28 @@ where
 
 fn taken(error: DbErr, resource: &'static str, name: String) -> DbError {
     if DbError::is_unique_violation(&error) { DbError::exists(resource, name) } else { error.into() }
+}
+
+/// The rows that are read, decided on and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Domains.
+    Domain,
+    /// Projects.
+    Project,
+    /// Users.
+    User,
+    /// Roles.
+    Role,
+}
+
+/// Keeps others from changing a row until the transaction ends: before it is read and then replaced.
+pub async fn lock(tx: &Transaction, resource: Resource, id: &str) -> Result<(), DbError> {
+    let table = match resource {
+        Resource::Domain => "identity_domains",
+        Resource::Project => "identity_projects",
+        Resource::User => "identity_users",
+        Resource::Role => "identity_roles",
+    };
+    Ok(lock_rows(tx, table, "id", vec![id.into()]).await?)
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::entity::member::{Column, Entity, Model};
 use super::no_member;
+use crate::sql::exists_or;
 use crate::{Db, DbError};
 
 /// Offers an image to a project. [`DbError::Exists`] if it is offered already.
@@ -14,12 +15,13 @@ pub async fn add_member(db: &Db, image_id: Uuid, member: &str) -> Result<Model, 
     let now = utcnow();
     let (member, status) = (member.to_owned(), "pending".to_owned());
     let row = Model { image_id, member, status, created_at: now, updated_at: now };
-    let tx = db.begin().await?;
-    match Entity::insert(row.clone().into_active_model()).exec_without_returning(&tx).await {
-        Ok(_) => tx.commit().await?,
-        Err(error) if DbError::is_unique_violation(&error) => return Err(DbError::exists("image member", row.member)),
-        Err(error) => return Err(error.into()),
-    }
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let inserted = Entity::insert(row.clone().into_active_model()).exec_without_returning(&tx).await;
+        inserted.map_err(|error| exists_or(error, "image member", &row.member))?;
+        tx.commit().await
+    })
+    .await?;
     Ok(row)
 }
 
@@ -41,23 +43,29 @@ pub async fn get_member(db: &Db, image_id: Uuid, member: &str) -> Result<Option<
 
 /// Accepts or rejects an offer.
 pub async fn set_member_status(db: &Db, image_id: Uuid, member: &str, status: &str) -> Result<Model, DbError> {
-    let tx = db.begin().await?;
-    Entity::update_many()
-        .col_expr(Column::Status, Expr::value(status))
-        .col_expr(Column::UpdatedAt, Expr::value(utcnow()))
-        .filter(Column::ImageId.eq(image_id))
-        .filter(Column::Member.eq(member))
-        .exec(&tx)
-        .await?;
-    let row = Entity::find_by_id((image_id, member.to_owned())).one(&tx).await?;
-    tx.commit().await?;
-    row.ok_or_else(|| no_member(image_id, member))
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        Entity::update_many()
+            .col_expr(Column::Status, Expr::value(status))
+            .col_expr(Column::UpdatedAt, Expr::value(utcnow()))
+            .filter(Column::ImageId.eq(image_id))
+            .filter(Column::Member.eq(member))
+            .exec(&tx)
+            .await?;
+        let row = Entity::find_by_id((image_id, member.to_owned())).one(&tx).await?;
+        tx.commit().await?;
+        row.ok_or_else(|| no_member(image_id, member))
+    })
+    .await
 }
 
 /// Takes an offer back.
 pub async fn remove_member(db: &Db, image_id: Uuid, member: &str) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let result = Entity::delete_by_id((image_id, member.to_owned())).exec(&tx).await?;
-    tx.commit().await?;
-    if result.rows_affected == 0 { Err(no_member(image_id, member)) } else { Ok(()) }
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let result = Entity::delete_by_id((image_id, member.to_owned())).exec(&tx).await?;
+        tx.commit().await?;
+        if result.rows_affected == 0 { Err(no_member(image_id, member)) } else { Ok(()) }
+    })
+    .await
 }

@@ -37,12 +37,15 @@ pub struct StoredData {
 /// Adds an image. [`DbError::Exists`] if the id is taken.
 pub async fn create(db: &Db, row: &ImageRow) -> Result<(), DbError> {
     let id = row.id;
-    let tx = db.begin().await?;
-    match image::Entity::insert(row.clone().into_active_model()).exec_without_returning(&tx).await {
-        Ok(_) => Ok(tx.commit().await?),
-        Err(error) if DbError::is_unique_violation(&error) => Err(DbError::exists("image", id)),
-        Err(error) => Err(error.into()),
-    }
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        match image::Entity::insert(row.clone().into_active_model()).exec_without_returning(&tx).await {
+            Ok(_) => tx.commit().await,
+            Err(error) if DbError::is_unique_violation(&error) => Err(DbError::exists("image", id)),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
 }
 
 /// One image, whoever asks.
@@ -88,67 +91,86 @@ pub async fn list(db: &Db, scope: Scope<'_>) -> Result<Vec<ImageRow>, DbError> {
     Ok(query.all(db.read()).await?)
 }
 
-/// Reads an image, lets `change` change it, and writes it back, with nobody in between.
+/// Reads an image, lets `change` change it, and writes it back, with nobody in between. After a deadlock `change` is
+/// asked again.
 ///
 /// `Ok(None)` if there is no such image. An error of `change` leaves the image as it was.
 pub async fn modify<E: From<DbError>>(
     db: &Db,
     id: Uuid,
-    change: impl FnOnce(&mut ImageRow) -> Result<(), E>,
+    change: impl Fn(&mut ImageRow) -> Result<(), E>,
 ) -> Result<Option<ImageRow>, E> {
+    db.retry(|| modify_once(db, id, &change)).await?
+}
+
+async fn modify_once<E>(
+    db: &Db,
+    id: Uuid,
+    change: impl Fn(&mut ImageRow) -> Result<(), E>,
+) -> Result<Result<Option<ImageRow>, E>, DbError> {
     let tx = db.begin().await?;
-    let found = image::Entity::find_by_id(id).lock_exclusive().one(&tx).await.map_err(DbError::from)?;
-    let Some(mut row) = found else { return Ok(None) };
-    change(&mut row)?;
+    let Some(mut row) = image::Entity::find_by_id(id).lock_exclusive().one(&tx).await? else { return Ok(Ok(None)) };
+    if let Err(error) = change(&mut row) {
+        return Ok(Err(error));
+    }
     row.updated_at = utcnow();
-    row.clone().into_active_model().reset_all().update(&tx).await.map_err(DbError::from)?;
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(Some(row))
+    row.clone().into_active_model().reset_all().update(&tx).await?;
+    tx.commit().await?;
+    Ok(Ok(Some(row)))
 }
 
 /// Moves an image from one status to another; false if it was in none of `from`, or is not there.
 pub async fn set_status(db: &Db, id: Uuid, from: &[&str], to: &str) -> Result<bool, DbError> {
-    let tx = db.begin().await?;
-    let result = image::Entity::update_many()
-        .col_expr(image::Column::Status, Expr::value(to))
-        .col_expr(image::Column::UpdatedAt, Expr::value(utcnow()))
-        .filter(image::Column::Id.eq(id))
-        .filter(image::Column::Status.is_in(from.iter().copied()))
-        .exec(&tx)
-        .await?;
-    tx.commit().await?;
-    Ok(result.rows_affected == 1)
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let result = image::Entity::update_many()
+            .col_expr(image::Column::Status, Expr::value(to))
+            .col_expr(image::Column::UpdatedAt, Expr::value(utcnow()))
+            .filter(image::Column::Id.eq(id))
+            .filter(image::Column::Status.is_in(from.iter().copied()))
+            .exec(&tx)
+            .await?;
+        tx.commit().await?;
+        Ok(result.rows_affected == 1)
+    })
+    .await
 }
 
 /// From `saving` to `active`; false if somebody deleted the image meanwhile.
 pub async fn activate(db: &Db, id: Uuid, data: &StoredData) -> Result<bool, DbError> {
-    let tx = db.begin().await?;
-    let result = image::Entity::update_many()
-        .col_expr(image::Column::Status, Expr::value("active"))
-        .col_expr(image::Column::Size, Expr::value(data.size))
-        .col_expr(image::Column::VirtualSize, Expr::value(data.virtual_size))
-        .col_expr(image::Column::Checksum, Expr::value(data.checksum.as_str()))
-        .col_expr(image::Column::OsHashAlgo, Expr::value("sha512"))
-        .col_expr(image::Column::OsHashValue, Expr::value(data.sha512.as_str()))
-        .col_expr(image::Column::UpdatedAt, Expr::value(utcnow()))
-        .filter(image::Column::Id.eq(id))
-        .filter(image::Column::Status.eq("saving"))
-        .exec(&tx)
-        .await?;
-    tx.commit().await?;
-    Ok(result.rows_affected == 1)
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let result = image::Entity::update_many()
+            .col_expr(image::Column::Status, Expr::value("active"))
+            .col_expr(image::Column::Size, Expr::value(data.size))
+            .col_expr(image::Column::VirtualSize, Expr::value(data.virtual_size))
+            .col_expr(image::Column::Checksum, Expr::value(data.checksum.as_str()))
+            .col_expr(image::Column::OsHashAlgo, Expr::value("sha512"))
+            .col_expr(image::Column::OsHashValue, Expr::value(data.sha512.as_str()))
+            .col_expr(image::Column::UpdatedAt, Expr::value(utcnow()))
+            .filter(image::Column::Id.eq(id))
+            .filter(image::Column::Status.eq("saving"))
+            .exec(&tx)
+            .await?;
+        tx.commit().await?;
+        Ok(result.rows_affected == 1)
+    })
+    .await
 }
 
 /// Uploads that a crash interrupted: back to `queued`, so that they can be tried again. Returns how many.
 pub async fn reset_interrupted_uploads(db: &Db) -> Result<u64, DbError> {
-    let tx = db.begin().await?;
-    let result = image::Entity::update_many()
-        .col_expr(image::Column::Status, Expr::value("queued"))
-        .filter(image::Column::Status.eq("saving"))
-        .exec(&tx)
-        .await?;
-    tx.commit().await?;
-    Ok(result.rows_affected)
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let result = image::Entity::update_many()
+            .col_expr(image::Column::Status, Expr::value("queued"))
+            .filter(image::Column::Status.eq("saving"))
+            .exec(&tx)
+            .await?;
+        tx.commit().await?;
+        Ok(result.rows_affected)
+    })
+    .await
 }
 
 /// What an attempt to delete found.
@@ -164,19 +186,22 @@ pub enum Deletion {
 
 /// Removes an image and its members unless it is protected.
 pub async fn delete(db: &Db, id: Uuid) -> Result<Deletion, DbError> {
-    let tx = db.begin().await?;
-    let result = image::Entity::delete_many()
-        .filter(image::Column::Id.eq(id))
-        .filter(image::Column::IsProtected.eq(false))
-        .exec(&tx)
-        .await?;
-    let outcome = match (result.rows_affected, get_in(&tx, id).await?) {
-        (1, _) => Deletion::Deleted,
-        (_, None) => Deletion::Missing,
-        (_, Some(_)) => Deletion::Protected,
-    };
-    tx.commit().await?;
-    Ok(outcome)
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let result = image::Entity::delete_many()
+            .filter(image::Column::Id.eq(id))
+            .filter(image::Column::IsProtected.eq(false))
+            .exec(&tx)
+            .await?;
+        let outcome = match (result.rows_affected, get_in(&tx, id).await?) {
+            (1, _) => Deletion::Deleted,
+            (_, None) => Deletion::Missing,
+            (_, Some(_)) => Deletion::Protected,
+        };
+        tx.commit().await?;
+        Ok(outcome)
+    })
+    .await
 }
 
 fn no_member(image_id: impl Display, member: &str) -> DbError {

@@ -2,7 +2,7 @@
 
 use kilonova_core::time::utcnow;
 use kilonova_objects::Instance;
-use sea_orm::sea_query::{Expr, ExprTrait as _, Func, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Value as SqlValue};
 use uuid::Uuid;
 
@@ -14,11 +14,24 @@ use crate::{Db, DbError, actions, block_devices, request_specs, workflows};
 
 /// Rows, metadata, block devices, request specs, `create` actions and build workflows of all servers of a request: all
 /// or nothing. The instances come back as they are stored, in the order of the request.
-pub async fn create(db: &Db, create: Create) -> Result<Vec<Instance>, CreateError> {
+pub async fn create(db: &Db, mut create: Create) -> Result<Vec<Instance>, CreateError> {
+    for new in &mut create.new {
+        new.instance.created_at = Some(utcnow());
+        new.instance.updated_at = None;
+        new.instance.deleted_at = None;
+        new.instance.deleted = false;
+    }
+    db.retry(|| create_once(db, &create)).await
+}
+
+async fn create_once(db: &Db, create: &Create) -> Result<Vec<Instance>, CreateError> {
     let tx = db.begin().await?;
-    check_quota(&tx, &create).await?;
+    if db.has_other_writers() && create.quota != QuotaLimits::UNLIMITED {
+        take_turn(&tx, &create.project_id).await?;
+    }
+    check_quota(&tx, create).await?;
     let instances = insert(&tx, create).await?;
-    tx.commit().await.map_err(DbError::from)?;
+    tx.commit().await?;
     Ok(instances)
 }
 
@@ -27,8 +40,21 @@ pub async fn usage(db: &Db, project_id: &str, user_id: Option<&str>) -> Result<U
     used(db.read(), project_id, user_id).await
 }
 
-/// SQLite has one writer, so nobody else can create between this check and the commit. The other databases will have
-/// to lock a row per project here before they count.
+/// Locks the project's row, or makes it, until the transaction ends: creates of a project stand in a queue, and each counts
+/// what the one before it made. The row is changed because a cluster (Galera) finds conflicts by changes, not by locks.
+async fn take_turn(tx: &impl ConnectionTrait, project_id: &str) -> Result<(), DbError> {
+    let mut statement = Query::insert();
+    let turns = Expr::col(("project_locks", "turns")).add(1_i64);
+    statement
+        .into_table("project_locks")
+        .columns(["project_id", "turns"])
+        .values_panic([project_id.into(), 1_i64.into()])
+        .on_conflict(OnConflict::column("project_id").value("turns", turns).to_owned());
+    tx.execute(&statement).await?;
+    Ok(())
+}
+
+/// Nobody else creates in the project between this and the commit: SQLite has one writer, and the others their turn.
 async fn check_quota(tx: &impl ConnectionTrait, create: &Create) -> Result<(), CreateError> {
     let limits = create.quota;
     let used = used(tx, &create.project_id, None).await?;
@@ -81,44 +107,37 @@ fn read_usage(row: &QueryResult) -> Result<Usage, DbErr> {
     Ok(Usage { instances: i64::read(row, 0)?, cores: i64::read(row, 1)?, ram: i64::read(row, 2)? })
 }
 
-async fn insert(tx: &impl ConnectionTrait, create: Create) -> Result<Vec<Instance>, DbError> {
-    let Create { mut new, request_id, user_id, project_id, lease_owner, lease, .. } = create;
-    for new in &mut new {
-        new.instance.created_at = Some(utcnow());
-        new.instance.updated_at = None;
-        new.instance.deleted_at = None;
-        new.instance.deleted = false;
-    }
-    insert_rows(tx, &mut new).await?;
+async fn insert(tx: &impl ConnectionTrait, create: &Create) -> Result<Vec<Instance>, DbError> {
+    let Create { new, request_id, user_id, project_id, lease_owner, lease, .. } = create;
+    insert_rows(tx, new).await?;
     let uuids: Vec<Uuid> = new.iter().map(|new| new.instance.uuid).collect();
     let all_metadata: Vec<_> = new.iter().map(|new| (new.instance.uuid, &new.instance.metadata)).collect();
     metadata::insert(tx, &all_metadata).await?;
     let mut disks = Vec::new();
-    for new in &new {
+    for new in new {
         disks.extend(new.block_devices.iter().map(|disk| (new.instance.uuid, disk)));
     }
     block_devices::insert(tx, &disks).await?;
     let specs: Vec<_> = new.iter().map(|new| (new.instance.uuid, &new.request_spec)).collect();
     request_specs::insert(tx, &specs).await?;
-    let actor =
-        actions::Actor { action: "create", request_id: &request_id, user_id: &user_id, project_id: &project_id };
+    let actor = actions::Actor { action: "create", request_id, user_id, project_id };
     actions::insert(tx, &uuids, actor).await?;
-    let build = |new: NewInstance| NewWorkflow {
+    let build = |new: &NewInstance| NewWorkflow {
         kind: WorkflowKind::Build,
         instance_uuid: new.instance.uuid,
         step: FIRST_BUILD_STEP.to_owned(),
-        payload: new.workflow_payload,
+        payload: new.workflow_payload.clone(),
         lease_owner: lease_owner.clone(),
-        lease,
+        lease: *lease,
     };
-    workflows::insert(tx, new.into_iter().map(build).collect()).await?;
+    workflows::insert(tx, new.iter().map(build).collect()).await?;
     super::stored(tx, &uuids).await
 }
 
-async fn insert_rows(tx: &impl ConnectionTrait, new: &mut [NewInstance]) -> Result<(), DbError> {
+async fn insert_rows(tx: &impl ConnectionTrait, new: &[NewInstance]) -> Result<(), DbError> {
     let mut columns = Vec::new();
     let mut rows: Vec<Vec<SqlValue>> = Vec::with_capacity(new.len());
-    for new in new.iter() {
+    for new in new {
         let (names, values) = write(&new.instance)?.into_iter().unzip();
         columns = names;
         rows.push(values);

@@ -14,6 +14,10 @@ use crate::{Db, DbError, block_devices, workflows};
 /// Marks an instance deleted, removes its block devices and ends its workflows. Its metadata stay. A second time it
 /// changes nothing and returns the row.
 pub async fn destroy(db: &Db, uuid: Uuid) -> Result<Instance, DbError> {
+    db.retry_idempotent(|| destroy_once(db, uuid)).await
+}
+
+async fn destroy_once(db: &Db, uuid: Uuid) -> Result<Instance, DbError> {
     let tx = db.begin().await?;
     let before = Box::new(row(&tx, uuid, Deleted::Yes, Lock::Yes).await?);
     let mut after = before.clone();

@@ -23,27 +23,32 @@ pub async fn update_metadata(
     metadata: &BTreeMap<String, String>,
     replace: bool,
 ) -> Result<BTreeMap<String, String>, DbError> {
-    let tx = db.begin().await?;
-    let before = Box::new(row(&tx, uuid, Deleted::No, Lock::Yes).await?);
-    let mut items = before.metadata.clone();
-    if replace {
-        items.clear();
-    }
-    items.extend(metadata.clone());
-    change(&tx, &before, items.clone()).await?;
-    tx.commit().await?;
-    Ok(items)
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let before = Box::new(row(&tx, uuid, Deleted::No, Lock::Yes).await?);
+        let mut items = before.metadata.clone();
+        if replace {
+            items.clear();
+        }
+        items.extend(metadata.clone());
+        change(&tx, &before, items.clone()).await?;
+        tx.commit().await?;
+        Ok(items)
+    })
+    .await
 }
 
 /// Removes one item; [`DbError::NotFound`] with resource `metadata` if it is not there.
 pub async fn delete_metadata(db: &Db, uuid: Uuid, key: &str) -> Result<(), DbError> {
-    let tx = db.begin().await?;
-    let before = Box::new(row(&tx, uuid, Deleted::No, Lock::Yes).await?);
-    let mut items = before.metadata.clone();
-    items.remove(key).ok_or_else(|| DbError::not_found("metadata", key))?;
-    change(&tx, &before, items).await?;
-    tx.commit().await?;
-    Ok(())
+    db.retry(|| async {
+        let tx = db.begin().await?;
+        let before = Box::new(row(&tx, uuid, Deleted::No, Lock::Yes).await?);
+        let mut items = before.metadata.clone();
+        items.remove(key).ok_or_else(|| DbError::not_found("metadata", key))?;
+        change(&tx, &before, items).await?;
+        tx.commit().await
+    })
+    .await
 }
 
 async fn change(

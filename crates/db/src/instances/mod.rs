@@ -19,15 +19,15 @@ use sea_orm::sea_query::Query;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::DbError;
 use crate::sql::{chunks, uuid_in};
 use crate::workflows::NewWorkflow;
+use crate::{DbError, Failure};
 
 pub use create::{create, usage};
 pub use destroy::destroy;
 pub use metadata::{delete_metadata, update_metadata};
 pub use query::{by_host, get, list, list_brief};
-pub use save::save;
+pub use save::{save, save_and_get_original};
 pub use start_action::start_action;
 
 /// One server of a create request.
@@ -105,6 +105,15 @@ pub enum CreateError {
     /// The database refused or failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl Failure for CreateError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            Self::Db(error) => Some(error),
+            Self::OverQuota { .. } => None,
+        }
+    }
 }
 
 /// Whether soft-deleted rows count.
@@ -270,6 +279,15 @@ pub enum SaveError {
     /// The database refused or failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl Failure for SaveError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            Self::Db(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 /// An action that begins.

@@ -21,6 +21,16 @@ use crate::{Db, DbError};
 /// What cannot be changed like this (`id`, `uuid`, `created_at`, `updated_at`, `deleted_at`, `deleted`) and what is no
 /// field at all is an error; `fault` and `services` are not stored here and are passed over, as in Nova.
 pub async fn save(db: &Db, save: Save<'_>) -> Result<Instance, SaveError> {
+    let (_, after) = save_and_get_original(db, save).await?;
+    Ok(*after)
+}
+
+/// [`save`] for who must know what it was before: the instance before and after.
+pub async fn save_and_get_original(db: &Db, save: Save<'_>) -> Result<(Box<Instance>, Box<Instance>), SaveError> {
+    db.retry(|| save_once(db, &save)).await
+}
+
+async fn save_once(db: &Db, save: &Save<'_>) -> Result<(Box<Instance>, Box<Instance>), SaveError> {
     let tx = db.begin().await?;
     // Boxed: an instance is large, and futures of callers hold this one.
     let before = Box::new(row(&tx, save.uuid, Deleted::No, Lock::Yes).await?);
@@ -34,8 +44,8 @@ pub async fn save(db: &Db, save: Save<'_>) -> Result<Instance, SaveError> {
     }
     follow_build(&tx, &before, &after).await?;
     add_faults(&tx, from_mut(&mut *after)).await?;
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(*after)
+    tx.commit().await?;
+    Ok((before, after))
 }
 
 /// Nova looks at the task first, and has an error of its own for an instance that is being deleted.

@@ -8,10 +8,14 @@ use kilonova_objects::Instance;
 use super::query::{Lock, add_faults, row};
 use super::save::{check_states, update};
 use super::{Deleted, SaveError, StartAction};
-use crate::{Db, DbError, actions, workflows};
+use crate::{Db, actions, workflows};
 
 /// Compare-and-swap of the task together with the action's record and its workflow: all or nothing.
 pub async fn start_action(db: &Db, start: StartAction) -> Result<Instance, SaveError> {
+    db.retry(|| start_once(db, &start)).await
+}
+
+async fn start_once(db: &Db, start: &StartAction) -> Result<Instance, SaveError> {
     let tx = db.begin().await?;
     let before = Box::new(row(&tx, start.uuid, Deleted::No, Lock::Yes).await?);
     check_states(&before, start.expected_vm_states.as_deref(), start.expected_task_states.as_deref())?;
@@ -26,10 +30,10 @@ pub async fn start_action(db: &Db, start: StartAction) -> Result<Instance, SaveE
         project_id: &start.project_id,
     };
     actions::insert(&tx, &[start.uuid], actor).await?;
-    if let Some(workflow) = start.workflow {
-        workflows::insert_if_absent(&tx, workflow).await?;
+    if let Some(workflow) = &start.workflow {
+        workflows::insert_if_absent(&tx, workflow.clone()).await?;
     }
     add_faults(&tx, from_mut(&mut *after)).await?;
-    tx.commit().await.map_err(DbError::from)?;
+    tx.commit().await?;
     Ok(*after)
 }

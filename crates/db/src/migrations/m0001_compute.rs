@@ -12,10 +12,19 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for table in tables() {
-            manager.create_table(table).await?;
+            super::create_table(manager, table).await?;
         }
-        for index in indexes() {
-            manager.create_index(index).await?;
+        for (table, columns, is_unique) in INDEXES {
+            let name = format!("{table}_{}_idx", columns.join("_"));
+            let mut index = Index::create();
+            index.name(&name).table(table);
+            for column in columns {
+                index.col(*column);
+            }
+            if is_unique {
+                index.unique();
+            }
+            super::create_index(manager, table, &name, index).await?;
         }
         Ok(())
     }
@@ -47,44 +56,30 @@ fn tables() -> Vec<TableCreateStatement> {
     ]
 }
 
-fn indexes() -> Vec<IndexCreateStatement> {
-    vec![
-        unique("flavors", &["flavorid"]),
-        unique("flavors", &["name"]),
-        unique("key_pairs", &["user_id", "name"]),
-        unique("instances", &["uuid"]),
-        // What a page of servers is read by: of a project, of all, of a host.
-        index("instances", &["project_id", "deleted", "created_at"]),
-        index("instances", &["deleted", "created_at"]),
-        index("instances", &["host", "deleted"]),
-        index("instances", &["reservation_id"]),
-        // Holds all that the quota check sums up.
-        index("instances", &["project_id", "deleted", "hidden", "user_id", "vcpus", "memory_mb"]),
-        index("block_device_mapping", &["instance_uuid"]),
-        index("instance_faults", &["instance_uuid"]),
-        index("instance_actions", &["instance_uuid", "request_id"]),
-        index("instance_actions_events", &["action_id"]),
-        unique("services", &["uuid"]),
-        unique("services", &["host", "binary"]),
-        unique("compute_nodes", &["uuid"]),
-        unique("compute_nodes", &["host", "hypervisor_hostname"]),
-        unique("workflows", &["kind", "instance_uuid"]),
-        index("workflows", &["lease_until"]),
-    ]
-}
-
-fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
-    let mut index = Index::create();
-    index.name(format!("{table}_{}_idx", columns.join("_"))).table(table);
-    for column in columns {
-        index.col(*column);
-    }
-    index
-}
-
-fn unique(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
-    index(table, columns).unique().take()
-}
+/// Table, columns, whether unique.
+const INDEXES: [(&str, &[&str], bool); 19] = [
+    ("flavors", &["flavorid"], true),
+    ("flavors", &["name"], true),
+    ("key_pairs", &["user_id", "name"], true),
+    ("instances", &["uuid"], true),
+    // What a page of servers is read by: of a project, of all, of a host.
+    ("instances", &["project_id", "deleted", "created_at"], false),
+    ("instances", &["deleted", "created_at"], false),
+    ("instances", &["host", "deleted"], false),
+    ("instances", &["reservation_id"], false),
+    // Holds all that the quota check sums up.
+    ("instances", &["project_id", "deleted", "hidden", "user_id", "vcpus", "memory_mb"], false),
+    ("block_device_mapping", &["instance_uuid"], false),
+    ("instance_faults", &["instance_uuid"], false),
+    ("instance_actions", &["instance_uuid", "request_id"], false),
+    ("instance_actions_events", &["action_id"], false),
+    ("services", &["uuid"], true),
+    ("services", &["host", "binary"], true),
+    ("compute_nodes", &["uuid"], true),
+    ("compute_nodes", &["host", "hypervisor_hostname"], true),
+    ("workflows", &["kind", "instance_uuid"], true),
+    ("workflows", &["lease_until"], false),
+];
 
 fn table(name: &'static str, columns: Vec<ColumnDef>) -> TableCreateStatement {
     let mut table = Table::create();
@@ -143,7 +138,6 @@ fn text_null(name: &'static str) -> ColumnDef {
     long_text(name).null().take()
 }
 
-/// MariaDB will need LONGTEXT here: its TEXT ends at 64 KiB, which user data alone may fill.
 fn long_text(name: &'static str) -> ColumnDef {
     ColumnDef::new(name).text().take()
 }

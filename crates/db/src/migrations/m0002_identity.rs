@@ -80,16 +80,22 @@ enum IdentityRevokedTokens {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.create_table(domains()).await?;
-        manager.create_table(projects()).await?;
-        manager.create_index(name_in_domain("identity_projects_name", IdentityProjects::Table)).await?;
-        manager.create_table(users()).await?;
-        manager.create_index(name_in_domain("identity_users_name", IdentityUsers::Table)).await?;
-        manager.create_table(roles()).await?;
-        manager.create_table(implied_roles()).await?;
-        manager.create_table(role_assignments()).await?;
-        manager.create_index(assignments_by_target()).await?;
-        manager.create_table(revoked_tokens()).await
+        super::create_table(manager, domains()).await?;
+        super::create_table(manager, projects()).await?;
+        name_in_domain(manager, "identity_projects", "identity_projects_name").await?;
+        super::create_table(manager, users()).await?;
+        name_in_domain(manager, "identity_users", "identity_users_name").await?;
+        super::create_table(manager, roles()).await?;
+        super::create_table(manager, implied_roles()).await?;
+        super::create_table(manager, role_assignments()).await?;
+        super::create_index(
+            manager,
+            "identity_role_assignments",
+            "identity_role_assignments_target",
+            assignments_by_target(),
+        )
+        .await?;
+        super::create_table(manager, revoked_tokens()).await
     }
 }
 
@@ -156,8 +162,9 @@ fn users() -> TableCreateStatement {
 }
 
 /// Users and projects alike have one name in one domain.
-fn name_in_domain(name: &str, table: impl IntoTableRef) -> IndexCreateStatement {
-    Index::create().name(name).table(table).col("domain_id").col("name").unique().to_owned()
+async fn name_in_domain(manager: &SchemaManager<'_>, table: &'static str, name: &str) -> Result<(), DbErr> {
+    let index = Index::create().name(name).table(table).col("domain_id").col("name").unique().to_owned();
+    super::create_index(manager, table, name, index).await
 }
 
 fn roles() -> TableCreateStatement {

@@ -10,7 +10,7 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for table in [networks(), subnets(), ports(), ip_allocations(), security_groups(), rules(), bindings()] {
-            manager.create_table(table).await?;
+            super::create_table(manager, table).await?;
         }
         for (name, table, columns, is_unique) in INDEXES {
             let mut index = Index::create();
@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
             if is_unique {
                 index.unique();
             }
-            manager.create_index(index).await?;
+            super::create_index(manager, table, name, index).await?;
         }
         Ok(())
     }

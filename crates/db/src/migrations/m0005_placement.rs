@@ -17,12 +17,12 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.create_table(resource_providers()).await?;
-        manager.create_table(inventories()).await?;
-        manager.create_table(consumers()).await?;
-        manager.create_table(allocations()).await?;
-        manager.create_index(allocations_by_provider()).await?;
-        manager.create_index(consumers_by_project()).await
+        super::create_table(manager, resource_providers()).await?;
+        super::create_table(manager, inventories()).await?;
+        super::create_table(manager, consumers()).await?;
+        super::create_table(manager, allocations()).await?;
+        super::create_index(manager, "allocations", "allocations_by_provider", allocations_by_provider()).await?;
+        super::create_index(manager, "consumers", "consumers_by_project", consumers_by_project()).await
     }
 }
 

@@ -11,6 +11,13 @@ pub mod subnets;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use uuid::Uuid;
+
+use crate::DbError;
+use crate::sql::lock_rows;
+
+/// A transaction to write in, from [`crate::Db::begin`].
+pub use crate::Transaction;
 pub use addresses::{allocated_from, has_allocations, is_allocated};
 pub use entity::network::Model as NetworkRow;
 pub use entity::port::{Model as PortRow, Profile};
@@ -20,8 +27,6 @@ pub use entity::subnet::{Addresses, AllocationPool, AllocationPools, HostRoute, 
 pub use ports::{FixedIp, Port};
 /// A place to read from: [`crate::Db::read`], or a transaction.
 pub use sea_orm::ConnectionTrait as Connection;
-/// A transaction to write in, from [`crate::Db::begin`].
-pub use sea_orm::DatabaseTransaction as Transaction;
 
 /// Ids per `IN (…)`: below the number of variables that any of the databases takes.
 const IDS_PER_QUERY: usize = 500;
@@ -37,4 +42,32 @@ pub fn address_to_number(address: IpAddr) -> u128 {
 /// The address of that number in a family. Numbers above an IPv4 address's 32 bits are cut to them.
 pub fn number_to_address(number: u128, is_ipv4: bool) -> IpAddr {
     if is_ipv4 { IpAddr::V4(Ipv4Addr::from(number as u32)) } else { IpAddr::V6(Ipv6Addr::from(number)) }
+}
+
+/// The resources, each with a row of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Networks.
+    Network,
+    /// Subnets.
+    Subnet,
+    /// Ports.
+    Port,
+    /// Security groups.
+    SecurityGroup,
+    /// Rules of security groups.
+    Rule,
+}
+
+/// Keeps others from changing these rows until the transaction ends: before a row is read that is then written, and of a
+/// network before a free address on it is chosen.
+pub async fn lock(tx: &Transaction, resource: Resource, ids: &[Uuid]) -> Result<(), DbError> {
+    let table = match resource {
+        Resource::Network => "networks",
+        Resource::Subnet => "subnets",
+        Resource::Port => "ports",
+        Resource::SecurityGroup => "security_groups",
+        Resource::Rule => "security_group_rules",
+    };
+    Ok(lock_rows(tx, table, "id", ids.iter().map(|id| (*id).into()).collect()).await?)
 }

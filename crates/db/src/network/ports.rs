@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
+    QueryOrder as _, QuerySelect as _, Select,
 };
 use uuid::Uuid;
 
 use super::entity::port::{Column, Entity, Model};
 use super::entity::{ip_allocation, port_security_group};
 use super::{IDS_PER_QUERY, addresses};
-use crate::DbError;
+use crate::{DbError, Transaction};
 
 /// An address that a port has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub struct Port {
     pub security_groups: Vec<Uuid>,
 }
 
-/// Adds a port. [`DbError::Exists`] for a MAC address or a fixed address that is taken.
+/// Adds a port. [`DbError::Exists`] for a MAC address or a fixed address that is taken, [`DbError::Overtaken`] if a
+/// security group is gone.
 pub async fn insert(connection: &impl ConnectionTrait, port: &Port) -> Result<(), DbError> {
     let inserted = Entity::insert(port.row.clone().into_active_model()).exec_without_returning(connection).await;
     inserted.map_err(|error| taken(error, "mac address", &port.row.mac_address))?;
@@ -62,7 +63,8 @@ async fn insert_security_groups(connection: &impl ConnectionTrait, port: &Port) 
     });
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {
-        port_security_group::Entity::insert_many(rows).exec_without_returning(connection).await?;
+        let inserted = port_security_group::Entity::insert_many(rows).exec_without_returning(connection).await;
+        inserted.map_err(DbError::overtaken_or)?;
     }
     Ok(())
 }
@@ -92,6 +94,17 @@ pub struct PortFilter<'a> {
 
 /// Ports; oldest first.
 pub async fn list(connection: &impl ConnectionTrait, filter: PortFilter<'_>) -> Result<Vec<Port>, DbError> {
+    let rows = query(filter).all(connection).await?;
+    complete(connection, rows).await
+}
+
+/// The same, and nobody else changes them until the transaction ends.
+pub async fn list_locked(tx: &Transaction, filter: PortFilter<'_>) -> Result<Vec<Port>, DbError> {
+    let rows = query(filter).lock_exclusive().all(tx).await?;
+    complete(tx, rows).await
+}
+
+fn query(filter: PortFilter<'_>) -> Select<Entity> {
     let mut query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
     if let Some(ids) = filter.ids {
         query = query.filter(Column::Id.is_in(ids));
@@ -105,8 +118,7 @@ pub async fn list(connection: &impl ConnectionTrait, filter: PortFilter<'_>) -> 
     if let Some(network_ids) = filter.network_ids {
         query = query.filter(Column::NetworkId.is_in(network_ids));
     }
-    let rows = query.all(connection).await?;
-    complete(connection, rows).await
+    query
 }
 
 /// Adds addresses and security groups to ports: two queries per [`IDS_PER_QUERY`] ports.

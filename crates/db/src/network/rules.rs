@@ -10,10 +10,10 @@ use super::IDS_PER_QUERY;
 use super::entity::rule::{Column, Entity, Model};
 use crate::DbError;
 
-/// Adds rules.
+/// Adds rules. [`DbError::Overtaken`] if a group that one names is gone.
 pub async fn insert(connection: &impl ConnectionTrait, rows: &[Model]) -> Result<(), DbError> {
     let rows = rows.iter().map(|row| row.clone().into_active_model());
-    Entity::insert_many(rows).exec_without_returning(connection).await?;
+    Entity::insert_many(rows).exec_without_returning(connection).await.map_err(DbError::overtaken_or)?;
     Ok(())
 }
 

@@ -10,13 +10,11 @@ use super::entity::port_security_group;
 use super::entity::security_group::{Column, Entity, Model};
 use crate::DbError;
 
-/// Adds a group. [`DbError::Exists`] for a second default group of a project.
+/// Adds a group. [`DbError::Overtaken`] for a second default group of a project.
 pub async fn insert(connection: &impl ConnectionTrait, row: &Model) -> Result<(), DbError> {
     match Entity::insert(row.clone().into_active_model()).exec_without_returning(connection).await {
         Ok(_) => Ok(()),
-        Err(error) if DbError::is_unique_violation(&error) => {
-            Err(DbError::exists("default security group", &row.project_id))
-        }
+        Err(error) if DbError::is_unique_violation(&error) => Err(DbError::Overtaken),
         Err(error) => Err(error.into()),
     }
 }

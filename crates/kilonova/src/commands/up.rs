@@ -48,7 +48,7 @@ pub(super) struct Up {
 }
 
 impl Up {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(&self) -> anyhow::Result<()> {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
         let cloud = tokio::select! {

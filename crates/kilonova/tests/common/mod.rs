@@ -107,6 +107,14 @@ impl Drop for Kilonova {
     }
 }
 
+/// The image that `cargo xtask guest-image` makes; its path is in KILONOVA_GUEST_IMAGE.
+pub(crate) fn guest_image() -> String {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest-image/guest.qcow2");
+    let path = std::env::var_os("KILONOVA_GUEST_IMAGE").map_or(made, PathBuf::from);
+    assert!(path.exists(), "{} is missing: `cargo xtask guest-image` makes it", path.display());
+    path.to_str().expect("a path").to_owned()
+}
+
 /// Writes a file that ssh takes for a private key.
 pub(crate) fn write_private(path: &Path, text: &str) {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -115,7 +123,7 @@ pub(crate) fn write_private(path: &Path, text: &str) {
     std::io::Write::write_all(&mut file, text.as_bytes()).expect("a written file");
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }
@@ -133,6 +141,8 @@ pub(crate) fn password(clouds_yaml: &Path, user: &str) -> String {
 pub(crate) struct User {
     http: reqwest::Client,
     endpoint: String,
+    /// Where compute is, if it is elsewhere.
+    compute: Option<String>,
     pub(crate) token: String,
     pub(crate) project_id: String,
     pub(crate) user_id: String,
@@ -142,6 +152,7 @@ pub(crate) struct User {
 impl User {
     /// Logs in.
     pub(crate) async fn log_in(endpoint: &str, clouds_yaml: &Path, user: &str) -> Self {
+        kilonova_clients::http::install_tls_provider();
         // No connection is kept: the process at its other end may have been killed since.
         let http = reqwest::Client::builder().timeout(BOUND).pool_max_idle_per_host(0).build().expect("an HTTP client");
         let domain = json!({"name": "Default"});
@@ -159,6 +170,7 @@ impl User {
         Self {
             http,
             endpoint: endpoint.to_owned(),
+            compute: None,
             token,
             project_id: text("/token/project/id"),
             user_id: text("/token/user/id"),
@@ -171,6 +183,16 @@ impl User {
         Self { microversion: microversion.to_owned(), ..self.clone() }
     }
 
+    /// The same, asking the compute API at `endpoint`.
+    pub(crate) fn via(&self, endpoint: &str) -> Self {
+        Self { compute: Some(endpoint.to_owned()), ..self.clone() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        let elsewhere = self.compute.as_ref().filter(|_| path.starts_with("/compute/"));
+        format!("{}{path}", elsewhere.unwrap_or(&self.endpoint))
+    }
+
     /// One request; `Err` when there was no answer (the process was killed).
     pub(crate) async fn try_request(
         &self,
@@ -180,7 +202,7 @@ impl User {
     ) -> Result<(StatusCode, Value), reqwest::Error> {
         let mut request = self
             .http
-            .request(method, format!("{}{path}", self.endpoint))
+            .request(method, self.url(path))
             .header("X-Auth-Token", &self.token)
             .header("OpenStack-API-Version", format!("compute {}", self.microversion));
         if let Some(body) = body {

@@ -6,6 +6,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// The client that `cargo xtask test` installed; its path is in KILONOVA_OPENSTACK.
+pub(crate) fn program() -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/openstack");
+    let program = std::env::var_os("KILONOVA_OPENSTACK").map_or(installed, PathBuf::from);
+    assert!(program.exists(), "{} is missing: `cargo xtask test` installs it", program.display());
+    program
+}
+
 /// The client for one cloud of a `clouds.yaml`.
 pub(crate) struct OpenStack {
     program: PathBuf,
@@ -14,12 +22,8 @@ pub(crate) struct OpenStack {
 }
 
 impl OpenStack {
-    /// The client that `cargo xtask test` installed; its path is in KILONOVA_OPENSTACK.
     pub(crate) fn new(clouds_yaml: &Path, cloud: &'static str) -> Self {
-        let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/openstack");
-        let program = std::env::var_os("KILONOVA_OPENSTACK").map_or(installed, PathBuf::from);
-        assert!(program.exists(), "{} is missing: `cargo xtask test` installs it", program.display());
-        Self { program, clouds_yaml: clouds_yaml.to_owned(), cloud }
+        Self { program: program(), clouds_yaml: clouds_yaml.to_owned(), cloud }
     }
 
     fn run(&self, arguments: &[&str]) -> (bool, String, String) {

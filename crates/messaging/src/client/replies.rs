@@ -69,7 +69,7 @@ impl Replies {
     }
 
     async fn start_reader(&self, transport: &Arc<dyn Transport>) -> Result<Reader, MessagingError> {
-        let queue = format!("reply_{}", new_id());
+        let queue = transport.new_reply_queue()?;
         let address = Address::Reply { queue: queue.clone() };
         let consumer = transport.subscribe(std::slice::from_ref(&address)).await?;
         let reading = read(Arc::downgrade(transport), address, Arc::clone(&self.calls), consumer);
@@ -104,16 +104,20 @@ impl Calls {
 
     async fn deliver_next(&self, consumer: &mut dyn Consumer) -> Result<(), MessagingError> {
         let delivery = consumer.receive().await?;
-        match envelope::unseal::<Reply>(&delivery.body) {
+        let settled = match envelope::unseal::<Reply>(&delivery.body) {
             Ok(reply) => {
-                consumer.ack(delivery.tag).await?;
+                // Even if the acknowledgement is lost: a reply that comes again finds nobody, which does no harm.
                 self.deliver(reply);
-                Ok(())
+                consumer.ack(delivery.tag).await
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "rejected a reply");
                 consumer.reject(delivery.tag).await
             }
+        };
+        match settled {
+            Err(MessagingError::DeliveryLost) => Ok(()),
+            settled => settled,
         }
     }
 

@@ -1,14 +1,18 @@
 //! The duplicate filter: a transport may deliver a message twice, after a reconnect for example.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
-/// How many messages oslo.messaging remembers.
-const REMEMBERED: usize = 16;
+/// How many messages are remembered. oslo.messaging remembers 16, and sends one at a time; a Rust peer that lost its
+/// connection sends all again that were unconfirmed.
+const REMEMBERED: usize = 4096;
 
 /// The ids of the last messages of one listener.
 #[derive(Debug, Default)]
 pub(super) struct Duplicates {
-    recent: VecDeque<String>,
+    known: HashSet<Arc<str>>,
+    /// Oldest first.
+    order: VecDeque<Arc<str>>,
 }
 
 impl Duplicates {
@@ -17,13 +21,17 @@ impl Duplicates {
         let Some(id) = unique_id else {
             return false;
         };
-        if self.recent.iter().any(|recent| recent == id) {
+        if self.known.contains(id) {
             return true;
         }
-        if self.recent.len() == REMEMBERED {
-            self.recent.pop_front();
+        if self.order.len() == REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
         }
-        self.recent.push_back(id.to_owned());
+        let id: Arc<str> = id.into();
+        self.known.insert(Arc::clone(&id));
+        self.order.push_back(id);
         false
     }
 }
@@ -33,15 +41,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_remembered_for_sixteen_messages() {
+    fn the_oldest_id_is_forgotten_for_a_new_one() {
         let mut duplicates = Duplicates::default();
-        for id in 0..16 {
+        for id in 0..REMEMBERED {
             assert!(!duplicates.is_duplicate(Some(&id.to_string())));
         }
         assert!(duplicates.is_duplicate(Some("0")));
-        assert!(!duplicates.is_duplicate(Some("16")));
+        assert!(!duplicates.is_duplicate(Some("new")));
         assert!(!duplicates.is_duplicate(Some("0")), "the oldest id was not forgotten");
         assert!(duplicates.is_duplicate(Some("2")));
+        assert_eq!(duplicates.known.len(), REMEMBERED);
     }
 
     #[test]

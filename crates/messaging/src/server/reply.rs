@@ -71,6 +71,7 @@ impl Replier {
                     drop(place);
                     self.retry(to, body).await
                 }
+                Err(MessagingError::Transport(refusal)) => self.answer_refused(to, refusal.to_string()).await,
                 sent => sent,
             },
             Err(error) => Err(error),
@@ -79,6 +80,13 @@ impl Replier {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, queue = %to.address, msg_id = to.msg_id, "a reply was lost");
         }
+    }
+
+    /// The broker takes no such reply, of such a size for example. The caller is told, rather than left to its timeout.
+    async fn answer_refused(&self, to: &ReplyTo, refusal: String) -> Result<(), MessagingError> {
+        tracing::error!(refusal, queue = %to.address, msg_id = to.msg_id, "a reply was refused");
+        let exception = RemoteException::new("builtins", "RuntimeError", format!("the reply was refused: {refusal}"));
+        self.send(to, encode_answer(to, Err(exception))?).await
     }
 
     /// Sends a sign of life every `interval`, for ever.
@@ -100,7 +108,7 @@ impl Replier {
             tracing::debug!(queue = %to.address, msg_id = to.msg_id, "dropped a reply to a queue that is gone");
             return Ok(());
         }
-        let message = Outgoing { body, expiration: None, mandatory: true };
+        let message = Outgoing { mandatory: true, ..Outgoing::new(body) };
         self.transport.send(&to.address, message).await
     }
 

@@ -8,6 +8,7 @@
 //!   Server   one queue per topic.server                                 stays when its consumers go
 //!   Fanout   one queue per subscription; each gets a copy               goes with its consumer
 //!   Reply    one queue by name                                          goes with its consumer, at once or later
+//!   Notification  as Topic, per topic.priority; sending declares it     stays when its consumers go
 //! ```
 //!
 //! A message to a queue that nobody declared is dropped, or is an error if it is mandatory. A message older than its
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use crate::{MessagingError, Replies};
 
 pub mod memory;
+pub mod rabbit;
 
 /// Where a message goes, or what a consumer takes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +56,16 @@ pub enum Address {
         /// The queue's name.
         queue: String,
     },
+    /// The notifications of a topic and priority. Whoever sends there declares the queue too, so that what is sent
+    /// before there is a listener waits for it.
+    Notification {
+        /// `None` is the transport's control exchange.
+        exchange: Option<String>,
+        /// The topic, for example `versioned_notifications`.
+        topic: String,
+        /// The priority in lower case, for example `info`.
+        priority: String,
+    },
 }
 
 impl Address {
@@ -64,6 +76,7 @@ impl Address {
             Address::Server { topic, server, .. } => Cow::Owned(format!("{topic}.{server}")),
             Address::Fanout { .. } => Cow::Borrowed(""),
             Address::Reply { queue } => Cow::Borrowed(queue),
+            Address::Notification { topic, priority, .. } => Cow::Owned(format!("{topic}.{priority}")),
         }
     }
 }
@@ -86,6 +99,15 @@ pub struct Outgoing {
     pub expiration: Option<Duration>,
     /// Whether it is an error if no queue takes the message.
     pub mandatory: bool,
+    /// How long the broker may take to accept it; `None` is what the transport thinks right.
+    pub send_timeout: Option<Duration>,
+}
+
+impl Outgoing {
+    /// A message that never expires, to whoever is there.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), expiration: None, mandatory: false, send_timeout: None }
+    }
 }
 
 /// A message handed to a consumer, which owes an `ack` or a `reject` for it.
@@ -102,7 +124,7 @@ pub struct Delivery {
 pub trait Transport: Send + Sync + 'static {
     /// Sends one message. `Ok` means that the transport took it, not that anybody got it.
     ///
-    /// Errors: `Undeliverable` (only if mandatory), `QueueFull`, `Closed`, `Transport`.
+    /// Errors: `Undeliverable` (only if mandatory), `NotConfirmed`, `QueueFull`, `Closed`, `Transport`.
     async fn send(&self, address: &Address, message: Outgoing) -> Result<(), MessagingError>;
 
     /// Declares the queues, in this order, and takes from all of them. Messages sent after this returns arrive.
@@ -110,6 +132,11 @@ pub trait Transport: Send + Sync + 'static {
 
     /// The replies to the calls made over this transport: one reply queue, shared by all clients.
     fn replies(&self) -> &Replies;
+
+    /// The name of that queue, which is asked for once.
+    fn new_reply_queue(&self) -> Result<String, MessagingError> {
+        Ok(format!("reply_{}", crate::new_id()))
+    }
 
     /// Ends all consumers with `Closed`, and refuses what is sent from now on.
     async fn close(&self);
@@ -127,9 +154,11 @@ pub trait Consumer: Send {
     async fn receive(&mut self) -> Result<Delivery, MessagingError>;
 
     /// Takes responsibility for a message: it will not be delivered again.
+    ///
+    /// `DeliveryLost`: too late, it will be; the caller drops it, and goes on.
     async fn ack(&mut self, tag: u64) -> Result<(), MessagingError>;
 
-    /// Throws a message away.
+    /// Throws a message away. `DeliveryLost` as for `ack`.
     async fn reject(&mut self, tag: u64) -> Result<(), MessagingError>;
 
     /// Stops taking, and removes the queues that were only this consumer's.

@@ -155,6 +155,25 @@ pub(crate) async fn a_call_expires_in_the_queue_and_a_cast_does_not(transport: A
     assert_eq!(entries, [json!(["h1", "cast"]), json!(["h1", "live"])]);
 }
 
+pub(crate) async fn a_cast_with_a_timeout_expires_in_the_queue(transport: Arc<dyn Transport>) {
+    let (bus, log) = (Bus::new(transport), Log::new());
+    bus.serve("h1", vec![noting("h1", &log)]).await.stop().await;
+    let to_h1 = || bus.client().prepare().server("h1");
+    // The first message waits for the connection, which counts.
+    to_h1().cast(&context(), "note", entry("first")).await.unwrap();
+    to_h1().cast_timeout(Duration::from_millis(500)).cast(&context(), "note", entry("late")).await.unwrap();
+    to_h1().cast_timeout(SOON).cast(&context(), "note", entry("in time")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(550)).await;
+
+    let server = bus.serve("h1", vec![noting("h1", &log)]).await;
+    to_h1().call(&context(), "note", entry("after")).await.unwrap();
+    server.stop().await;
+    assert!(server.wait(SOON).await);
+    let mut entries = log.entries();
+    entries.sort_by_key(Value::to_string);
+    assert_eq!(entries, ["after", "first", "in time"].map(|value| json!(["h1", value])));
+}
+
 pub(crate) async fn messages_of_one_queue_run_in_order(transport: Arc<dyn Transport>) {
     let (bus, log) = (Bus::new(transport), Log::new());
     let dispatcher = Dispatcher::new(vec![noting("h1", &log)]);
@@ -169,7 +188,7 @@ pub(crate) async fn messages_of_one_queue_run_in_order(transport: Arc<dyn Transp
 
 pub(crate) async fn a_mandatory_message_without_queue_is_undeliverable(transport: Arc<dyn Transport>) {
     let bus = Bus::new(transport);
-    let message = Outgoing { body: "{}".into(), expiration: None, mandatory: true };
+    let message = Outgoing { mandatory: true, ..Outgoing::new("{}") };
     for address in [reply_address(&bus.topic), bus.server_address("h1")] {
         let sent = bus.transport.send(&address, message.clone()).await;
         assert!(matches!(sent, Err(MessagingError::Undeliverable { .. })), "{address}: {sent:?}");

@@ -29,6 +29,7 @@ macro_rules! transport_suite {
                 messages_wait_in_a_declared_queue_for_a_server,
                 messages_to_queues_never_declared_are_dropped,
                 a_call_expires_in_the_queue_and_a_cast_does_not,
+                a_cast_with_a_timeout_expires_in_the_queue,
                 messages_of_one_queue_run_in_order,
                 a_mandatory_message_without_queue_is_undeliverable,
                 a_large_message_arrives_unchanged,
@@ -51,7 +52,7 @@ macro_rules! transport_suite {
             ]
             serving: [
                 a_method_is_found_by_namespace_and_version,
-                unknown_methods_and_versions_are_remote_errors,
+                unknown_methods_versions_and_namespaces_are_remote_errors,
                 a_panic_is_a_remote_error_and_the_server_goes_on,
                 garbage_is_rejected_and_the_server_goes_on,
                 a_payload_without_envelope_is_served,
@@ -155,7 +156,7 @@ impl Bus {
 
     /// Sends bytes as they are.
     pub(crate) async fn send_raw(&self, address: &Address, body: impl Into<Vec<u8>>) {
-        let message = Outgoing { body: body.into().into(), expiration: None, mandatory: false };
+        let message = Outgoing::new(body.into());
         self.transport.send(address, message).await.unwrap();
     }
 }

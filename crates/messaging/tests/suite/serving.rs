@@ -52,7 +52,7 @@ pub(crate) async fn a_method_is_found_by_namespace_and_version(transport: Arc<dy
     }
 }
 
-pub(crate) async fn unknown_methods_and_versions_are_remote_errors(transport: Arc<dyn Transport>) {
+pub(crate) async fn unknown_methods_versions_and_namespaces_are_remote_errors(transport: Arc<dyn Transport>) {
     let bus = Bus::new(transport);
     let _server = bus.serve("h1", vec![returning(None, Version::new(6, 5), "six")]).await;
     let client = bus.client();
@@ -63,6 +63,11 @@ pub(crate) async fn unknown_methods_and_versions_are_remote_errors(transport: Ar
     let newer = client.prepare().version(Version::new(6, 6));
     let exception = remote(newer.call(&context(), "which", Args::new()).await);
     let sentence = "Endpoint does not support RPC version 6.6. Attempted method: which";
+    assert_eq!(exception, RemoteException::new("oslo_messaging.rpc.dispatcher", "UnsupportedVersion", sentence));
+
+    let elsewhere = client.prepare().namespace(Some("compute_task"));
+    let exception = remote(elsewhere.call(&context(), "which", Args::new()).await);
+    let sentence = "Endpoint does not support RPC version 6.0. Attempted method: which";
     assert_eq!(exception, RemoteException::new("oslo_messaging.rpc.dispatcher", "UnsupportedVersion", sentence));
 }
 

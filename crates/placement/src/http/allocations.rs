@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use kilonova_clients::placement::{Allocations, Resources};
 use kilonova_db::placement as rows;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::body::{self, check_class, invalid, member, object, only, read_json, text};
 use super::error::ApiError;
 use super::{Caller, Reply, Service, reply};
+use crate::PlacementService;
 use crate::claim::{Claim, Expected};
-use crate::{PlacementService, names};
 
 /// Owner of allocations that came without one, before 1.8.
 const INCOMPLETE_CONSUMER: &str = "00000000-0000-0000-0000-000000000000";
@@ -93,19 +94,6 @@ struct Wanted {
     expected: Expected,
 }
 
-fn read_json(headers: &HeaderMap, body: &Bytes) -> Result<Value, ApiError> {
-    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media = media.unwrap_or("None");
-    if media.split(';').next().map(str::trim) != Some("application/json") {
-        return Err(ApiError::unsupported_media_type(media));
-    }
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("Malformed JSON: {error}")))
-}
-
-fn invalid(why: impl std::fmt::Display) -> ApiError {
-    ApiError::bad_request(format!("JSON does not validate: {why}"))
-}
-
 fn parse(caller: &Caller, body: &Value) -> Result<Wanted, ApiError> {
     let body = object(body)?;
     let known = [("allocations", 0), ("project_id", 8), ("user_id", 8), ("consumer_generation", 28), ("mappings", 34)];
@@ -145,7 +133,7 @@ fn by_provider(allocations: &Value) -> Result<Allocations, ApiError> {
     let entry = |(uuid, entry): (&String, &Value)| {
         let entry = object(entry)?;
         only(entry, |name| matches!(name, "resources" | "generation"))?;
-        Ok((provider(uuid)?, resources(member(entry, "resources")?)?))
+        Ok((body::uuid(uuid)?, resources(member(entry, "resources")?)?))
     };
     object(allocations)?.iter().map(entry).collect()
 }
@@ -159,7 +147,7 @@ fn from_list(allocations: &Value) -> Result<Allocations, ApiError> {
         let entry = object(entry)?;
         only(entry, |name| matches!(name, "resource_provider" | "resources"))?;
         let uuid = text(object(member(entry, "resource_provider")?)?, "uuid")?;
-        by_provider.insert(provider(&uuid)?, resources(member(entry, "resources")?)?);
+        by_provider.insert(body::uuid(&uuid)?, resources(member(entry, "resources")?)?);
     }
     Ok(by_provider)
 }
@@ -167,12 +155,7 @@ fn from_list(allocations: &Value) -> Result<Allocations, ApiError> {
 fn resources(value: &Value) -> Result<Resources, ApiError> {
     let mut resources = Resources::new();
     for (class, amount) in object(value)? {
-        if !names::is_well_formed(class) {
-            return Err(invalid(format!("'{class}' does not match any of the regexes")));
-        }
-        if !names::is_resource_class(class) {
-            return Err(ApiError::bad_request(format!("No such resource class {class}.")));
-        }
+        check_class(class)?;
         let amount = amount
             .as_i64()
             .filter(|amount| *amount >= 1)
@@ -183,30 +166,4 @@ fn resources(value: &Value) -> Result<Resources, ApiError> {
         return Err(invalid("{} does not have enough properties"));
     }
     Ok(resources)
-}
-
-fn provider(text: &str) -> Result<Uuid, ApiError> {
-    text.parse().map_err(|_| invalid(format!("'{text}' is not a 'uuid'")))
-}
-
-fn object(value: &Value) -> Result<&Map<String, Value>, ApiError> {
-    value.as_object().ok_or_else(|| invalid(format!("{value} is not of type 'object'")))
-}
-
-fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a Value, ApiError> {
-    object.get(name).ok_or_else(|| invalid(format!("'{name}' is a required property")))
-}
-
-/// 1 to 255 characters.
-fn text(object: &Map<String, Value>, name: &str) -> Result<String, ApiError> {
-    let value = member(object, name)?;
-    let text = value.as_str().filter(|text| (1..=255).contains(&text.chars().count()));
-    text.map(str::to_owned).ok_or_else(|| invalid(format!("{value} is not a valid {name}")))
-}
-
-fn only(object: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Result<(), ApiError> {
-    match object.keys().find(|name| !known(name)) {
-        None => Ok(()),
-        Some(name) => Err(invalid(format!("Additional properties are not allowed ('{name}' was unexpected)"))),
-    }
 }

@@ -110,7 +110,9 @@ impl From<PlacementError> for ApiError {
         let (status, code) = match &error {
             E::NoProvider(_) => (StatusCode::NOT_FOUND, "placement.resource_provider.not_found"),
             E::UnknownProvider(_) | E::Invalid(_) => (StatusCode::BAD_REQUEST, UNDEFINED),
-            E::ConsumerGeneration { .. } => (StatusCode::CONFLICT, "placement.concurrent_update"),
+            E::ConsumerGeneration { .. } | E::ProviderGeneration(_) => {
+                (StatusCode::CONFLICT, "placement.concurrent_update")
+            }
             E::InventoryInUse { .. } => (StatusCode::CONFLICT, "placement.inventory.inuse"),
             E::ProviderInUse(_) => (StatusCode::CONFLICT, "placement.resource_provider.inuse"),
             E::NameTaken(_) => (StatusCode::CONFLICT, "placement.duplicate_name"),

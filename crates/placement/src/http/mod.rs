@@ -8,6 +8,7 @@
 
 mod allocation_candidates;
 mod allocations;
+mod body;
 mod error;
 mod query;
 mod reply;
@@ -45,18 +46,24 @@ type Service = State<Arc<PlacementService>>;
 pub(crate) fn router(service: Arc<PlacementService>, identity: Arc<dyn Identity>) -> Router {
     Router::new()
         .route("/", get(version::document))
-        .route("/resource_providers", get(resource_providers::list))
-        .route("/resource_providers/{uuid}", get(resource_providers::show))
-        .route("/resource_providers/{uuid}/inventories", get(resource_providers::inventories))
+        .route("/resource_providers", get(resource_providers::list).post(resource_providers::create))
+        .route(
+            "/resource_providers/{uuid}",
+            get(resource_providers::show).put(resource_providers::rename).delete(resource_providers::delete),
+        )
+        .route(
+            "/resource_providers/{uuid}/inventories",
+            get(resource_providers::inventories).put(resource_providers::put_inventories),
+        )
         .route("/resource_providers/{uuid}/inventories/{class}", get(resource_providers::inventory))
         .route("/resource_providers/{uuid}/usages", get(resource_providers::usages))
-        .route("/resource_providers/{uuid}/traits", get(resource_providers::traits))
+        .route("/resource_providers/{uuid}/traits", get(resource_providers::traits).put(resource_providers::put_traits))
         .route("/resource_providers/{uuid}/aggregates", get(resource_providers::aggregates))
         .route("/resource_providers/{uuid}/allocations", get(resource_providers::allocations))
         .route("/resource_classes", get(resource_classes::list))
-        .route("/resource_classes/{name}", get(resource_classes::show))
+        .route("/resource_classes/{name}", get(resource_classes::show).put(resource_classes::declare))
         .route("/traits", get(traits::list))
-        .route("/traits/{name}", get(traits::show))
+        .route("/traits/{name}", get(traits::show).put(traits::declare))
         .route("/allocations/{consumer}", get(allocations::show).put(allocations::put).delete(allocations::delete))
         .route("/allocation_candidates", get(allocation_candidates::list))
         .route("/usages", get(usages::list))

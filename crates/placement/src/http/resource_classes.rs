@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::query::Params;
 use super::{Caller, Reply, Service, reply};
-use crate::names::STANDARD_CLASSES;
+use crate::names::{self, STANDARD_CLASSES};
 
 /// `GET /resource_classes`
 pub(super) async fn list(State(service): Service, caller: Caller, params: Params) -> Reply {
@@ -32,6 +34,17 @@ pub(super) async fn show(State(service): Service, caller: Caller, Path(name): Pa
         return Ok(reply::json(&caller, view(&caller, &name), None));
     }
     Err(ApiError::not_found(format!("No such resource class {name}.")))
+}
+
+/// `PUT /resource_classes/{name}`: nothing has to be kept, a provider can have inventory of any custom class.
+pub(super) async fn declare(State(service): Service, caller: Caller, Path(name): Path<String>) -> Reply {
+    caller.route_since(7)?;
+    caller.require_admin()?;
+    if !names::is_custom(&name) {
+        return Err(ApiError::bad_request(format!("Custom resource classes begin with CUSTOM_. Got: {name}")));
+    }
+    let custom = kilonova_db::placement::resource_classes(service.db().read()).await?;
+    Ok((if custom.contains(&name) { StatusCode::NO_CONTENT } else { StatusCode::CREATED }).into_response())
 }
 
 fn view(caller: &Caller, name: &str) -> Value {

@@ -1,14 +1,21 @@
 //! `/resource_providers` and what hangs below one.
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse as _;
 use chrono::{DateTime, Utc};
 use kilonova_clients::placement::Inventory;
 use kilonova_db::placement::{self as rows, ProviderFilter, ResourceProvider};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
+use super::body::{self, check_class, invalid, member, object, only, provider_generation, read_json, text};
+use super::error::ApiError;
 use super::query::{self, Params};
 use super::{Caller, Reply, Service, provider_uuid, reply};
 use crate::candidates::Group;
+use crate::provider;
 use crate::service::grouped;
 use crate::stock::{self, StockedProvider};
 
@@ -44,6 +51,91 @@ pub(super) async fn show(State(service): Service, caller: Caller, Path(uuid): Pa
     Ok(reply::json(&caller, view(&caller, &found), Some(found.updated_at)))
 }
 
+/// `POST /resource_providers`: up to 1.19 the answer is only where it is.
+pub(super) async fn create(State(service): Service, caller: Caller, headers: HeaderMap, body: Bytes) -> Reply {
+    caller.require_admin()?;
+    let body = read_json(&headers, &body)?;
+    let body = provider_body(&caller, &body, &["name", "uuid"])?;
+    let uuid = match body.get("uuid") {
+        Some(Value::String(text)) => body::uuid(text)?,
+        Some(other) => return Err(invalid(format!("{other} is not of type 'string'"))),
+        None => Uuid::new_v4(),
+    };
+    provider::create(service.db(), uuid, &text(body, "name")?).await?;
+    let found = stock::load_one(service.db(), uuid).await?.provider;
+    let location = [(header::LOCATION, format!("{}/resource_providers/{uuid}", caller.prefix))];
+    if !caller.since(20) {
+        return Ok((StatusCode::CREATED, location).into_response());
+    }
+    Ok((location, reply::json(&caller, view(&caller, &found), Some(found.updated_at))).into_response())
+}
+
+/// `PUT /resource_providers/{uuid}`: another name.
+pub(super) async fn rename(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Reply {
+    caller.require_admin()?;
+    let uuid = provider_uuid(&uuid)?;
+    let body = read_json(&headers, &body)?;
+    let body = provider_body(&caller, &body, &["name"])?;
+    provider::rename(service.db(), uuid, &text(body, "name")?).await?;
+    let found = stock::load_one(service.db(), uuid).await?.provider;
+    Ok(reply::json(&caller, view(&caller, &found), Some(found.updated_at)))
+}
+
+/// `DELETE /resource_providers/{uuid}`
+pub(super) async fn delete(State(service): Service, caller: Caller, Path(uuid): Path<String>) -> Reply {
+    caller.require_admin()?;
+    provider::delete(service.db(), provider_uuid(&uuid)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `PUT /resource_providers/{uuid}/inventories`: replaces all.
+pub(super) async fn put_inventories(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Reply {
+    caller.require_admin()?;
+    let uuid = provider_uuid(&uuid)?;
+    let body = read_json(&headers, &body)?;
+    let body = object(&body)?;
+    only(body, |name| matches!(name, "resource_provider_generation" | "inventories"))?;
+    let inventories = object(member(body, "inventories")?)?.iter().map(parse_inventory).collect::<Result<_, _>>()?;
+    provider::set_inventory(service.db(), uuid, provider_generation(body)?, &inventories).await?;
+    let found = stock::load_one(service.db(), uuid).await?;
+    let views = by_class(&found, |stock| Value::Object(inventory_view(&stock.inventory)));
+    Ok(with_generation(&caller, "inventories", views, &found.provider))
+}
+
+/// `PUT /resource_providers/{uuid}/traits`: replaces all.
+pub(super) async fn put_traits(
+    State(service): Service,
+    caller: Caller,
+    Path(uuid): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Reply {
+    caller.route_since(6)?;
+    caller.require_admin()?;
+    let uuid = provider_uuid(&uuid)?;
+    let body = read_json(&headers, &body)?;
+    let body = object(&body)?;
+    only(body, |name| matches!(name, "resource_provider_generation" | "traits"))?;
+    let traits = member(body, "traits")?;
+    let names = traits.as_array().and_then(|names| names.iter().map(|name| Some(name.as_str()?.to_owned())).collect());
+    let names: Vec<String> = names.ok_or_else(|| invalid(format!("{traits} is not an array of strings")))?;
+    provider::set_traits(service.db(), uuid, provider_generation(body)?, names.into_iter()).await?;
+    let found = stock::load_one(service.db(), uuid).await?.provider;
+    Ok(with_generation(&caller, "traits", json!(found.traits), &found))
+}
+
 /// `GET /resource_providers/{uuid}/inventories`
 pub(super) async fn inventories(State(service): Service, caller: Caller, Path(uuid): Path<String>) -> Reply {
     caller.require_admin()?;
@@ -61,7 +153,7 @@ pub(super) async fn inventory(
     caller.require_admin()?;
     let found = stock::load_one(service.db(), provider_uuid(&uuid)?).await?;
     let Some(stock) = found.stock.get(&class) else {
-        return Err(super::ApiError::not_found(format!("No inventory of class {class} for {uuid}")));
+        return Err(ApiError::not_found(format!("No inventory of class {class} for {uuid}")));
     };
     let mut view = inventory_view(&stock.inventory);
     view.insert("resource_provider_generation".to_owned(), found.provider.generation.into());
@@ -112,6 +204,43 @@ pub(super) async fn allocations(State(service): Service, caller: Caller, Path(uu
         }
     }
     Ok(with_generation(&caller, "allocations", Value::Object(views), &found))
+}
+
+/// The body of a provider. Providers are roots: a parent may only be named as none.
+fn provider_body<'a>(caller: &Caller, body: &'a Value, known: &[&str]) -> Result<&'a Map<String, Value>, ApiError> {
+    const PARENT: &str = "parent_provider_uuid";
+    let body = object(body)?;
+    only(body, |name| known.contains(&name) || (name == PARENT && caller.since(14)))?;
+    match body.get(PARENT) {
+        None | Some(Value::Null) => Ok(body),
+        Some(_) => Err(ApiError::bad_request("Providers below others are not supported here.")),
+    }
+}
+
+/// Placement's defaults for what is left out.
+fn parse_inventory((class, value): (&String, &Value)) -> Result<(String, Inventory), ApiError> {
+    const NAMES: [&str; 6] = ["total", "reserved", "min_unit", "max_unit", "step_size", "allocation_ratio"];
+    check_class(class)?;
+    let inventory = object(value)?;
+    only(inventory, |name| NAMES.contains(&name))?;
+    member(inventory, "total")?;
+    let amount = |name: &str, default: i64| match inventory.get(name) {
+        None => Ok(default),
+        Some(value) => value.as_i64().ok_or_else(|| invalid(format!("{value} is not of type 'integer'"))),
+    };
+    let allocation_ratio = match inventory.get("allocation_ratio") {
+        None => 1.0,
+        Some(value) => value.as_f64().ok_or_else(|| invalid(format!("{value} is not of type 'number'")))?,
+    };
+    let inventory = Inventory {
+        total: amount("total", 0)?,
+        reserved: amount("reserved", 0)?,
+        min_unit: amount("min_unit", 1)?,
+        max_unit: amount("max_unit", provider::MAX_AMOUNT)?,
+        step_size: amount("step_size", 1)?,
+        allocation_ratio,
+    };
+    Ok((class.clone(), inventory))
 }
 
 fn view(caller: &Caller, provider: &ResourceProvider) -> Value {

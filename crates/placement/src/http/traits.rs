@@ -11,7 +11,7 @@ use serde_json::json;
 use super::error::ApiError;
 use super::query::Params;
 use super::{Caller, Reply, Service, reply};
-use crate::PlacementService;
+use crate::{PlacementService, names};
 
 /// `GET /traits`
 pub(super) async fn list(State(service): Service, caller: Caller, params: Params) -> Reply {
@@ -49,6 +49,19 @@ pub(super) async fn show(State(service): Service, caller: Caller, Path(name): Pa
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Err(ApiError::not_found(format!("No such trait(s): {name}.")))
+}
+
+/// `PUT /traits/{name}`: nothing has to be kept, a custom trait of any name can be given to a provider.
+pub(super) async fn declare(State(service): Service, caller: Caller, Path(name): Path<String>) -> Reply {
+    caller.route_since(6)?;
+    caller.require_admin()?;
+    if !names::is_custom(&name) {
+        return Err(ApiError::bad_request(format!(
+            "The trait is invalid. A valid trait must be no longer than 255 characters, start with the prefix \"CUSTOM_\" and use following characters: \"A\"-\"Z\", \"0\"-\"9\" and \"_\". Got: {name}"
+        )));
+    }
+    let is_known = known(&service).await?.contains(&name);
+    Ok((if is_known { StatusCode::NO_CONTENT } else { StatusCode::CREATED }).into_response())
 }
 
 async fn known(service: &PlacementService) -> Result<BTreeSet<String>, ApiError> {

@@ -1,19 +1,28 @@
-//! A placement service over a database in a directory of its own.
+//! A placement service over a database in a directory of its own, called directly or through the HTTP client.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kilonova_clients::placement::{Allocations, Inventory, Placement as _, Resources};
-use kilonova_core::RequestContext;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::post;
+use kilonova_clients::fake::FakeIdentity;
+use kilonova_clients::http::{HttpPlacement, Sessions};
+use kilonova_clients::placement::{Allocations, Inventory, Placement, Resources};
+use kilonova_core::{Config, RequestContext};
 use kilonova_db::Db;
 use kilonova_placement::PlacementService;
+use serde_json::json;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 pub struct Cloud {
-    pub placement: Arc<PlacementService>,
+    /// What the tests act through.
+    pub placement: Arc<dyn Placement>,
+    pub service: Arc<PlacementService>,
     db: Db,
     dir: TempDir,
 }
@@ -21,6 +30,13 @@ pub struct Cloud {
 impl Cloud {
     pub async fn new() -> Self {
         Self::open(tempfile::tempdir().unwrap()).await
+    }
+
+    /// The same with an HTTP client in front of it, and a server in between.
+    pub async fn over_http() -> Self {
+        let cloud = Self::new().await;
+        let placement = http_client(&cloud.service).await;
+        Self { placement, ..cloud }
     }
 
     pub async fn reopened(self) -> Self {
@@ -31,7 +47,8 @@ impl Cloud {
     async fn open(dir: TempDir) -> Self {
         let url = format!("sqlite://{}", dir.path().join("db.sqlite").display());
         let db = Db::open(&url).await.unwrap();
-        Self { placement: PlacementService::open(db.clone()), db, dir }
+        let service = PlacementService::open(db.clone());
+        Self { placement: service.clone(), service, db, dir }
     }
 
     pub async fn host(&self, number: u128, stock: &[(&str, i64)], traits: &[&str]) {
@@ -41,6 +58,29 @@ impl Cloud {
         let context = RequestContext::admin();
         self.placement.set_provider(&context, uuid(number), &format!("host{number}"), &stock, &traits).await.unwrap();
     }
+}
+
+/// A client of the service's REST API, with the token of a service.
+async fn http_client(service: &Arc<PlacementService>) -> Arc<dyn Placement> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let endpoint = json!({"interface": "internal", "region": "R", "url": format!("http://{address}/placement")});
+    let catalog = json!([{"type": "placement", "name": "placement", "endpoints": [endpoint]}]);
+    let login = async move || {
+        let body = json!({"token": {"expires_at": "2099-01-01T00:00:00Z", "catalog": catalog}});
+        (StatusCode::CREATED, [("x-subject-token", "nova")], axum::Json(body))
+    };
+    let identity = FakeIdentity::new().with_token("nova", "service", &["service"]);
+    let app = Router::new()
+        .route("/identity/v3/auth/tokens", post(login))
+        .nest_service("/placement", service.router(Arc::new(identity)));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let text = format!(
+        "[placement]\nauth_type = password\nauth_url = http://{address}/identity\nusername = nova\npassword = secret\n\
+         user_domain_name = Default\nproject_name = service\nproject_domain_name = Default\n"
+    );
+    let config = Config::from_text(&text).unwrap();
+    Arc::new(HttpPlacement::from_config(&config, &mut Sessions::default()).unwrap())
 }
 
 pub fn uuid(number: u128) -> Uuid {

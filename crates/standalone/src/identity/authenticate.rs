@@ -9,6 +9,7 @@ use kilonova_db::DbError;
 use kilonova_db::identity::domains::{self, Domain};
 use kilonova_db::identity::projects;
 use kilonova_db::identity::users::{self, User};
+use kilonova_db::identity::{Resource, lock};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -277,16 +278,20 @@ impl IdentityService {
             ));
         }
         let hash = self.passwords.hash(password).await?;
-        let tx = self.db.begin().await?;
-        let mut user = users::fetch(&tx, user_id).await?;
-        if user.password_hash != proven.password_hash {
-            // Somebody else changed it meanwhile; the old password is not the old one any more.
-            return Err(IdentityError::Unauthorized);
-        }
-        user.password_hash = Some(hash);
-        user.token_generation = user.token_generation.wrapping_add(1);
-        users::update(&tx, user).await?;
-        self.commit(tx).await
+        let write = || async {
+            let tx = self.db.begin().await?;
+            lock(&tx, Resource::User, user_id).await?;
+            let mut user = users::fetch(&tx, user_id).await?;
+            if user.password_hash != proven.password_hash {
+                // Somebody else changed it meanwhile; the old password is not the old one any more.
+                return Err(IdentityError::Unauthorized);
+            }
+            user.password_hash = Some(hash.clone());
+            user.token_generation = user.token_generation.wrapping_add(1);
+            users::update(&tx, user).await?;
+            self.commit(tx).await
+        };
+        self.db.retry(write).await
     }
 
     async fn find_user(&self, reference: &Reference) -> Result<Option<User>, IdentityError> {

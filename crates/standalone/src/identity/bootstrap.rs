@@ -70,45 +70,14 @@ impl IdentityService {
             Some(password) => Some(self.hash_for_new(SERVICE_USER, password).await?),
             None => None,
         };
-        let tx = self.db.begin().await?;
-        domain(&tx).await?;
-        let mut role_ids = Vec::new();
-        for name in ROLE_CHAIN {
-            role_ids.push(role(&tx, name).await?);
-        }
-        let service = role(&tx, SERVICE_ROLE).await?;
-        for pair in role_ids.windows(2) {
-            let implication = ImpliedRole { prior_role_id: pair[0].clone(), implied_role_id: pair[1].clone() };
-            roles::imply(&tx, implication).await?;
-        }
-        let bootstrapped = Bootstrapped {
-            domain_id: DEFAULT_DOMAIN_ID.to_owned(),
-            admin_project_id: project(&tx, "admin", "Bootstrap project for initializing the cloud.").await?,
-            demo_project_id: project(&tx, "demo", "").await?,
-            service_project_id: project(&tx, "service", "").await?,
-            admin_user_id: user(&tx, "admin", admin_hash).await?,
-            demo_user_id: user(&tx, "demo", demo_hash).await?,
+        let hashes = Hashes { admin: admin_hash, demo: demo_hash, service: service_hash };
+        let write = || async {
+            let tx = self.db.begin().await?;
+            let bootstrapped = make(&tx, hashes.clone()).await?;
+            self.commit(tx).await?;
+            Ok::<_, IdentityError>(bootstrapped)
         };
-        let (admin, member) = (&role_ids[0], &role_ids[2]);
-        let mut grants = vec![
-            (&bootstrapped.admin_user_id, admin, Target::Project(bootstrapped.admin_project_id.clone())),
-            (&bootstrapped.admin_user_id, admin, Target::System),
-            (&bootstrapped.demo_user_id, member, Target::Project(bootstrapped.demo_project_id.clone())),
-        ];
-        let service_user_id = match service_hash {
-            Some(hash) => Some(user(&tx, SERVICE_USER, hash).await?),
-            None => None,
-        };
-        if let Some(user_id) = &service_user_id {
-            let project = || Target::Project(bootstrapped.service_project_id.clone());
-            grants.extend([(user_id, admin, project()), (user_id, &service, project())]);
-        }
-        for (user_id, role_id, target) in grants {
-            let assignment = Assignment { user_id: user_id.clone(), role_id: role_id.clone(), target };
-            assignments::grant(&tx, assignment).await?;
-        }
-        self.commit(tx).await?;
-        Ok(bootstrapped)
+        self.db.retry_idempotent(write).await
     }
 
     /// The hash of `password` if there is no such user yet.
@@ -118,6 +87,63 @@ impl IdentityService {
             Err(DbError::NotFound { .. }) => Ok(Some(self.passwords.hash(password.to_owned()).await?)),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Of the passwords of users who were not there.
+#[derive(Clone)]
+struct Hashes {
+    admin: Option<String>,
+    demo: Option<String>,
+    /// None: there shall be no such user.
+    service: Option<Option<String>>,
+}
+
+async fn make(tx: &Transaction, hashes: Hashes) -> Result<Bootstrapped, IdentityError> {
+    domain(tx).await?;
+    let mut role_ids = Vec::new();
+    for name in ROLE_CHAIN {
+        role_ids.push(role(tx, name).await?);
+    }
+    let service = role(tx, SERVICE_ROLE).await?;
+    for pair in role_ids.windows(2) {
+        let implication = ImpliedRole { prior_role_id: pair[0].clone(), implied_role_id: pair[1].clone() };
+        roles::imply(tx, implication).await?;
+    }
+    let bootstrapped = Bootstrapped {
+        domain_id: DEFAULT_DOMAIN_ID.to_owned(),
+        admin_project_id: project(tx, "admin", "Bootstrap project for initializing the cloud.").await?,
+        demo_project_id: project(tx, "demo", "").await?,
+        service_project_id: project(tx, "service", "").await?,
+        admin_user_id: user(tx, "admin", hashes.admin).await?,
+        demo_user_id: user(tx, "demo", hashes.demo).await?,
+    };
+    let (admin, member) = (&role_ids[0], &role_ids[2]);
+    let mut grants = vec![
+        (&bootstrapped.admin_user_id, admin, Target::Project(bootstrapped.admin_project_id.clone())),
+        (&bootstrapped.admin_user_id, admin, Target::System),
+        (&bootstrapped.demo_user_id, member, Target::Project(bootstrapped.demo_project_id.clone())),
+    ];
+    let service_user_id = match hashes.service {
+        Some(hash) => Some(user(tx, SERVICE_USER, hash).await?),
+        None => None,
+    };
+    if let Some(user_id) = &service_user_id {
+        let project = || Target::Project(bootstrapped.service_project_id.clone());
+        grants.extend([(user_id, admin, project()), (user_id, &service, project())]);
+    }
+    for (user_id, role_id, target) in grants {
+        let assignment = Assignment { user_id: user_id.clone(), role_id: role_id.clone(), target };
+        assignments::grant(tx, assignment).await?;
+    }
+    Ok(bootstrapped)
+}
+
+/// Who finds a name taken that was free just now was overtaken by another process, and looks again.
+fn overtaken(error: DbError) -> DbError {
+    match error {
+        DbError::Exists { .. } => DbError::Overtaken,
+        other => other,
     }
 }
 
@@ -132,7 +158,7 @@ async fn domain(tx: &Transaction) -> Result<(), IdentityError> {
                 options: json!({}),
                 extra: json!({}),
             };
-            Ok(domains::create(tx, domain).await?)
+            Ok(domains::create(tx, domain).await.map_err(overtaken)?)
         }
         found => Ok(found.map(|_| ())?),
     }
@@ -146,7 +172,7 @@ async fn role(tx: &Transaction, name: &str) -> Result<String, IdentityError> {
     // As `keystone-manage bootstrap` makes them: nobody removes the role that everything else hangs on by mistake.
     let options = json!({"immutable": true});
     let role = Role { id: id.clone(), name: name.to_owned(), description: None, options, extra: json!({}) };
-    roles::create(tx, role).await?;
+    roles::create(tx, role).await.map_err(overtaken)?;
     Ok(id)
 }
 
@@ -165,7 +191,7 @@ async fn project(tx: &Transaction, name: &str, description: &str) -> Result<Stri
                 extra: json!({}),
             };
             let id = project.id.clone();
-            projects::create(tx, project).await?;
+            projects::create(tx, project).await.map_err(overtaken)?;
             Ok(id)
         }
         found => Ok(found?.id),
@@ -187,7 +213,7 @@ async fn user(tx: &Transaction, name: &str, password_hash: Option<String>) -> Re
                 extra: json!({}),
             };
             let id = user.id.clone();
-            users::create(tx, user).await?;
+            users::create(tx, user).await.map_err(overtaken)?;
             Ok(id)
         }
         found => Ok(found?.id),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use kilonova_db::DbError;
+use kilonova_db::{DbError, Failure};
 use serde_json::json;
 
 /// An answer that is no success. `Display` is what the client may read, except for the ones that are the operator's.
@@ -92,6 +92,15 @@ impl From<DbError> for IdentityError {
         match error {
             DbError::NotFound { resource, id } => Self::NotFound { resource, id },
             error => Self::Database(error),
+        }
+    }
+}
+
+impl Failure for IdentityError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
         }
     }
 }

@@ -60,6 +60,7 @@ impl JsonBody {
 }
 
 /// The attributes of a resource in a request. Each is taken once; what nobody takes is left for `extra`.
+#[derive(Clone)]
 pub(crate) struct Fields {
     path: &'static str,
     values: Map<String, Value>,

@@ -112,7 +112,7 @@ impl IdentityService {
     async fn commit(&self, transaction: Transaction) -> Result<(), IdentityError> {
         let committed = transaction.commit().await;
         self.cache.invalidate();
-        Ok(committed.map_err(DbError::from)?)
+        Ok(committed?)
     }
 
     fn failed_logins(&self) -> std::sync::MutexGuard<'_, FailedLogins> {

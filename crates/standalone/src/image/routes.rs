@@ -217,7 +217,7 @@ async fn add_tag(
         return Err(attributes::invalid(&format!("'{tag}' is too long")));
     }
     let change = |row: &mut ImageRow| {
-        row.tags.0.insert(tag);
+        row.tags.0.insert(tag.clone());
         attributes::ensure_tag_limit(row)
     };
     service.modify(&context, &row, "modify_image", change).await?;
@@ -260,7 +260,7 @@ impl BuiltinImage {
         context: &RequestContext,
         row: &ImageRow,
         action: &str,
-        change: impl FnOnce(&mut ImageRow) -> Result<(), ImageError>,
+        change: impl Fn(&mut ImageRow) -> Result<(), ImageError>,
     ) -> Result<ImageRow, ImageError> {
         let checked = |row: &mut ImageRow| {
             ensure_mutable(context, row, action)?;

@@ -612,8 +612,9 @@ async fn compute_reads_the_image_as_a_file() {
         (image.status.as_str(), image.size, image.properties["hw_disk_bus"].as_str()),
         ("active", Some(5), "virtio")
     );
-    let ImageData::File(path) = cloud.service.download(&demo(), id).await.unwrap();
-    assert_eq!(std::fs::read(path).unwrap(), b"hello");
+    let data = cloud.service.download(&demo(), id).await.unwrap();
+    assert!(matches!(data, ImageData::File(_)), "{data:?}");
+    assert_eq!(std::fs::read(data.path()).unwrap(), b"hello");
 
     let stranger = RequestContext::new("other-user", "other-project");
     assert!(matches!(cloud.service.show(&stranger, id).await, Err(ClientError::NotFound { resource: "image", .. })));

@@ -1,7 +1,6 @@
 //! What `kilonova up` starts with.
 
 use kilonova_core::RequestContext;
-use kilonova_db::DbError;
 use kilonova_db::network::networks as rows;
 use serde_json::json;
 use uuid::Uuid;
@@ -29,14 +28,17 @@ impl BuiltinNetwork {
             return Ok(());
         }
         let context = RequestContext::new("", demo_project_id).elevated();
-        let tx = self.db.begin().await?;
         let network = json!({"name": NETWORK, "shared": true});
         let network = Attributes::for_create(Kind::Network, &context, &network)?;
-        let network_id: Uuid = networks::create(&tx, &context, &network).await?;
-        let subnet = json!({"name": SUBNET, "network_id": network_id, "ip_version": 4, "cidr": CIDR});
-        let subnet = Attributes::for_create(Kind::Subnet, &context, &subnet)?;
-        subnets::create(&tx, &context, &subnet).await?;
-        tx.commit().await.map_err(DbError::from)?;
-        Ok(())
+        self.db
+            .retry(|| async {
+                let tx = self.db.begin().await?;
+                let network_id: Uuid = networks::create(&tx, &context, &network).await?;
+                let subnet = json!({"name": SUBNET, "network_id": network_id, "ip_version": 4, "cidr": CIDR});
+                let subnet = Attributes::for_create(Kind::Subnet, &context, &subnet)?;
+                subnets::create(&tx, &context, &subnet).await?;
+                Ok(tx.commit().await?)
+            })
+            .await
     }
 }

@@ -9,11 +9,12 @@ use kilonova_clients::network::{Network, NetworkService, Port, PortRequest, Secu
 use kilonova_clients::network_model::{FixedIp, Ip, Network as VifNetwork, Subnet, Vif};
 use kilonova_core::RequestContext;
 use kilonova_core::time::utcnow;
-use kilonova_db::DbError;
 use kilonova_db::network::ports::PortFilter;
 use kilonova_db::network::{
-    self as rows, NetworkRow, SubnetRow, Transaction, networks, ports as port_rows, security_groups as groups, subnets,
+    self as rows, NetworkRow, Resource, SubnetRow, Transaction, networks, ports as port_rows,
+    security_groups as groups, subnets,
 };
+use kilonova_db::{DbError, Failure};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -36,6 +37,53 @@ struct Server<'a> {
     uuid: String,
     project_id: &'a str,
     host: &'a str,
+}
+
+/// Why a server got no ports.
+enum AllocateError {
+    /// It cannot be done, and the caller is told.
+    Refused(ClientError),
+    /// What the database said, which may be tried again.
+    Database(DbError),
+}
+
+impl Failure for AllocateError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            Self::Database(error) => Some(error),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+impl From<ClientError> for AllocateError {
+    fn from(error: ClientError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<DbError> for AllocateError {
+    fn from(error: DbError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<NetworkError> for AllocateError {
+    fn from(error: NetworkError) -> Self {
+        match error {
+            NetworkError::Database(error) => Self::Database(error),
+            refused => Self::Refused(client_error(refused)),
+        }
+    }
+}
+
+impl From<AllocateError> for ClientError {
+    fn from(error: AllocateError) -> Self {
+        match error {
+            AllocateError::Refused(error) => error,
+            AllocateError::Database(error) => failed(error),
+        }
+    }
 }
 
 #[async_trait]
@@ -102,15 +150,13 @@ impl NetworkService for BuiltinNetwork {
             return Ok(Vec::new());
         }
         let server = Server { uuid: instance_uuid.to_string(), project_id, host };
-        // Dropped on an error, the transaction takes everything back.
-        let tx = self.db.begin().await.map_err(failed)?;
-        let vifs = self.allocate(&tx, context, &server, requests).await?;
-        tx.commit().await.map_err(|error| failed(error.into()))?;
-        Ok(vifs)
+        // What an earlier try has made is found again.
+        let allocated = self.db.retry_idempotent(|| self.allocate(context, &server, requests)).await;
+        Ok(allocated?)
     }
 
     async fn deallocate_for_instance(&self, _context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError> {
-        self.deallocate(instance_uuid).await.map_err(failed)
+        self.db.retry_idempotent(|| self.deallocate(instance_uuid)).await.map_err(failed)
     }
 
     async fn devices_with_ports(&self, _context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {
@@ -121,17 +167,18 @@ impl NetworkService for BuiltinNetwork {
 }
 
 impl BuiltinNetwork {
+    /// In one transaction: an error takes everything back.
     async fn allocate(
         &self,
-        tx: &Transaction,
         context: &RequestContext,
         server: &Server<'_>,
         requests: &[PortRequest],
-    ) -> Result<Vec<Vif>, ClientError> {
+    ) -> Result<Vec<Vif>, AllocateError> {
+        let tx = self.db.begin().await?;
         let filter = PortFilter { device_ids: Some(vec![server.uuid.as_str()]), ..PortFilter::default() };
-        let mut held = port_rows::list(tx, filter).await.map_err(failed)?;
-        let given = given_ports(tx, context, server, requests).await?;
-        let known = load_networks(tx, requests, &given).await.map_err(failed)?;
+        let mut held = port_rows::list_locked(&tx, filter).await?;
+        let given = given_ports(&tx, context, server, requests).await?;
+        let known = load_networks(&tx, requests, &given).await?;
         let mut used = HashSet::new();
         let mut vifs = Vec::with_capacity(requests.len());
         for request in requests {
@@ -139,19 +186,20 @@ impl BuiltinNetwork {
                 Some(id) => {
                     let port = given.get(&id).filter(|_| used.insert(id));
                     let port = port.ok_or_else(|| ClientError::Conflict(format!("Port {id} is still in use.")))?;
-                    bind(tx, port.clone(), server).await.map_err(failed)?
+                    bind(&tx, port.clone(), server).await?
                 }
                 None => {
                     let network = usable_network(context, &known, request)?;
                     let again = held.iter().position(|port| is_again(port, network, request, &known));
                     match again {
-                        Some(position) => bind(tx, held.remove(position), server).await.map_err(failed)?,
-                        None => self.make(tx, server, network, &known, request).await?,
+                        Some(position) => bind(&tx, held.remove(position), server).await?,
+                        None => self.make(&tx, server, network, &known, request).await?,
                     }
                 }
             };
             vifs.push(vif(&port, &known)?);
         }
+        tx.commit().await?;
         Ok(vifs)
     }
 
@@ -162,11 +210,11 @@ impl BuiltinNetwork {
         network: &NetworkRow,
         known: &Networks,
         request: &PortRequest,
-    ) -> Result<rows::Port, ClientError> {
+    ) -> Result<rows::Port, AllocateError> {
         let subnets = known.subnets.get(&network.id).map(Vec::as_slice).unwrap_or_default();
         if subnets.is_empty() {
             let text = format!("Network {} requires a subnet in order to boot instances on.", network.id);
-            return Err(ClientError::BadRequest(text));
+            return Err(ClientError::BadRequest(text).into());
         }
         let fixed_ips = request.fixed_ip.as_deref().map(|text| match text.parse() {
             Ok(address) => Ok(vec![WantedIp { subnet_id: None, address: Some(address) }]),
@@ -184,7 +232,7 @@ impl BuiltinNetwork {
             security_groups: port_groups(tx, server, network, request).await?,
             row,
         };
-        self.make_port(tx, new).await.map_err(client_error)
+        Ok(self.make_port(tx, new).await?)
     }
 
     async fn deallocate(&self, instance_uuid: Uuid) -> Result<(), DbError> {
@@ -192,7 +240,7 @@ impl BuiltinNetwork {
         let filter = PortFilter { device_ids: Some(vec![device_id.as_str()]), ..PortFilter::default() };
         let tx = self.db.begin().await?;
         let (made, given): (Vec<_>, Vec<_>) =
-            port_rows::list(&tx, filter).await?.into_iter().partition(|port| port.row.is_made_for_server);
+            port_rows::list_locked(&tx, filter).await?.into_iter().partition(|port| port.row.is_made_for_server);
         let made: Vec<Uuid> = made.iter().map(|port| port.row.id).collect();
         port_rows::delete(&tx, &made).await?;
         for mut port in given {
@@ -203,31 +251,35 @@ impl BuiltinNetwork {
             touch(&mut port.row);
             port_rows::update(&tx, &port.row).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 }
 
-/// The ports that the caller names, by id; each must be the caller's, and free or the server's already.
+/// The ports that the caller names, by id; each must be the caller's, and free or the server's already. They stay as they
+/// are until the transaction ends.
 async fn given_ports(
     tx: &Transaction,
     context: &RequestContext,
     server: &Server<'_>,
     requests: &[PortRequest],
-) -> Result<HashMap<Uuid, rows::Port>, ClientError> {
+) -> Result<HashMap<Uuid, rows::Port>, AllocateError> {
+    let ids: Vec<Uuid> = requests.iter().filter_map(|request| request.port_id).collect();
+    rows::lock(tx, Resource::Port, &ids).await?;
     let mut given = HashMap::new();
-    for id in requests.iter().filter_map(|request| request.port_id) {
+    for id in ids {
         let port = ports::visible(tx, context, id).await.map_err(|error| match error {
-            NetworkError::Refused { .. } => ClientError::not_found("port", id),
-            error => client_error(error),
+            NetworkError::Refused { .. } => ClientError::not_found("port", id).into(),
+            error => AllocateError::from(error),
         })?;
         if !port.row.device_id.is_empty() && port.row.device_id != server.uuid {
-            return Err(ClientError::Conflict(format!("Port {id} is still in use.")));
+            return Err(ClientError::Conflict(format!("Port {id} is still in use.")).into());
         }
         given.insert(id, port);
     }
     Ok(given)
 }
 
+/// The networks of the request, locked: nobody else chooses addresses on them until the transaction ends.
 async fn load_networks(
     tx: &Transaction,
     requests: &[PortRequest],
@@ -237,6 +289,7 @@ async fn load_networks(
     ids.extend(given.values().map(|port| port.row.network_id));
     ids.sort_unstable();
     ids.dedup();
+    rows::lock(tx, Resource::Network, &ids).await?;
     let found = networks::get_many(tx, &ids).await?;
     let subnets = subnets::list_by_networks(tx, &ids).await?;
     Ok(Networks {
@@ -292,20 +345,20 @@ async fn port_groups(
     server: &Server<'_>,
     network: &NetworkRow,
     request: &PortRequest,
-) -> Result<Vec<Uuid>, ClientError> {
+) -> Result<Vec<Uuid>, AllocateError> {
     if !network.port_security_enabled {
         return Ok(Vec::new());
     }
     let mut ids = request.security_group_ids.clone();
     if ids.is_empty() {
-        return Ok(vec![security_groups::ensure_default(tx, server.project_id).await.map_err(client_error)?.id]);
+        return Ok(vec![security_groups::ensure_default(tx, server.project_id).await?.id]);
     }
     ids.sort_unstable();
     ids.dedup();
-    let found = groups::get_many(tx, &ids).await.map_err(failed)?;
+    let found = groups::get_many(tx, &ids).await?;
     let is_usable = |id: &Uuid| found.iter().any(|group| group.id == *id && group.project_id == server.project_id);
     match ids.iter().find(|id| !is_usable(id)) {
-        Some(missing) => Err(ClientError::not_found("security group", missing)),
+        Some(missing) => Err(ClientError::not_found("security group", missing).into()),
         None => Ok(ids),
     }
 }

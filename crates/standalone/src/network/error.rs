@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use kilonova_db::DbError;
+use kilonova_db::{DbError, Failure};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -95,6 +95,15 @@ impl NetworkError {
     pub(super) fn mac_in_use(network_id: Uuid, mac: &str) -> Self {
         let text = format!("Unable to complete operation for network {network_id}. The mac address {mac} is in use.");
         Self::conflict("MacAddressInUse", text)
+    }
+}
+
+impl Failure for NetworkError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            Self::Database(error) => Some(error),
+            Self::Refused { .. } => None,
+        }
     }
 }
 

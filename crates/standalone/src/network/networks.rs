@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use kilonova_core::RequestContext;
 use kilonova_core::time::{isotime, utcnow};
-use kilonova_db::network::{Connection, NetworkRow, Transaction, networks, subnets};
+use kilonova_db::network::{Connection, NetworkRow, Resource, Transaction, lock, networks, subnets};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -72,6 +72,7 @@ pub(super) async fn update(
     id: Uuid,
     attributes: &Attributes,
 ) -> Result<(), NetworkError> {
+    lock(tx, Resource::Network, &[id]).await?;
     let mut row = visible(tx, context, id).await?;
     ensure_owner(context, &row.project_id, "update_network")?;
     row.revision_number += 1;
@@ -91,6 +92,7 @@ pub(super) async fn update(
 }
 
 pub(super) async fn delete(tx: &Transaction, context: &RequestContext, id: Uuid) -> Result<(), NetworkError> {
+    lock(tx, Resource::Network, &[id]).await?;
     let row = visible(tx, context, id).await?;
     ensure_owner(context, &row.project_id, "delete_network")?;
     if networks::has_ports(tx, id).await? {

@@ -7,7 +7,8 @@ use kilonova_core::time::{isotime, utcnow};
 use kilonova_db::DbError;
 use kilonova_db::network::ports::PortFilter;
 use kilonova_db::network::{
-    Connection, NetworkRow, Port, PortRow, Profile, SubnetRow, Transaction, ports, security_groups as groups, subnets,
+    Connection, NetworkRow, Port, PortRow, Profile, Resource, SubnetRow, Transaction, lock, ports,
+    security_groups as groups, subnets,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -82,6 +83,7 @@ impl BuiltinNetwork {
         let project_id = attributes.project_id(Kind::Port, context)?;
         attributes.required("network_id")?;
         let network_id = attributes.id("network_id").unwrap_or_default();
+        lock(tx, Resource::Network, &[network_id]).await?;
         let network = super::networks::visible(tx, context, network_id).await?;
         if !owns(context, &network.project_id) && !network.is_shared {
             return Err(NetworkError::forbidden("create_port"));
@@ -113,7 +115,8 @@ impl BuiltinNetwork {
         Ok(self.make_port(tx, new).await?.row.id)
     }
 
-    /// Chooses MAC address and fixed addresses, and adds the port.
+    /// Chooses MAC address and fixed addresses, and adds the port. The caller has locked the network, so that nobody else
+    /// chooses the same.
     pub(super) async fn make_port(&self, tx: &Transaction, new: NewPort<'_>) -> Result<Port, NetworkError> {
         let NewPort { network, subnets, fixed_ips, mac_address, security_groups, mut row } = new;
         row.mac_address = match mac_address {
@@ -139,6 +142,7 @@ impl BuiltinNetwork {
         id: Uuid,
         attributes: &Attributes,
     ) -> Result<(), NetworkError> {
+        lock(tx, Resource::Port, &[id]).await?;
         let mut port = visible(tx, context, id).await?;
         ensure_owner(context, &port.row.project_id, "update_port")?;
         let network_id = port.row.network_id;
@@ -155,6 +159,7 @@ impl BuiltinNetwork {
         }
         if let Some(wanted) = attributes.list("fixed_ips") {
             let wanted = parse_wanted(wanted)?;
+            lock(tx, Resource::Network, &[network_id]).await?;
             let subnets = subnets::list_by_networks(tx, &[network_id]).await?;
             ports::release_addresses(tx, id).await?;
             let (mac, held) = (&port.row.mac_address, &port.fixed_ips);
@@ -225,6 +230,10 @@ fn set_plain(
         if attributes.has(name) {
             *field = attributes.text_or_empty(name);
         }
+    }
+    if attributes.has("binding:host_id") {
+        // No agent on the host has anything to do for a port: what is bound works.
+        row.status = if row.binding_host_id.is_empty() { "DOWN" } else { "ACTIVE" }.to_owned();
     }
     if row.device_owner.starts_with("network:") && !owns(context, &network.project_id) {
         return Err(NetworkError::forbidden(&format!("{rule}:device_owner")));

@@ -10,7 +10,6 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use kilonova_clients::identity::Identity;
 use kilonova_core::RequestContext;
-use kilonova_db::DbError;
 use kilonova_db::network::{Connection, Transaction};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -148,7 +147,7 @@ async fn list(
         Kind::Subnet => subnets::list(db, &context).await?,
         Kind::Port => ports::list(db, &context, &pairs).await?,
         Kind::SecurityGroup => {
-            service.ensure_own_default_group(&context).await?;
+            service.ensure_default_group_of_list(&context, &pairs).await?;
             security_groups::list(db, &context).await?
         }
         Kind::Rule => {
@@ -189,13 +188,7 @@ async fn create(
     };
     let parse = |item| Attributes::for_create(kind, &context, item);
     let items: Vec<Attributes> = items.iter().map(parse).collect::<Result<_, _>>()?;
-    let tx = service.db.begin().await?;
-    let mut views = Vec::with_capacity(items.len());
-    for attributes in &items {
-        let id = service.create(&tx, &context, kind, attributes).await?;
-        views.push(kind.show(&tx, &context, id).await?);
-    }
-    tx.commit().await.map_err(DbError::from)?;
+    let mut views = service.db.retry(|| service.create_all(&context, kind, &items)).await?;
     let body = match views.pop() {
         Some(view) if !is_bulk => view,
         last => Value::Array(views.into_iter().chain(last).collect()),
@@ -214,16 +207,7 @@ async fn update(
     let body = read_json(body, JSON_LIMIT).await?;
     let item = body.get(kind.name()).ok_or_else(|| unfit_body(kind))?;
     let attributes = Attributes::for_update(kind, &context, item)?;
-    let tx = service.db.begin().await?;
-    match kind {
-        Kind::Network => networks::update(&tx, &context, id, &attributes).await?,
-        Kind::Subnet => subnets::update(&tx, &context, id, &attributes).await?,
-        Kind::Port => service.update_port(&tx, &context, id, &attributes).await?,
-        Kind::SecurityGroup => security_groups::update(&tx, &context, id, &attributes).await?,
-        Kind::Rule => rules::update(&tx, &context, id, &attributes).await?,
-    }
-    let view = kind.show(&tx, &context, id).await?;
-    tx.commit().await.map_err(DbError::from)?;
+    let view = service.db.retry(|| service.update(&context, kind, id, &attributes)).await?;
     Ok(Json(json!({ kind.name(): view })))
 }
 
@@ -234,20 +218,63 @@ async fn delete(
 ) -> Result<StatusCode, NetworkError> {
     let kind = Kind::parse(&collection)?;
     let id = kind.parse_id(&id)?;
-    let tx = service.db.begin().await?;
-    match kind {
-        Kind::Network => networks::delete(&tx, &context, id).await?,
-        Kind::Subnet => subnets::delete(&tx, &context, id).await?,
-        Kind::Port => ports::delete(&tx, &context, id).await?,
-        Kind::SecurityGroup => security_groups::delete(&tx, &context, id).await?,
-        Kind::Rule => rules::delete(&tx, &context, id).await?,
-    }
-    tx.commit().await.map_err(DbError::from)?;
+    service.db.retry(|| service.delete(&context, kind, id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 fn unfit_body(kind: Kind) -> NetworkError {
     NetworkError::bad_request(format!("Unable to find '{}' in request body", kind.name()))
+}
+
+/// Each a transaction of its own.
+impl BuiltinNetwork {
+    async fn create_all(
+        &self,
+        context: &RequestContext,
+        kind: Kind,
+        items: &[Attributes],
+    ) -> Result<Vec<Value>, NetworkError> {
+        let tx = self.db.begin().await?;
+        let mut views = Vec::with_capacity(items.len());
+        for attributes in items {
+            let id = self.create(&tx, context, kind, attributes).await?;
+            views.push(kind.show(&tx, context, id).await?);
+        }
+        tx.commit().await?;
+        Ok(views)
+    }
+
+    async fn update(
+        &self,
+        context: &RequestContext,
+        kind: Kind,
+        id: Uuid,
+        attributes: &Attributes,
+    ) -> Result<Value, NetworkError> {
+        let tx = self.db.begin().await?;
+        match kind {
+            Kind::Network => networks::update(&tx, context, id, attributes).await?,
+            Kind::Subnet => subnets::update(&tx, context, id, attributes).await?,
+            Kind::Port => self.update_port(&tx, context, id, attributes).await?,
+            Kind::SecurityGroup => security_groups::update(&tx, context, id, attributes).await?,
+            Kind::Rule => rules::update(&tx, context, id, attributes).await?,
+        }
+        let view = kind.show(&tx, context, id).await?;
+        tx.commit().await?;
+        Ok(view)
+    }
+
+    async fn delete(&self, context: &RequestContext, kind: Kind, id: Uuid) -> Result<(), NetworkError> {
+        let tx = self.db.begin().await?;
+        match kind {
+            Kind::Network => networks::delete(&tx, context, id).await?,
+            Kind::Subnet => subnets::delete(&tx, context, id).await?,
+            Kind::Port => ports::delete(&tx, context, id).await?,
+            Kind::SecurityGroup => security_groups::delete(&tx, context, id).await?,
+            Kind::Rule => rules::delete(&tx, context, id).await?,
+        }
+        Ok(tx.commit().await?)
+    }
 }
 
 impl BuiltinNetwork {
@@ -264,6 +291,19 @@ impl BuiltinNetwork {
             Kind::Port => self.create_port(tx, context, attributes).await,
             Kind::SecurityGroup => security_groups::create(tx, context, attributes).await,
             Kind::Rule => rules::create(tx, context, attributes).await,
+        }
+    }
+
+    /// An admin who lists the groups of a project finds its default one.
+    async fn ensure_default_group_of_list(
+        &self,
+        context: &RequestContext,
+        pairs: &[(String, String)],
+    ) -> Result<(), NetworkError> {
+        let named = ["project_id", "tenant_id"].iter().flat_map(|key| listing::values(pairs, key)).next();
+        match named.filter(|project_id| context.is_admin && !project_id.is_empty()) {
+            Some(project_id) => self.default_group(project_id).await.map(drop),
+            None => self.ensure_own_default_group(context).await,
         }
     }
 

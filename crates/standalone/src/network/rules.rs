@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use kilonova_core::RequestContext;
 use kilonova_core::time::{isotime, utcnow};
-use kilonova_db::network::{Connection, RuleRow, SecurityGroupRow, Transaction, rules};
+use kilonova_db::network::{Connection, Resource, RuleRow, SecurityGroupRow, Transaction, lock, rules};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -71,7 +71,9 @@ pub(super) async fn create(
 ) -> Result<Uuid, NetworkError> {
     attributes.project_id(Kind::Rule, context)?;
     attributes.required("security_group_id")?;
-    let group = security_groups::visible(tx, context, attributes.id("security_group_id").unwrap_or_default()).await?;
+    let group_id = attributes.id("security_group_id").unwrap_or_default();
+    lock(tx, Resource::SecurityGroup, &[group_id]).await?;
+    let group = security_groups::visible(tx, context, group_id).await?;
     ensure_owner(context, &group.project_id, "create_security_group_rule")?;
     let row = parse(&group, attributes)?;
     if let Some(remote) = row.remote_group_id {
@@ -93,6 +95,7 @@ pub(super) async fn update(
     id: Uuid,
     attributes: &Attributes,
 ) -> Result<(), NetworkError> {
+    lock(tx, Resource::Rule, &[id]).await?;
     let mut row = visible(tx, context, id).await?;
     ensure_owner(context, &row.project_id, "update_security_group_rule")?;
     row.revision_number += 1;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use kilonova_core::RequestContext;
 use kilonova_core::time::{isotime, utcnow};
-use kilonova_db::network::{Connection, RuleRow, SecurityGroupRow, Transaction, rules, security_groups as groups};
+use kilonova_db::network::{
+    Connection, Resource, RuleRow, SecurityGroupRow, Transaction, lock, rules, security_groups as groups,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -30,10 +32,13 @@ impl BuiltinNetwork {
         if let Some(row) = groups::get_default(self.db.read(), project_id).await? {
             return Ok(row);
         }
-        let tx = self.db.begin().await?;
-        let row = ensure_default(&tx, project_id).await?;
-        tx.commit().await.map_err(kilonova_db::DbError::from)?;
-        Ok(row)
+        let write = || async {
+            let tx = self.db.begin().await?;
+            let row = ensure_default(&tx, project_id).await?;
+            tx.commit().await?;
+            Ok(row)
+        };
+        self.db.retry_idempotent(write).await
     }
 }
 
@@ -115,6 +120,7 @@ pub(super) async fn update(
     id: Uuid,
     attributes: &Attributes,
 ) -> Result<(), NetworkError> {
+    lock(tx, Resource::SecurityGroup, &[id]).await?;
     let mut row = visible(tx, context, id).await?;
     ensure_owner(context, &row.project_id, "update_security_group")?;
     if let Some(name) = attributes.text("name").filter(|name| *name != row.name) {
@@ -134,6 +140,7 @@ pub(super) async fn update(
 
 /// An admin may remove a default group; the project gets a new one when it needs it.
 pub(super) async fn delete(tx: &Transaction, context: &RequestContext, id: Uuid) -> Result<(), NetworkError> {
+    lock(tx, Resource::SecurityGroup, &[id]).await?;
     let row = visible(tx, context, id).await?;
     ensure_owner(context, &row.project_id, "delete_security_group")?;
     if groups::is_in_use(tx, id).await? {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use kilonova_core::RequestContext;
 use kilonova_core::time::{isotime, utcnow};
 use kilonova_db::network::{
-    self as rows, Addresses, AllocationPool, AllocationPools, Connection, HostRoute, HostRoutes, SubnetRow,
+    self as rows, Addresses, AllocationPool, AllocationPools, Connection, HostRoute, HostRoutes, Resource, SubnetRow,
     Transaction, address_to_number, networks, number_to_address, subnets,
 };
 use serde_json::{Value, json};
@@ -49,6 +49,8 @@ pub(super) async fn create(
     let project_id = attributes.project_id(Kind::Subnet, context)?;
     attributes.required("network_id")?;
     let network_id = attributes.id("network_id").unwrap_or_default();
+    // No other subnet that might overlap comes between.
+    rows::lock(tx, Resource::Network, &[network_id]).await?;
     let network = super::networks::visible(tx, context, network_id).await?;
     ensure_owner(context, &network.project_id, "create_subnet")?;
     let cidr = cidr(attributes)?;
@@ -89,6 +91,7 @@ pub(super) async fn update(
     id: Uuid,
     attributes: &Attributes,
 ) -> Result<(), NetworkError> {
+    rows::lock(tx, Resource::Subnet, &[id]).await?;
     let mut row = visible(tx, context, id).await?;
     ensure_owner(context, &row.project_id, "update_subnet")?;
     row.revision_number += 1;
@@ -122,6 +125,8 @@ fn set_gateway_and_pools(row: &mut SubnetRow, attributes: &Attributes) -> Result
 pub(super) async fn delete(tx: &Transaction, context: &RequestContext, id: Uuid) -> Result<(), NetworkError> {
     let row = visible(tx, context, id).await?;
     ensure_owner(context, &row.project_id, "delete_subnet")?;
+    // Nobody takes an address of it between the look and the end.
+    rows::lock(tx, Resource::Network, &[row.network_id]).await?;
     if rows::has_allocations(tx, id).await? {
         let text = format!(
             "Unable to complete operation on subnet {id}: One or more ports have an IP allocation from this subnet."

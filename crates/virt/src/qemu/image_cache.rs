@@ -2,7 +2,7 @@
 //! based on.
 //!
 //! ```text
-//!   image ──inspect──> _base/<key>.<random>.part ──rename──> _base/<key>
+//!   image ──fetch, inspect──> _base/<key>.<random>.part ──rename──> _base/<key>
 //! ```
 //!
 //! Spawns that want one image wait for one conversion. What a killed conversion leaves is a `.part` file, which
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::config::QemuConfig;
 use super::errors::{blocking, host_error};
-use super::image_inspect::{Inspected, check, check_fits, inspect, qemu_img, unacceptable};
+use super::image_inspect::{Fetched, Inspected, check, check_fits, inspect, qemu_img, unacceptable};
 use super::tools::{Bounds, ToolError};
 use crate::driver::{DiskImage, DriverError};
 
@@ -64,6 +64,10 @@ impl ImageCache {
             check_fits(virtual_size, flavor_bytes)?;
             return Ok(Base { name, virtual_size });
         }
+        // The file is there until it is converted.
+        let file = image.source.fetch().await.map_err(DriverError::ImageFetch)?;
+        let image =
+            &Fetched { image_id: image.image_id, path: file.path().to_owned(), disk_format: image.disk_format.clone() };
         let inspected = inspect(config, image).await?;
         check_fits(inspected.virtual_size, flavor_bytes)?;
         let _turn = self.conversions.acquire().await;
@@ -76,7 +80,7 @@ impl ImageCache {
     async fn convert(
         &self,
         config: &QemuConfig,
-        image: &DiskImage,
+        image: &Fetched,
         inspected: Inspected,
         path: &Path,
     ) -> Result<(), DriverError> {
@@ -185,7 +189,7 @@ mod tests {
     fn image(cache_key: &str, disk_format: &str) -> DiskImage {
         DiskImage {
             image_id: Uuid::nil(),
-            path: PathBuf::from("/nonexistent"),
+            source: Arc::new(PathBuf::from("/nonexistent")),
             disk_format: disk_format.to_owned(),
             cache_key: cache_key.to_owned(),
         }

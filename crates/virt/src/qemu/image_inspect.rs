@@ -8,13 +8,15 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::config::QemuConfig;
 use super::errors::{blocking, host_error};
 use super::tools::{Bounds, Tool, ToolError};
-use crate::driver::{DiskImage, DriverError};
+use crate::driver::DriverError;
 
 /// A format that a root disk can be made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,15 @@ impl Format {
     }
 }
 
+/// An image whose bytes are on this host.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    pub(super) image_id: Uuid,
+    pub(super) path: PathBuf,
+    /// What the image service says.
+    pub(super) disk_format: String,
+}
+
 /// An image that may be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Inspected {
@@ -60,7 +71,7 @@ pub(super) struct Inspected {
 }
 
 /// Looks at an image's file.
-pub(super) async fn inspect(config: &QemuConfig, image: &DiskImage) -> Result<Inspected, DriverError> {
+pub(super) async fn inspect(config: &QemuConfig, image: &Fetched) -> Result<Inspected, DriverError> {
     let declared = image.disk_format.clone();
     let format = Format::declared(&declared).ok_or_else(|| {
         unacceptable(image, format!("disk_format {declared} cannot be booted here; convert it to qcow2 or raw"))
@@ -76,7 +87,7 @@ pub(super) async fn inspect(config: &QemuConfig, image: &DiskImage) -> Result<In
 
 /// Refuses a damaged image. A conversion does not: what lies beyond the end of a file that was cut off it takes for
 /// zeros.
-pub(super) async fn check(config: &QemuConfig, image: &DiskImage, format: Format) -> Result<(), DriverError> {
+pub(super) async fn check(config: &QemuConfig, image: &Fetched, format: Format) -> Result<(), DriverError> {
     /// Space in the file that nothing uses; harmless.
     const LEAKS: i32 = 3;
     /// The format has nothing to check.
@@ -106,12 +117,12 @@ fn bounds(config: &QemuConfig) -> Bounds {
 }
 
 /// That an image cannot be used.
-pub(super) fn unacceptable(image: &DiskImage, reason: String) -> DriverError {
+pub(super) fn unacceptable(image: &Fetched, reason: String) -> DriverError {
     DriverError::ImageUnacceptable { image_id: image.image_id.to_string(), reason }
 }
 
 /// Compares the content with the format; the virtual size where the header gives it at a glance.
-fn look(image: &DiskImage, format: Format) -> Result<Option<u64>, DriverError> {
+fn look(image: &Fetched, format: Format) -> Result<Option<u64>, DriverError> {
     let failed = |error| host_error("read the image's file", &image.path, &error);
     let mut file = File::open(&image.path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
@@ -207,7 +218,7 @@ fn qcow2_size(header: &[u8]) -> Result<u64, &'static str> {
 }
 
 /// For formats that we do not read ourselves. The format is given, never guessed.
-async fn size_by_qemu_img(config: &QemuConfig, image: &DiskImage, format: Format) -> Result<u64, DriverError> {
+async fn size_by_qemu_img(config: &QemuConfig, image: &Fetched, format: Format) -> Result<u64, DriverError> {
     let args = [
         "info".as_ref(),
         "--force-share".as_ref(),

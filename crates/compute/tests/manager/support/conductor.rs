@@ -10,7 +10,8 @@ use kilonova_core::RequestContext;
 use kilonova_messaging::{Dispatcher, Endpoint, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
-    ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, TaskState, VmState, Wire,
+    BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, TaskState,
+    VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::{exception, register};
@@ -41,6 +42,8 @@ pub struct Event {
 #[derive(Default)]
 pub struct Rows {
     pub instances: BTreeMap<Uuid, Instance>,
+    /// The disks of every instance.
+    pub disks: BlockDeviceMappingList,
     pub services: Vec<Service>,
     pub nodes: Vec<ComputeNode>,
     pub faults: Vec<InstanceFault>,
@@ -240,6 +243,7 @@ impl FakeConductor {
                 let found = found.filter(|instance| !instance.deleted || context.read_deleted == "yes");
                 Ok(found.ok_or_else(|| exception::instance_not_found(uuid))?.to_wire())
             }
+            "BlockDeviceMappingList.get_by_instance_uuid" => Ok(rows.disks.to_wire()),
             "InstanceList.get_by_filters" => Ok(page(&rows, &action.kwargs).to_wire()),
             "InstanceActionEvent.event_start" => {
                 rows.events.push(Event { name: text(1), end: None });

@@ -22,7 +22,7 @@ use kilonova_core::{Config, RequestContext};
 use kilonova_messaging::{ClientOptions, MemoryTransport, RpcServer, Transport};
 use kilonova_objects::{Flavor, Instance, Selection, TaskState, VmState};
 use kilonova_rpcapi::compute::BuildAndRunInstance;
-use kilonova_rpcapi::{ComputeApi, ConductorApi};
+use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications};
 use kilonova_virt::fake::{FakeDriver, FakeGuest, FakeHypervisor};
 use serde_json::json;
 use services::{FlakyNetwork, MemoryPlacement};
@@ -62,8 +62,19 @@ impl World {
         world
     }
 
+    /// The same, which tells what it does.
+    pub async fn telling(notifications: Notifications) -> Self {
+        let world = Self::start(|_| {}, notifications).await;
+        assert!(world.service.stop(BOUND).await);
+        world
+    }
+
     /// An agent that takes messages.
     pub async fn serving(change: impl FnOnce(&mut ComputeConfig)) -> Self {
+        Self::start(change, Notifications::off()).await
+    }
+
+    async fn start(change: impl FnOnce(&mut ComputeConfig), notifications: Notifications) -> Self {
         let transport: Arc<dyn Transport> = MemoryTransport::new();
         let conductor = FakeConductor::default();
         let conductor_server = conductor.serve(transport.clone()).await;
@@ -83,7 +94,8 @@ impl World {
         let mut config = config();
         change(&mut config);
         let conductor_api = ConductorApi::new(transport.clone(), ClientOptions::default());
-        let manager = Arc::new(Manager::new(config, conductor_api, clients, driver.clone()));
+        let manager = Manager::new(config, conductor_api, clients, driver.clone());
+        let manager = Arc::new(manager.with_notifications(notifications));
         let service = ComputeService::start(manager.clone(), transport.clone()).await.unwrap();
         Self {
             conductor,

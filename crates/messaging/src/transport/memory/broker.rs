@@ -52,6 +52,7 @@ impl Broker {
 
     pub(super) fn publish(&self, address: &Address, message: Outgoing) -> Result<(), MessagingError> {
         let mut state = lock(&self.state);
+        state.declare_for_sender(address);
         state.check(address, message.mandatory)?;
         let message = Stored::new(message);
         if let Address::Fanout { topic } = address {
@@ -161,7 +162,15 @@ impl State {
     fn has_queue(&self, address: &Address) -> bool {
         match address {
             Address::Fanout { topic } => self.fanouts.contains_key(topic),
+            Address::Notification { .. } => true,
             other => self.queues.contains_key(queue_name(other).as_str()),
+        }
+    }
+
+    /// A notification waits for its listener.
+    fn declare_for_sender(&mut self, address: &Address) {
+        if matches!(address, Address::Notification { .. }) && !self.is_closed {
+            self.queues.entry(QueueName::from(queue_name(address))).or_default();
         }
     }
 
@@ -246,7 +255,7 @@ impl State {
 /// Exchange, a slash, routing key. The exchange of replies is the default one, whose name is empty.
 fn queue_name(address: &Address) -> String {
     let exchange = match address {
-        Address::Topic { exchange, .. } | Address::Server { exchange, .. } => {
+        Address::Topic { exchange, .. } | Address::Server { exchange, .. } | Address::Notification { exchange, .. } => {
             exchange.as_deref().unwrap_or(CONTROL_EXCHANGE)
         }
         Address::Fanout { .. } | Address::Reply { .. } => "",

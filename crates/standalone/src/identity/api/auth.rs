@@ -58,11 +58,15 @@ pub(crate) async fn validate(
 pub(crate) async fn revoke(State(service): Service, caller: Caller, headers: HeaderMap) -> Done {
     let token = subject_token(&service, subject(&headers)?, false).await?;
     caller.revoke(&token)?;
-    let tx = service.db.begin().await?;
-    // What expired long ago is refused for that alone; the window of `allow_expired` is well within two days.
-    revocations::purge(&tx, Utc::now().timestamp() - 2 * 24 * 3600).await?;
-    revocations::revoke(&tx, &audit_text(&token.claims.audit_id), token.claims.expires_at).await?;
-    service.commit(tx).await?;
+    let audit_id = audit_text(&token.claims.audit_id);
+    let write = || async {
+        let tx = service.db.begin().await?;
+        // What expired long ago is refused for that alone; the window of `allow_expired` is well within two days.
+        revocations::purge(&tx, Utc::now().timestamp() - 2 * 24 * 3600).await?;
+        revocations::revoke(&tx, &audit_id, token.claims.expires_at).await?;
+        service.commit(tx).await
+    };
+    service.db.retry_idempotent(write).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

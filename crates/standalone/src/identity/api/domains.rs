@@ -3,8 +3,8 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kilonova_db::DbError;
-use kilonova_db::identity::Transaction;
 use kilonova_db::identity::domains::{self, Domain, DomainFilter};
+use kilonova_db::identity::{Resource, Transaction, lock};
 use serde_json::{Value, json};
 
 use super::{Answer, Created, Done, Params, Service, created};
@@ -50,9 +50,12 @@ pub(crate) async fn create(State(service): Service, caller: Caller, body: JsonBo
         merge_options(&mut domain.options, options);
     }
     domain.extra = Value::Object(fields.extra());
-    let tx = service.db.begin().await?;
-    domains::create(&tx, domain.clone()).await.map_err(|error| conflict(error, &domain))?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        domains::create(&tx, domain.clone()).await.map_err(|error| conflict(error, &domain))?;
+        service.commit(tx).await
+    };
+    service.db.retry(write).await?;
     Ok(created(json!({"domain": service.domain(domain)})))
 }
 
@@ -76,13 +79,18 @@ fn no_tags(fields: &mut Fields) -> Result<(), IdentityError> {
 pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Path<String>, body: JsonBody) -> Answer {
     caller.manage("identity:update_domain")?;
     let fields = body.member("domain")?.not_empty()?.matching_id(&id)?;
-    let tx = service.db.begin().await?;
-    let domain = apply(&tx, &id, fields).await?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        let domain = apply(&tx, &id, fields.clone()).await?;
+        service.commit(tx).await?;
+        Ok::<_, IdentityError>(domain)
+    };
+    let domain = service.db.retry(write).await?;
     Ok(axum::Json(json!({"domain": service.domain(domain)})))
 }
 
 async fn apply(tx: &Transaction, id: &str, mut fields: Fields) -> Result<Domain, IdentityError> {
+    lock(tx, Resource::Domain, id).await?;
     let mut domain = domains::fetch(tx, id).await?;
     let options = fields.options(&OPTIONS)?;
     check_mutable(&domain.options, options.as_ref(), ("update", "domain", id))?;
@@ -103,15 +111,19 @@ async fn apply(tx: &Transaction, id: &str, mut fields: Fields) -> Result<Domain,
 /// `DELETE /v3/domains/{domain_id}`: with all that is in it.
 pub(crate) async fn delete(State(service): Service, caller: Caller, Path(id): Path<String>) -> Done {
     caller.manage("identity:delete_domain")?;
-    let tx = service.db.begin().await?;
-    let domain = domains::fetch(&tx, &id).await?;
-    check_mutable(&domain.options, None, ("delete", "domain", &id))?;
-    if domain.enabled {
-        let reason = "Cannot delete a domain that is enabled, please disable it first.";
-        return Err(IdentityError::Forbidden(reason.to_owned()));
-    }
-    domains::delete(&tx, &id).await?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        lock(&tx, Resource::Domain, &id).await?;
+        let domain = domains::fetch(&tx, &id).await?;
+        check_mutable(&domain.options, None, ("delete", "domain", &id))?;
+        if domain.enabled {
+            let reason = "Cannot delete a domain that is enabled, please disable it first.";
+            return Err(IdentityError::Forbidden(reason.to_owned()));
+        }
+        domains::delete(&tx, &id).await?;
+        service.commit(tx).await
+    };
+    service.db.retry(write).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kilonova_db::identity::assignments::{self, Assignment, AssignmentFilter, Target};
-use kilonova_db::identity::{Transaction, domains, projects, roles, users};
+use kilonova_db::identity::{Resource, Transaction, domains, lock, projects, roles, users};
 use serde_json::Value;
 
 use super::{Answer, Done, Params, Service};
@@ -80,10 +80,13 @@ pub(crate) async fn check(State(service): Service, caller: Caller, Path(place): 
 pub(crate) async fn grant(State(service): Service, caller: Caller, Path(place): Place) -> Done {
     let wanted = assignment(&place);
     caller.manage(&rule("create", &wanted.target))?;
-    let tx = service.db.begin().await?;
-    check_ends(&tx, &wanted).await?;
-    assignments::grant(&tx, wanted).await?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        check_ends(&tx, &wanted).await?;
+        assignments::grant(&tx, wanted.clone()).await?;
+        service.commit(tx).await
+    };
+    service.db.retry_idempotent(write).await?;
     no_content()
 }
 
@@ -91,22 +94,33 @@ pub(crate) async fn grant(State(service): Service, caller: Caller, Path(place): 
 pub(crate) async fn revoke(State(service): Service, caller: Caller, Path(place): Place) -> Done {
     let wanted = assignment(&place);
     caller.manage(&rule("revoke", &wanted.target))?;
-    let tx = service.db.begin().await?;
-    if !assignments::revoke(&tx, wanted.clone()).await? {
-        check_ends(&tx, &wanted).await?;
-        return Err(missing(&wanted));
-    }
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        if !assignments::revoke(&tx, wanted.clone()).await? {
+            check_ends(&tx, &wanted).await?;
+            return Err(missing(&wanted));
+        }
+        service.commit(tx).await
+    };
+    service.db.retry(write).await?;
     no_content()
 }
 
-/// 404 for the first of role, user and target that is not there.
+/// 404 for the first of role, user and target that is not there. The others stay until the transaction ends.
 async fn check_ends(tx: &Transaction, assignment: &Assignment) -> Result<(), IdentityError> {
+    lock(tx, Resource::Role, &assignment.role_id).await?;
     roles::fetch(tx, &assignment.role_id).await?;
+    lock(tx, Resource::User, &assignment.user_id).await?;
     users::fetch(tx, &assignment.user_id).await?;
     match &assignment.target {
-        Target::Project(id) => projects::fetch(tx, id).await.map(|_| ())?,
-        Target::Domain(id) => domains::fetch(tx, id).await.map(|_| ())?,
+        Target::Project(id) => {
+            lock(tx, Resource::Project, id).await?;
+            projects::fetch(tx, id).await?;
+        }
+        Target::Domain(id) => {
+            lock(tx, Resource::Domain, id).await?;
+            domains::fetch(tx, id).await?;
+        }
         Target::System => {}
     }
     Ok(())

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kilonova_db::DbError;
 use kilonova_db::identity::projects::{self, Project, ProjectFilter};
-use kilonova_db::identity::{Transaction, domains};
+use kilonova_db::identity::{Resource, Transaction, domains, lock};
 use serde_json::{Value, json};
 
 use super::{Answer, Created, Done, Params, Service, created};
@@ -79,15 +79,21 @@ pub(crate) async fn create(State(service): Service, caller: Caller, body: JsonBo
         merge_options(&mut project.options, options);
     }
     project.extra = Value::Object(fields.extra());
-    let tx = service.db.begin().await?;
-    place(&tx, &mut project).await?;
-    projects::create(&tx, project.clone()).await.map_err(|error| conflict(error, &project))?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        let placed = place(&tx, project.clone()).await?;
+        projects::create(&tx, placed.clone()).await.map_err(|error| conflict(error, &placed))?;
+        service.commit(tx).await?;
+        Ok::<_, IdentityError>(placed)
+    };
+    let project = service.db.retry(write).await?;
     Ok(created(json!({"project": service.project(project)})))
 }
 
-/// Finds what is above a new project, and refuses a place where there can be none.
-async fn place(tx: &Transaction, project: &mut Project) -> Result<(), IdentityError> {
+/// Finds what is above a new project, and refuses a place where there can be none. All that is above stays as it is until
+/// the transaction ends.
+async fn place(tx: &Transaction, mut project: Project) -> Result<Project, IdentityError> {
+    lock(tx, Resource::Domain, &project.domain_id).await?;
     let domain = domains::fetch(tx, &project.domain_id).await?;
     let disabled = |id: &str| {
         IdentityError::Invalid(format!("cannot create a project in a branch containing a disabled project: {id}"))
@@ -99,6 +105,7 @@ async fn place(tx: &Transaction, project: &mut Project) -> Result<(), IdentityEr
     let mut above = project.parent_id.clone();
     let mut depth = 2;
     while let Some(id) = above {
+        lock(tx, Resource::Project, &id).await?;
         let parent = projects::fetch(tx, &id).await?;
         if parent.domain_id != domain.id {
             return Err(IdentityError::Invalid(format!(
@@ -117,20 +124,25 @@ async fn place(tx: &Transaction, project: &mut Project) -> Result<(), IdentityEr
         }
         above = parent.parent_id;
     }
-    Ok(())
+    Ok(project)
 }
 
 /// `PATCH /v3/projects/{project_id}`.
 pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Path<String>, body: JsonBody) -> Answer {
     caller.manage("identity:update_project")?;
     let fields = body.member("project")?.not_empty()?.matching_id(&id)?;
-    let tx = service.db.begin().await?;
-    let project = apply(&tx, &id, fields).await?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        let project = apply(&tx, &id, fields.clone()).await?;
+        service.commit(tx).await?;
+        Ok::<_, IdentityError>(project)
+    };
+    let project = service.db.retry(write).await?;
     Ok(axum::Json(json!({"project": service.project(project)})))
 }
 
 async fn apply(tx: &Transaction, id: &str, mut fields: Fields) -> Result<Project, IdentityError> {
+    lock(tx, Resource::Project, id).await?;
     let mut project = projects::fetch(tx, id).await?;
     let options = fields.options(&OPTIONS)?;
     check_mutable(&project.options, options.as_ref(), ("update", "project", id))?;
@@ -166,7 +178,10 @@ async fn check_branch(tx: &Transaction, project: &Project, enabled: bool) -> Res
     let id = &project.id;
     if enabled {
         let parent = match &project.parent_id {
-            Some(parent_id) => projects::fetch(tx, parent_id).await?.enabled,
+            Some(parent_id) => {
+                lock(tx, Resource::Project, parent_id).await?;
+                projects::fetch(tx, parent_id).await?.enabled
+            }
             None => true,
         };
         if !parent {
@@ -186,19 +201,27 @@ async fn check_branch(tx: &Transaction, project: &Project, enabled: bool) -> Res
 /// `DELETE /v3/projects/{project_id}`.
 pub(crate) async fn delete(State(service): Service, caller: Caller, Path(id): Path<String>) -> Done {
     caller.manage("identity:delete_project")?;
-    let tx = service.db.begin().await?;
-    let project = projects::fetch(&tx, &id).await?;
-    check_mutable(&project.options, None, ("delete", "project", &id))?;
-    let below = ProjectFilter { parent_id: Some(id.clone()), ..Default::default() };
-    if !projects::list(&tx, &below).await?.is_empty() {
+    let write = || async {
+        let tx = service.db.begin().await?;
+        remove(&tx, &id).await?;
+        service.commit(tx).await
+    };
+    service.db.retry(write).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove(tx: &Transaction, id: &str) -> Result<(), IdentityError> {
+    lock(tx, Resource::Project, id).await?;
+    let project = projects::fetch(tx, id).await?;
+    check_mutable(&project.options, None, ("delete", "project", id))?;
+    let below = ProjectFilter { parent_id: Some(id.to_owned()), ..Default::default() };
+    if !projects::list(tx, &below).await?.is_empty() {
         return Err(IdentityError::Forbidden(format!(
             "Cannot delete the project {id} since it is not a leaf in the hierarchy. Use the cascade option if you want \
              to delete a whole subtree."
         )));
     }
-    projects::delete(&tx, &id).await?;
-    service.commit(tx).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(projects::delete(tx, id).await?)
 }
 
 fn conflict(error: DbError, project: &Project) -> IdentityError {

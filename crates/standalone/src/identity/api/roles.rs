@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kilonova_db::DbError;
 use kilonova_db::identity::roles::{self, Role};
+use kilonova_db::identity::{Resource, Transaction, lock};
 use serde_json::{Value, json};
 
 use super::{Answer, Created, Done, Params, Service, created};
@@ -52,20 +53,34 @@ pub(crate) async fn create(State(service): Service, caller: Caller, body: JsonBo
         merge_options(&mut role.options, options);
     }
     role.extra = Value::Object(fields.extra());
-    let tx = service.db.begin().await?;
-    roles::create(&tx, role.clone()).await.map_err(|error| conflict(error, &role))?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        roles::create(&tx, role.clone()).await.map_err(|error| conflict(error, &role))?;
+        service.commit(tx).await
+    };
+    service.db.retry(write).await?;
     Ok(created(json!({"role": service.role(role)})))
 }
 
 /// `PATCH /v3/roles/{role_id}`.
 pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Path<String>, body: JsonBody) -> Answer {
     caller.manage("identity:update_role")?;
-    let mut fields = body.member("role")?.not_empty()?.matching_id(&id)?;
-    let tx = service.db.begin().await?;
-    let mut role = roles::fetch(&tx, &id).await?;
+    let fields = body.member("role")?.not_empty()?.matching_id(&id)?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        let role = apply(&tx, &id, fields.clone()).await?;
+        service.commit(tx).await?;
+        Ok::<_, IdentityError>(role)
+    };
+    let role = service.db.retry(write).await?;
+    Ok(axum::Json(json!({"role": service.role(role)})))
+}
+
+async fn apply(tx: &Transaction, id: &str, mut fields: Fields) -> Result<Role, IdentityError> {
+    lock(tx, Resource::Role, id).await?;
+    let mut role = roles::fetch(tx, id).await?;
     let options = fields.options(&OPTIONS)?;
-    check_mutable(&role.options, options.as_ref(), ("update", "role", &id))?;
+    check_mutable(&role.options, options.as_ref(), ("update", "role", id))?;
     role.name = fields.name(MAX_NAME)?.unwrap_or(role.name);
     role.description = fields.text("description")?.unwrap_or(role.description);
     no_domain(&mut fields)?;
@@ -73,19 +88,22 @@ pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Pa
         merge_options(&mut role.options, options);
     }
     merge(&mut role.extra, fields.extra());
-    roles::update(&tx, role.clone()).await.map_err(|error| conflict(error, &role))?;
-    service.commit(tx).await?;
-    Ok(axum::Json(json!({"role": service.role(role)})))
+    roles::update(tx, role.clone()).await.map_err(|error| conflict(error, &role))?;
+    Ok(role)
 }
 
 /// `DELETE /v3/roles/{role_id}`.
 pub(crate) async fn delete(State(service): Service, caller: Caller, Path(id): Path<String>) -> Done {
     caller.manage("identity:delete_role")?;
-    let tx = service.db.begin().await?;
-    let role = roles::fetch(&tx, &id).await?;
-    check_mutable(&role.options, None, ("delete", "role", &id))?;
-    roles::delete(&tx, &id).await?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        lock(&tx, Resource::Role, &id).await?;
+        let role = roles::fetch(&tx, &id).await?;
+        check_mutable(&role.options, None, ("delete", "role", &id))?;
+        roles::delete(&tx, &id).await?;
+        service.commit(tx).await
+    };
+    service.db.retry(write).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,7 +6,7 @@ use kilonova_db::DbError;
 use kilonova_db::identity::assignments::Target;
 use kilonova_db::identity::projects::{self as project_rows, ProjectFilter};
 use kilonova_db::identity::users::{self, User, UserFilter};
-use kilonova_db::identity::{Transaction, domains};
+use kilonova_db::identity::{Resource, Transaction, domains, lock};
 use serde_json::{Value, json};
 
 use super::auth::{Peer, address, targets};
@@ -69,10 +69,14 @@ pub(crate) async fn create(State(service): Service, caller: Caller, body: JsonBo
     user.extra = Value::Object(extra(fields)?);
     domains::fetch(service.db.read(), &user.domain_id).await?;
     user.password_hash = service.hash_password(password).await?;
-    let tx = service.db.begin().await?;
-    domains::fetch(&tx, &user.domain_id).await?;
-    users::create(&tx, user.clone()).await.map_err(|error| conflict(error, &user))?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        lock(&tx, Resource::Domain, &user.domain_id).await?;
+        domains::fetch(&tx, &user.domain_id).await?;
+        users::create(&tx, user.clone()).await.map_err(|error| conflict(error, &user))?;
+        service.commit(tx).await
+    };
+    service.db.retry(write).await?;
     Ok(created(json!({"user": service.user(user)})))
 }
 
@@ -87,9 +91,13 @@ pub(crate) async fn update(State(service): Service, caller: Caller, Path(id): Pa
         Some(password) => Some(service.hash_password(password).await?),
         None => None,
     };
-    let tx = service.db.begin().await?;
-    let user = apply(&tx, &id, fields, hash).await?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        let user = apply(&tx, &id, fields.clone(), hash.clone()).await?;
+        service.commit(tx).await?;
+        Ok::<_, IdentityError>(user)
+    };
+    let user = service.db.retry(write).await?;
     Ok(axum::Json(json!({"user": service.user(user)})))
 }
 
@@ -99,6 +107,7 @@ async fn apply(
     mut fields: Fields,
     hash: Option<Option<String>>,
 ) -> Result<User, IdentityError> {
+    lock(tx, Resource::User, id).await?;
     let mut user = users::fetch(tx, id).await?;
     let was_enabled = user.enabled;
     if fields.id("domain_id")?.is_some_and(|domain_id| domain_id != user.domain_id) {
@@ -123,9 +132,12 @@ async fn apply(
 /// `DELETE /v3/users/{user_id}`.
 pub(crate) async fn delete(State(service): Service, caller: Caller, Path(id): Path<String>) -> Done {
     caller.manage("identity:delete_user")?;
-    let tx = service.db.begin().await?;
-    users::delete(&tx, &id).await?;
-    service.commit(tx).await?;
+    let write = || async {
+        let tx = service.db.begin().await?;
+        users::delete(&tx, &id).await?;
+        service.commit(tx).await
+    };
+    service.db.retry(write).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

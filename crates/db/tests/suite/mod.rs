@@ -1,0 +1,21 @@
+//! The one suite for all databases. It asks nothing of one of them only: what differs is in `crate::backend`, which each
+//! binary has for itself.
+
+mod actions;
+mod create;
+mod filters;
+mod flavors;
+mod hosts;
+mod identity;
+mod image;
+mod instances;
+mod keypairs;
+mod list_speed;
+mod network;
+mod paging;
+mod placement;
+mod quotas;
+mod schema;
+pub(crate) mod support;
+mod texts;
+mod workflows;

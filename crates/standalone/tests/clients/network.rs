@@ -1,0 +1,288 @@
+//! Networks, and the ports of servers.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kilonova_clients::ClientError;
+use kilonova_clients::network::PortRequest;
+use kilonova_clients::network_model::Vif;
+use kilonova_core::RequestContext;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::cloud::{Cloud, id, token};
+
+crate::suite! {
+    a_server_gets_its_interface_and_gives_it_back,
+    allocating_again_gives_the_same_ports_even_on_another_host,
+    an_interface_has_all_of_its_subnet,
+    a_given_port_survives_its_server,
+    a_given_port_is_used_on_a_second_try,
+    the_wanted_address_is_given,
+    a_failed_allocation_leaves_nothing,
+    security_groups_are_the_projects_own,
+    compute_sees_the_networks_and_groups_of_the_project,
+    forty_servers_at_once_get_addresses_of_their_own,
+}
+
+fn on(network: Uuid) -> PortRequest {
+    PortRequest { network_id: Some(network), ..PortRequest::default() }
+}
+
+fn given(port: Uuid) -> PortRequest {
+    PortRequest { port_id: Some(port), ..PortRequest::default() }
+}
+
+fn addresses(vifs: &[Vif]) -> Vec<String> {
+    let ips = vifs.iter().flat_map(|vif| &vif.network.subnets).flat_map(|subnet| &subnet.ips);
+    ips.map(|ip| ip.address.clone()).collect()
+}
+
+/// The shared network that every cloud has.
+async fn private(cloud: &Cloud) -> Uuid {
+    let admin = cloud.token("admin", "admin").await;
+    id(&cloud.done(&admin, "GET", "/network/v2.0/networks?name=private", "").await["networks"][0])
+}
+
+/// Makes a network resource.
+async fn make(cloud: &Cloud, context: &RequestContext, kind: &str, body: Value) -> Value {
+    let path = format!("/network/v2.0/{}s", kind.replace('_', "-"));
+    cloud.done(token(context), "POST", &path, json!({ kind: body }).to_string()).await[kind].clone()
+}
+
+/// All ports, as an admin sees them.
+async fn ports(cloud: &Cloud) -> Vec<Value> {
+    let admin = cloud.token("admin", "admin").await;
+    cloud.done(&admin, "GET", "/network/v2.0/ports", "").await["ports"].as_array().unwrap().clone()
+}
+
+async fn allocate(
+    cloud: &Cloud,
+    context: &RequestContext,
+    server: Uuid,
+    host: &str,
+    requests: &[PortRequest],
+) -> Result<Vec<Vif>, ClientError> {
+    cloud.network.allocate_for_instance(context, server, context.project_id(), host, requests).await
+}
+
+async fn a_server_gets_its_interface_and_gives_it_back(cloud: Cloud) {
+    let (network, demo, server) = (private(&cloud).await, cloud.demo().await, Uuid::new_v4());
+    let vifs = allocate(&cloud, &demo, server, "host1", &[on(network)]).await.unwrap();
+    let vif = &vifs[0];
+    assert_eq!(addresses(&vifs), ["10.0.0.2"]);
+    assert_eq!((vif.network.label.as_str(), vif.active, vif.preserve_on_delete), ("private", true, false));
+    assert_eq!((vif.vif_type.as_deref(), vif.profile.len()), (Some("user"), 0));
+    let port = &ports(&cloud).await[0];
+    assert_eq!((&port["id"], &port["device_owner"]), (&json!(vif.id), &json!("compute:nova")));
+    assert_eq!((&port["binding:host_id"], &port["status"]), (&json!("host1"), &json!("ACTIVE")));
+    assert_eq!(port["project_id"], json!(demo.project_id()));
+
+    let shown = cloud.network.show_port(&demo, vif.id).await.unwrap();
+    assert_eq!((shown.device_id, shown.fixed_ips), (server.to_string(), vec!["10.0.0.2".to_owned()]));
+    let other = cloud.other().await;
+    assert_eq!(cloud.network.show_port(&other, vif.id).await, Err(ClientError::not_found("port", vif.id)));
+
+    let service = RequestContext::admin();
+    assert_eq!(cloud.network.devices_with_ports(&service).await.unwrap(), [server]);
+    cloud.network.deallocate_for_instance(&service, server).await.unwrap();
+    cloud.network.deallocate_for_instance(&service, server).await.unwrap();
+    assert_eq!(ports(&cloud).await, Vec::<Value>::new());
+    assert_eq!(cloud.network.devices_with_ports(&service).await.unwrap(), Vec::<Uuid>::new());
+}
+
+async fn allocating_again_gives_the_same_ports_even_on_another_host(cloud: Cloud) {
+    let (network, demo, server) = (private(&cloud).await, cloud.demo().await, Uuid::new_v4());
+    let twice = [on(network), on(network)];
+    let mut first = allocate(&cloud, &demo, server, "host1", &twice).await.unwrap();
+    let mut again = allocate(&cloud, &demo, server, "host2", &twice).await.unwrap();
+    for vifs in [&mut first, &mut again] {
+        vifs.sort_by_key(|vif| vif.id);
+    }
+    assert_eq!(again, first);
+    let hosts: Vec<Value> = ports(&cloud).await.iter().map(|port| port["binding:host_id"].clone()).collect();
+    assert_eq!(hosts, ["host2", "host2"]);
+}
+
+async fn an_interface_has_all_of_its_subnet(cloud: Cloud) {
+    let (demo, server) = (cloud.demo().await, Uuid::new_v4());
+    let network = make(&cloud, &demo, "network", json!({"name": "both", "mtu": 1400})).await;
+    let four = json!({
+        "network_id": network["id"], "ip_version": 4, "cidr": "10.7.0.0/24", "dns_nameservers": ["10.7.0.53"],
+        "host_routes": [{"destination": "10.8.0.0/16", "nexthop": "10.7.0.9"}],
+    });
+    let six = json!({"network_id": network["id"], "ip_version": 6, "cidr": "fd00::/64", "enable_dhcp": false});
+    make(&cloud, &demo, "subnet", four).await;
+    make(&cloud, &demo, "subnet", six).await;
+    let vifs = allocate(&cloud, &demo, server, "h", &[on(id(&network))]).await.unwrap();
+    let network = &vifs[0].network;
+    assert_eq!(network.meta["mtu"], 1400);
+    assert_eq!(network.meta["tenant_id"], demo.project_id());
+    let [four, six] = network.subnets.as_slice() else { panic!("{:?}", network.subnets) };
+    let address = |ip: &kilonova_clients::network_model::Ip| ip.address.clone().unwrap();
+    assert_eq!((four.cidr.as_str(), four.version), ("10.7.0.0/24", 4));
+    assert_eq!(four.gateway.as_ref().map(address).as_deref(), Some("10.7.0.1"));
+    assert_eq!(four.dns.iter().map(address).collect::<Vec<_>>(), ["10.7.0.53"]);
+    assert_eq!(
+        (&four.routes[0]["cidr"], &four.routes[0]["gateway"]["address"]),
+        (&json!("10.8.0.0/16"), &json!("10.7.0.9"))
+    );
+    assert_eq!((six.cidr.as_str(), six.version, &six.meta["enable_dhcp"]), ("fd00::/64", 6, &json!(false)));
+    assert_eq!((four.ips.len(), six.ips.len(), six.ips[0].version), (1, 1, 6));
+}
+
+async fn a_given_port_survives_its_server(cloud: Cloud) {
+    let (network, demo, server) = (private(&cloud).await, cloud.demo().await, Uuid::new_v4());
+    let port = id(&make(&cloud, &demo, "port", json!({"network_id": network})).await);
+    let vifs = allocate(&cloud, &demo, server, "host1", &[on(network), given(port)]).await.unwrap();
+    assert_eq!((vifs[1].id, vifs[0].preserve_on_delete, vifs[1].preserve_on_delete), (port, false, true));
+
+    let taken = allocate(&cloud, &demo, Uuid::new_v4(), "host1", &[given(port)]).await;
+    assert_eq!(taken, Err(ClientError::Conflict(format!("Port {port} is still in use."))));
+    let foreign = allocate(&cloud, &cloud.other().await, Uuid::new_v4(), "host1", &[given(port)]).await;
+    assert_eq!(foreign, Err(ClientError::not_found("port", port)));
+
+    cloud.network.deallocate_for_instance(&demo, server).await.unwrap();
+    let left = ports(&cloud).await;
+    assert_eq!(left.len(), 1);
+    assert_eq!((id(&left[0]), &left[0]["device_id"], &left[0]["status"]), (port, &json!(""), &json!("DOWN")));
+    assert_eq!((&left[0]["binding:host_id"], &left[0]["binding:profile"]), (&json!(""), &json!({})));
+    assert!(allocate(&cloud, &demo, Uuid::new_v4(), "host1", &[given(port)]).await.is_ok());
+}
+
+async fn a_given_port_is_used_on_a_second_try(cloud: Cloud) {
+    let (network, demo, server) = (private(&cloud).await, cloud.demo().await, Uuid::new_v4());
+    let port = id(&make(&cloud, &demo, "port", json!({"network_id": network})).await);
+    let requests = [given(port), on(network)];
+    let first = allocate(&cloud, &demo, server, "host1", &requests).await.unwrap();
+    let again = allocate(&cloud, &demo, server, "host2", &requests).await.unwrap();
+    assert_eq!(again, first);
+    assert_eq!(ports(&cloud).await.len(), 2);
+    let twice = allocate(&cloud, &demo, server, "host1", &[given(port), given(port)]).await;
+    assert!(matches!(twice, Err(ClientError::Conflict(_))), "{twice:?}");
+}
+
+async fn the_wanted_address_is_given(cloud: Cloud) {
+    let (network, demo) = (private(&cloud).await, cloud.demo().await);
+    let wanted = |text: &str| [PortRequest { fixed_ip: Some(text.to_owned()), ..on(network) }];
+    let server = Uuid::new_v4();
+    let vifs = allocate(&cloud, &demo, server, "h", &wanted("10.0.0.9")).await.unwrap();
+    assert_eq!(addresses(&vifs), ["10.0.0.9"]);
+    assert_eq!(allocate(&cloud, &demo, server, "h", &wanted("10.0.0.9")).await.unwrap(), vifs);
+    let taken = allocate(&cloud, &demo, Uuid::new_v4(), "h", &wanted("10.0.0.9")).await;
+    assert!(matches!(taken, Err(ClientError::Conflict(_))), "{taken:?}");
+    for wrong in ["11.0.0.1", "pony"] {
+        let refused = allocate(&cloud, &demo, Uuid::new_v4(), "h", &wanted(wrong)).await;
+        assert!(matches!(refused, Err(ClientError::BadRequest(_))), "{wrong}: {refused:?}");
+    }
+}
+
+async fn a_failed_allocation_leaves_nothing(cloud: Cloud) {
+    let (network, demo) = (private(&cloud).await, cloud.demo().await);
+    let port = id(&make(&cloud, &demo, "port", json!({"network_id": network})).await);
+    let bare = on(id(&make(&cloud, &demo, "network", json!({"name": "bare"})).await));
+    let outside = PortRequest { fixed_ip: Some("11.0.0.1".to_owned()), ..on(network) };
+    let groupless = PortRequest { security_group_ids: vec![Uuid::new_v4()], ..on(network) };
+    let before = ports(&cloud).await;
+    for wrong in [on(Uuid::new_v4()), bare, outside, groupless, given(Uuid::new_v4()), PortRequest::default()] {
+        let requests = [given(port), on(network), wrong];
+        let result = allocate(&cloud, &demo, Uuid::new_v4(), "h", &requests).await;
+        let is_expected = matches!(result, Err(ClientError::NotFound { .. } | ClientError::BadRequest(_)));
+        assert!(is_expected, "{requests:?}: {result:?}");
+        assert_eq!(ports(&cloud).await, before);
+    }
+}
+
+async fn security_groups_are_the_projects_own(cloud: Cloud) {
+    let (network, demo, other) = (private(&cloud).await, cloud.demo().await, cloud.other().await);
+    let own = id(&make(&cloud, &demo, "security_group", json!({"name": "web"})).await);
+    let foreign = id(&make(&cloud, &other, "security_group", json!({"name": "web"})).await);
+    let with = |group: Uuid| [PortRequest { security_group_ids: vec![group, group], ..on(network) }];
+    let server = Uuid::new_v4();
+    allocate(&cloud, &demo, server, "h", &with(own)).await.unwrap();
+    assert_eq!(ports(&cloud).await[0]["security_groups"], json!([own]));
+    let refused = allocate(&cloud, &demo, Uuid::new_v4(), "h", &with(foreign)).await;
+    assert_eq!(refused, Err(ClientError::not_found("security group", foreign)));
+    let default = allocate(&cloud, &demo, Uuid::new_v4(), "h", &[on(network)]).await.unwrap();
+    let groups = cloud.network.security_groups(&demo, demo.project_id()).await.unwrap();
+    let default_group = groups.iter().find(|group| group.name == "default").unwrap();
+    let all = ports(&cloud).await;
+    let port = all.iter().find(|port| id(port) == default[0].id).unwrap();
+    assert_eq!(port["security_groups"], json!([default_group.id]));
+}
+
+async fn compute_sees_the_networks_and_groups_of_the_project(cloud: Cloud) {
+    let (network, demo, other) = (private(&cloud).await, cloud.demo().await, cloud.other().await);
+    let own = id(&make(&cloud, &other, "network", json!({"name": "own", "port_security_enabled": false})).await);
+    let demos = cloud.network.available_networks(&demo).await.unwrap();
+    assert_eq!(demos.iter().map(|network| network.id).collect::<Vec<_>>(), [network]);
+    assert_eq!((demos[0].name.as_str(), demos[0].subnet_ids.len(), demos[0].is_shared), ("private", 1, true));
+    let others = cloud.network.available_networks(&other).await.unwrap();
+    assert_eq!(others.iter().map(|network| network.id).collect::<HashSet<_>>(), HashSet::from([network, own]));
+    let own = others.iter().find(|network| network.id == own).unwrap();
+    assert_eq!((own.project_id.as_str(), own.port_security_enabled), (other.project_id(), false));
+
+    let groups = cloud.network.security_groups(&other, other.project_id()).await.unwrap();
+    assert_eq!(groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["default"]);
+    assert_eq!(cloud.network.security_groups(&other, other.project_id()).await.unwrap(), groups);
+    let refused = cloud.network.security_groups(&other, demo.project_id()).await;
+    assert!(matches!(refused, Err(ClientError::Forbidden(_))), "{refused:?}");
+    let admin = RequestContext::admin();
+    let groups = cloud.network.security_groups(&admin, demo.project_id()).await.unwrap();
+    assert_eq!((groups[0].name.as_str(), groups[0].project_id.as_str()), ("default", demo.project_id()));
+}
+
+async fn forty_servers_at_once_get_addresses_of_their_own(cloud: Cloud) {
+    let (network, demo, cloud) = (private(&cloud).await, cloud.demo().await, Arc::new(cloud));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let (cloud, demo) = (cloud.clone(), demo.clone());
+        tasks.spawn(async move { allocate(&cloud, &demo, Uuid::new_v4(), "h", &[on(network)]).await.unwrap() });
+    }
+    let given: HashSet<String> = tasks.join_all().await.iter().flat_map(|vifs| addresses(vifs)).collect();
+    assert_eq!(given.len(), 40);
+    assert_eq!(cloud.network.devices_with_ports(&demo).await.unwrap().len(), 40);
+}
+
+#[tokio::test]
+async fn over_http_a_context_without_a_token_sees_its_project_only() {
+    let cloud = Cloud::over_http("").await;
+    let (network, demo) = (private(&cloud).await, cloud.demo().await);
+    let port = id(&make(&cloud, &demo, "port", json!({"network_id": network})).await);
+    let tokenless = |context: &RequestContext| RequestContext { auth_token: None, ..context.clone() };
+    let (demo, other) = (tokenless(&demo), tokenless(&cloud.other().await));
+    assert_eq!(cloud.network.show_port(&demo, port).await.unwrap().id, port);
+    assert_eq!(cloud.network.show_port(&other, port).await, Err(ClientError::not_found("port", port)));
+    let taken = allocate(&cloud, &other, Uuid::new_v4(), "h", &[given(port)]).await;
+    assert_eq!(taken, Err(ClientError::not_found("port", port)));
+    let vifs = allocate(&cloud, &demo, Uuid::new_v4(), "h", &[on(network)]).await.unwrap();
+    let made = ports(&cloud).await.into_iter().find(|port| id(port) == vifs[0].id).unwrap();
+    assert_eq!(made["project_id"], json!(demo.project_id()));
+}
+
+#[tokio::test]
+async fn over_http_ports_of_other_services_are_not_deleted() {
+    let cloud = Cloud::over_http("").await;
+    let (network, demo, server) = (private(&cloud).await, cloud.demo().await, Uuid::new_v4());
+    let port = async |owner: &str| {
+        id(&make(&cloud, &demo, "port", json!({"network_id": network, "device_id": server, "device_owner": owner}))
+            .await)
+    };
+    let (half_made, novas, vips) = (port("").await, port("compute:nova").await, port("Octavia").await);
+    assert_eq!(cloud.network.devices_with_ports(&demo).await.unwrap(), Vec::<Uuid>::new());
+    cloud.network.deallocate_for_instance(&RequestContext::admin(), server).await.unwrap();
+    let left = ports(&cloud).await;
+    let devices: Vec<(Uuid, &Value)> = left.iter().map(|port| (id(port), &port["device_id"])).collect();
+    assert_eq!(devices, [(novas, &json!("")), (vips, &json!(server))]);
+    assert!(devices.iter().all(|(port, _)| *port != half_made));
+}
+
+#[tokio::test]
+async fn over_http_a_port_that_another_project_put_on_the_server_is_not_used() {
+    let cloud = Cloud::over_http("").await;
+    let (network, demo, other, server) =
+        (private(&cloud).await, cloud.demo().await, cloud.other().await, Uuid::new_v4());
+    let trap = id(&make(&cloud, &other, "port", json!({"network_id": network, "device_id": server})).await);
+    let vifs = allocate(&cloud, &demo, server, "h", &[on(network)]).await.unwrap();
+    assert_ne!(vifs[0].id, trap);
+}
