@@ -10,7 +10,7 @@ use kilonova_core::Config;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cloud::{Cloud, CloudOptions};
-use crate::state_dir;
+use crate::{logging, state_dir};
 
 /// What runs the guests.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -69,6 +69,7 @@ impl Up {
 
     fn options(&self) -> anyhow::Result<CloudOptions> {
         let config = Config::load(&self.config_file, &self.config_dir).context("the configuration cannot be used")?;
+        logging::set_level(&config)?;
         let configured = config.get("DEFAULT", "compute_driver");
         let driver = match (self.driver, configured) {
             (Some(DriverName::Qemu), _) | (None, None) => "qemu".to_owned(),
