@@ -6,7 +6,7 @@
 //! | isolation | one writer | READ COMMITTED | READ COMMITTED |
 //! | time zone | | UTC | UTC |
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::mysql::{MySql, MySqlConnectOptions};
 use sea_orm::sqlx::pool::{Pool, PoolOptions};
@@ -18,13 +18,15 @@ use sea_orm::{
     SqlxPostgresConnector, TransactionOptions,
 };
 
-use crate::retry::{Health, Transient, transient_sqlx};
+use crate::retry::{Health, Transient, transient, transient_sqlx};
 use crate::{DbError, DbOptions};
 
 /// Readers of an SQLite file beside its one writer.
 const SQLITE_READERS: u32 = 4;
 /// How long a request waits for SQLite's writer before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two tries to open an SQLite file that others are opening.
+const SQLITE_BUSY_WAIT: Duration = Duration::from_millis(10);
 /// A connection that nobody needed for this long is closed: the burst that it was opened for is over.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -38,8 +40,23 @@ const MYSQL_SESSION: &[&str] = &[
 
 /// The pool to write with and the pool to read from.
 pub(crate) async fn sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), DbErr> {
-    let write = Database::connect(sqlite_options(url, 1)).await?;
-    Ok((write, Database::connect(sqlite_options(url, SQLITE_READERS)).await?))
+    let write = sqlite_pool(url, 1).await?;
+    Ok((write, sqlite_pool(url, SQLITE_READERS).await?))
+}
+
+/// A pool, once the file can be opened. SQLite does not wait where several turn a new file to write-ahead logging, or the
+/// last of another process closes it: all but one are told at once that it is busy.
+async fn sqlite_pool(url: &str, connections: u32) -> Result<DatabaseConnection, DbErr> {
+    let since = Instant::now();
+    loop {
+        let opened = Database::connect(sqlite_options(url, connections)).await;
+        match &opened {
+            Err(error) if transient(error) == Some(Transient::Deadlock) && since.elapsed() < ACQUIRE_TIMEOUT => {
+                tokio::time::sleep(SQLITE_BUSY_WAIT).await;
+            }
+            _ => return opened,
+        }
+    }
 }
 
 /// How a transaction that writes begins: on SQLite with the file's write lock, which is waited for. Taken by the first

@@ -98,9 +98,20 @@ async fn a_compute_agent_of_its_own_boots_a_real_guest() {
         schedulers: 1,
         computes: 1,
         driver: "qemu",
-        options: format!("[standalone]\nguest_image = {}\n", common::guest_image()),
+        options: format!(
+            "[DEFAULT]\ncontrol_exchange = elsewhere\n[standalone]\nguest_image = {}\n",
+            common::guest_image()
+        ),
     };
     let mut cluster = Cluster::start(&shape);
+    let bindings = cluster.broker.rabbitmqctl(&["list_bindings", "source_name", "destination_name"]).expect("bindings");
+    for queue in ["conductor", "scheduler", "compute", "compute.compute-1"] {
+        assert!(
+            bindings.contains(&format!("elsewhere\t{queue}\n")),
+            "{queue} is not bound to the exchange:\n{bindings}"
+        );
+    }
+    assert!(!bindings.contains("nova\t"), "{bindings}");
     let user = cluster.log_in("demo").await;
     let body = user.server("guest", json!([{"uuid": user.network("private").await}])).await;
     let server = user.boot(&body).await;

@@ -32,7 +32,8 @@ pub use method::{RpcMethod, register};
 pub use notifications::Notifications;
 pub use scheduler::SchedulerApi;
 
-/// A topic on Nova's exchange (`control_exchange`), which clients and servers must agree on.
+/// A topic on the transport's control exchange, which clients and servers must agree on: `nova` unless `[DEFAULT]
+/// control_exchange` says otherwise.
 pub fn target(topic: &str) -> Target {
-    Target::new(topic).exchange("nova")
+    Target::new(topic)
 }

@@ -1,7 +1,6 @@
 //! `kilonova manage`: what nova-manage does for a cloud, as far as there is something to do here.
 
 use anyhow::Context as _;
-use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use kilonova_core::Config;
 use kilonova_core::time::utcnow;
@@ -117,16 +116,16 @@ async fn discover_hosts(config: &Config) -> anyhow::Result<()> {
 
 async fn list_services(config: &Config) -> anyhow::Result<()> {
     let db = connect(config).await?;
-    let down_after = TimeDelta::seconds(config.parse("DEFAULT", "service_down_time", 60)?);
+    let service_down_time_s = config.parse("DEFAULT", "service_down_time", 60)?;
     let services = kilonova_db::services::list(&db, None, None).await?;
-    let rows: Vec<_> = services.into_iter().map(|service| row(service, down_after)).collect();
+    let rows: Vec<_> = services.into_iter().map(|service| row(service, service_down_time_s)).collect();
     print!("{}", table(&["Binary", "Host", "Status", "State", "Version", "Updated At"], &rows));
     Ok(db.close().await?)
 }
 
-fn row(service: Service, down_after: TimeDelta) -> Vec<String> {
-    let seen = service.last_seen_up.or(service.updated_at).or(service.created_at);
-    let is_up = !service.forced_down && seen.is_some_and(|seen| utcnow() - seen <= down_after);
+fn row(service: Service, service_down_time_s: i64) -> Vec<String> {
+    let is_up = service.is_up(utcnow(), service_down_time_s);
+    let seen = service.last_seen_up.or(service.created_at);
     vec![
         service.binary.unwrap_or_default(),
         service.host.unwrap_or_default(),

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cloud::{Cloud, CloudOptions};
 use crate::process::CONFIG_DIR;
-use crate::state_dir;
+use crate::{logging, state_dir};
 
 /// What runs the guests.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -72,6 +72,7 @@ impl Up {
         let config = Config::load(&self.config_file, &self.config_dir).context("the configuration cannot be used")?;
         let is_configured = !self.config_file.is_empty() || !self.config_dir.is_empty();
         let config = if is_configured { config.with_place(Path::new(CONFIG_DIR)) } else { config };
+        logging::set_level(&config)?;
         let configured = config.get("DEFAULT", "compute_driver");
         let driver = match (self.driver, configured) {
             (Some(DriverName::Qemu), _) | (None, None) => "qemu".to_owned(),

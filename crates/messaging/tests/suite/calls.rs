@@ -97,19 +97,19 @@ pub(crate) async fn a_silent_server_trips_the_call_monitor(transport: Arc<dyn Tr
 pub(crate) async fn heartbeats_keep_a_long_call_alive(transport: Arc<dyn Transport>) {
     let bus = Bus::new(transport);
     let endpoint = Endpoint::new(None, Version::new(6, 5)).method("work", |_, _| async {
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        tokio::time::sleep(Duration::from_millis(4_500)).await;
         Ok(json!("done"))
     });
     let _server = bus.serve("h1", vec![endpoint]).await;
-    let call = bus.client().prepare().timeout(SOON).call_monitor_timeout(Duration::from_secs(1));
+    let call = bus.client().prepare().timeout(SOON).call_monitor_timeout(Duration::from_secs(2));
     assert_eq!(call.call(&context(), "work", Args::new()).await.unwrap(), "done");
 }
 
 pub(crate) async fn heartbeats_do_not_outlast_the_total_timeout(transport: Arc<dyn Transport>) {
     let (bus, gate) = (Bus::new(transport), Gate::new());
     let _server = bus.serve("h1", vec![gate.endpoint()]).await;
-    let total = Duration::from_millis(1_200);
-    let call = bus.client().prepare().timeout(total).call_monitor_timeout(Duration::from_secs(1));
+    let total = Duration::from_millis(2_500);
+    let call = bus.client().prepare().timeout(total).call_monitor_timeout(Duration::from_secs(2));
     assert_eq!(timeout_of(call.call(&context(), "hold", entry(1)).await), total);
 }
 
