@@ -49,7 +49,7 @@ pub(crate) async fn sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseCon
 async fn sqlite_pool(url: &str, connections: u32) -> Result<DatabaseConnection, DbErr> {
     let since = Instant::now();
     loop {
-        let opened = Database::connect(sqlite_options(url, connections)).await;
+        let opened = Box::pin(Database::connect(sqlite_options(url, connections))).await;
         match &opened {
             Err(error) if transient(error) == Some(Transient::Deadlock) && since.elapsed() < ACQUIRE_TIMEOUT => {
                 tokio::time::sleep(SQLITE_BUSY_WAIT).await;
