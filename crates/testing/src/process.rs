@@ -81,10 +81,21 @@ impl Server {
         self.kill();
     }
 
-    /// SIGKILL for it and all that it started.
+    /// SIGKILL for it and all that it started, and the end of them: PostgreSQL's sessions have process groups of their
+    /// own, and as long as one of them lives, the server does not start again.
     pub(crate) fn kill(&mut self) {
-        if let Some(group) = self.group() {
+        if let (Some(group), Ok(None)) = (self.group(), self.child.try_wait()) {
+            // Stopped, it starts no others.
+            let _ = rustix::process::kill_process(group, Signal::STOP);
+            let children = children(group);
             let _ = kill_process_group(group, Signal::KILL);
+            for child in &children {
+                let _ = rustix::process::kill_process(*child, Signal::KILL);
+            }
+            let deadline = Instant::now() + BOUND;
+            while children.iter().any(|child| is_alive(*child)) && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
         }
         let _ = self.child.wait();
     }
@@ -99,6 +110,19 @@ impl Server {
     fn group(&self) -> Option<Pid> {
         Pid::from_raw(i32::try_from(self.child.id()).ok()?)
     }
+}
+
+/// The children of a process.
+fn children(of: Pid) -> Vec<Pid> {
+    let pid = of.as_raw_nonzero();
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)).collect()
+}
+
+/// Whether it runs: one that has ended and that nobody has waited for does not.
+fn is_alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
 
 impl Drop for Server {
