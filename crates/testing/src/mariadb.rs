@@ -26,7 +26,8 @@ impl MariaDb {
         let mut install = command("mariadb-install-db", None);
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         install.arg(format!("--datadir={}", dir.path().join("data").display()));
-        run(install.args(as_user()))?;
+        // Not in /tmp: two that install at the same time would take each other's temporary tables away.
+        run(install.args(as_user()).env("TMPDIR", dir.path()))?;
         let mut started = Self { server: None, port: free_port()?, dir };
         started.start_again()?;
         Ok(started)
@@ -65,7 +66,7 @@ impl MariaDb {
         mariadbd.args([format!("--datadir={}", path("data")), format!("--socket={}", path("socket"))]);
         // It may be killed, but the machine stays up: what is written need not be on the disk.
         mariadbd.args(["--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync", "--debug-no-sync"]);
-        mariadbd.arg(format!("--port={}", self.port)).args(as_user());
+        mariadbd.arg(format!("--port={}", self.port)).args(as_user()).env("TMPDIR", self.dir.path());
         let port = self.port;
         let server = Server::start(mariadbd, &self.dir.path().join("mariadbd.log"), || greets(port));
         self.server = Some(server.context("MariaDB")?);

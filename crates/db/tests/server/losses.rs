@@ -174,9 +174,12 @@ async fn a_server_that_is_not_up_yet_is_waited_for() {
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_not_waited_for() {
+    // The server is there as long as it has one.
+    let other = TestDatabase::create().await;
     let database = TestDatabase::create().await;
     let url = database.url();
     database.drop().await;
     let refused = timeout(Duration::from_secs(10), Db::connect(&url, &DbOptions::default())).await;
     assert!(matches!(refused, Ok(Err(DbError::Database(_)))), "{refused:?}");
+    other.drop().await;
 }
