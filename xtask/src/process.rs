@@ -14,10 +14,16 @@ pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// The cargo that started this program, in the workspace.
+/// The cargo that started this program, in the workspace, without what it told this program about its own package: there
+/// are build scripts that look at these variables, and what they built would be built again for each way to call cargo.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
+    command.current_dir(root).env_remove("OUT_DIR");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
