@@ -360,17 +360,20 @@ mod number {
     }
 }
 
-/// Copies the fields of that name both ways.
 macro_rules! same_fields {
-    ($from:expr, $to:expr, [$($field:ident),* $(,)?]) => {
+    (move $from:ident, $to:ident, [$($field:ident),* $(,)?]) => {
         $( $to.$field = $from.$field; )*
+    };
+    (clone $from:ident, $to:ident, [$($field:ident),* $(,)?]) => {
+        $( $to.$field.clone_from(&$from.$field); )*
     };
 }
 
+/// Moves or clones the fields of the same name, both ways.
 macro_rules! record_fields {
-    ($from:expr, $to:expr) => {
+    ($how:tt $from:ident, $to:ident) => {
         same_fields!(
-            $from,
+            $how $from,
             $to,
             [
                 uuid,
@@ -454,7 +457,7 @@ macro_rules! for_objects {
 impl Record {
     fn of(instance: &Instance) -> Self {
         let mut record = Self::default();
-        record_fields!(instance.clone(), record);
+        record_fields!(clone instance, record);
         record.tags = instance.tags.as_ref().map(|tags| tags.objects.iter().map(|tag| tag.tag.clone()).collect());
         macro_rules! put {
             ($($field:ident),*) => {$(
@@ -486,7 +489,7 @@ impl Record {
             }
             for_objects!(take);
         }
-        record_fields!(self, instance);
+        record_fields!(move self, instance);
         Ok(())
     }
 }

@@ -20,6 +20,10 @@ use crate::{lock, new_id};
 /// How long all of it may take: name lookup, TCP, TLS, and AMQP's greetings.
 const CONNECT_BOUND: Duration = Duration::from_secs(10);
 
+/// The largest frame, in bytes. lapin keeps 32 of them for each direction of each connection, and of RabbitMQ's own 128 KiB
+/// that would be more memory than all else in an idle service. A longer message goes in several frames.
+const FRAME_MAX: u32 = 16 * 1024;
+
 /// Where the socket of a connection in the making is kept, to end it if it takes too long.
 type SocketSlot = Arc<Mutex<Option<TcpStream>>>;
 
@@ -111,6 +115,7 @@ impl Dialer {
             authority: AMQPAuthority { userinfo, host: host.hostname.clone(), port: host.port },
             vhost: self.virtual_host.clone(),
             query: AMQPQueryString {
+                frame_max: Some(FRAME_MAX),
                 heartbeat: Some(self.heartbeat_s),
                 auth_mechanism: Some(self.mechanism),
                 ..AMQPQueryString::default()
