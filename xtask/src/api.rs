@@ -11,6 +11,32 @@ use serde_json::{Value, json};
 const MICROVERSION: &str = "2.37";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Who logs in where, from an entry of `clouds.yaml`.
+pub(crate) struct Account {
+    /// With the version at its end.
+    pub(crate) auth_url: String,
+    pub(crate) username: String,
+    pub(crate) password: String,
+    pub(crate) project_name: String,
+}
+
+impl Account {
+    pub(crate) fn read(clouds_yaml: &Path, cloud: &str) -> anyhow::Result<Self> {
+        let yaml =
+            std::fs::read_to_string(clouds_yaml).with_context(|| format!("cannot read {}", clouds_yaml.display()))?;
+        let entry = |key: &str| {
+            entry_of(&yaml, cloud, key)
+                .with_context(|| format!("{} has no {key} for cloud {cloud}", clouds_yaml.display()))
+        };
+        Ok(Self {
+            auth_url: entry("auth_url")?,
+            username: entry("username")?,
+            password: entry("password")?,
+            project_name: entry("project_name")?,
+        })
+    }
+}
+
 /// A session of one user in one project.
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -49,21 +75,16 @@ fn message(body: &Value) -> String {
 impl Api {
     /// Logs in as the user of an entry of `clouds.yaml`.
     pub(crate) async fn login(clouds_yaml: &Path, cloud: &str) -> anyhow::Result<Self> {
-        let yaml =
-            std::fs::read_to_string(clouds_yaml).with_context(|| format!("cannot read {}", clouds_yaml.display()))?;
-        let entry = |key: &str| {
-            entry_of(&yaml, cloud, key)
-                .with_context(|| format!("{} has no {key} for cloud {cloud}", clouds_yaml.display()))
-        };
+        let account = Account::read(clouds_yaml, cloud)?;
         // never through a proxy: what is measured and driven here is on this machine
         let http = Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build()?;
         let domain = json!({"name": "Default"});
         let auth = json!({"auth": {
             "identity": {"methods": ["password"], "password": {"user": {
-                "name": entry("username")?, "password": entry("password")?, "domain": domain}}},
-            "scope": {"project": {"name": entry("project_name")?, "domain": domain}},
+                "name": account.username, "password": account.password, "domain": domain}}},
+            "scope": {"project": {"name": account.project_name, "domain": domain}},
         }});
-        let url = format!("{}/auth/tokens", entry("auth_url")?.trim_end_matches('/'));
+        let url = format!("{}/auth/tokens", account.auth_url.trim_end_matches('/'));
         let response = http.post(url).json(&auth).send().await.context("cannot reach the identity service")?;
         let status = response.status();
         let token = response.headers().get("X-Subject-Token").cloned();
@@ -112,6 +133,27 @@ impl Api {
         let mut list = self.send(Method::GET, &url, None).await?.ok().with_context(|| format!("GET {url}"))?;
         let found = list[key].as_array_mut().and_then(Vec::pop);
         found.with_context(|| format!("the {service} service has nothing named {name:?} in {path}"))
+    }
+
+    /// A request to any service of the catalog, which must succeed.
+    pub(crate) async fn request(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", endpoint(&self.catalog, service)?);
+        self.send(method.clone(), &url, body).await?.ok().with_context(|| format!("{method} {url}"))
+    }
+
+    /// PUT of bytes to any service of the catalog, which must succeed.
+    pub(crate) async fn upload(&self, service: &str, path: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+        let url = format!("{}{path}", endpoint(&self.catalog, service)?);
+        let request = self.http.put(&url).header("X-Auth-Token", &self.token);
+        let request = request.header("Content-Type", "application/octet-stream").body(bytes);
+        request.send().await?.error_for_status().with_context(|| format!("PUT {url}"))?;
+        Ok(())
     }
 
     async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> anyhow::Result<Answer> {

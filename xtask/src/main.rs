@@ -13,6 +13,7 @@ mod process;
 mod processes;
 mod progress;
 mod python;
+mod tempest;
 mod test;
 mod up;
 mod workspace;
@@ -43,6 +44,8 @@ enum Command {
     GuestImage,
     /// Measures a release build and prints the figures beside their targets.
     Bench(bench::Options),
+    /// Runs tempest's tests of the compute API against a cloud of its own.
+    Tempest(tempest::Options),
 }
 
 #[tokio::main]
@@ -64,5 +67,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(&workspace).await,
         Command::GuestImage => guest_image::run(&workspace).await,
         Command::Bench(options) => bench::run(&workspace, options).await,
+        Command::Tempest(options) => tempest::run(&workspace, options).await,
     }
 }

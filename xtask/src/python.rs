@@ -28,6 +28,10 @@ const OSLO_MESSAGING: Environment = Environment {
     purpose: "Python's oslo.messaging",
 };
 
+/// OpenStack's own test suite.
+const TEMPEST: Environment =
+    Environment { directory: "tempest-venv", requirements: "xtask/tempest-requirements.txt", purpose: "tempest" };
+
 /// Makes the environment unless it is there; returns its `openstack`.
 pub(crate) async fn ensure_openstack_client(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     Ok(OPENSTACK_CLIENT.ensure(workspace).await?.join("bin/openstack"))
@@ -36,6 +40,11 @@ pub(crate) async fn ensure_openstack_client(workspace: &Workspace) -> anyhow::Re
 /// Makes the environment unless it is there; returns its Python.
 pub(crate) async fn ensure_oslo_messaging(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     Ok(OSLO_MESSAGING.ensure(workspace).await?.join("bin/python"))
+}
+
+/// Makes the environment unless it is there; returns its `tempest`.
+pub(crate) async fn ensure_tempest(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    Ok(TEMPEST.ensure(workspace).await?.join("bin/tempest"))
 }
 
 impl Environment {

@@ -73,6 +73,13 @@ pub trait NetworkService: Send + Sync + 'static {
     /// The networks that the caller's project can attach servers to: its own and the shared ones.
     async fn available_networks(&self, context: &RequestContext) -> Result<Vec<Network>, ClientError>;
 
+    /// Whether a network could be made for a project that has none.
+    async fn can_auto_allocate(&self, context: &RequestContext, project_id: &str) -> Result<bool, ClientError>;
+
+    /// The network that is made, or was, for a project that has none of its own. [`ClientError::Conflict`] where none can
+    /// be made.
+    async fn auto_allocate(&self, context: &RequestContext, project_id: &str) -> Result<Uuid, ClientError>;
+
     /// A port that the caller may use.
     async fn show_port(&self, context: &RequestContext, port_id: Uuid) -> Result<Port, ClientError>;
 

@@ -27,6 +27,8 @@ struct State {
     /// Hosts of one network: the last address given.
     last_host: HashMap<Uuid, u16>,
     failures: u32,
+    /// Whether projects without networks get one.
+    allocates: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +72,11 @@ impl FakeNetwork {
         let group = SecurityGroup { id: Uuid::new_v4(), name: name.to_owned(), project_id: project_id.to_owned() };
         self.lock().groups_of(project_id).push(group.clone());
         group
+    }
+
+    /// From now on, projects that have no network can get one.
+    pub fn enable_auto_allocation(&self) {
+        self.lock().allocates = true;
     }
 
     /// Lets the next `count` allocations fail.
@@ -240,6 +247,19 @@ impl NetworkService for FakeNetwork {
     async fn available_networks(&self, context: &RequestContext) -> Result<Vec<Network>, ClientError> {
         let is_available = |network: &&Network| network.is_shared || network.project_id == context.project_id();
         Ok(self.lock().networks.iter().filter(is_available).cloned().collect())
+    }
+
+    async fn can_auto_allocate(&self, _context: &RequestContext, _project_id: &str) -> Result<bool, ClientError> {
+        Ok(self.lock().allocates)
+    }
+
+    async fn auto_allocate(&self, _context: &RequestContext, project_id: &str) -> Result<Uuid, ClientError> {
+        if !self.lock().allocates {
+            return Err(ClientError::Conflict("there is no default external network".to_owned()));
+        }
+        let of_project = |network: &&Network| network.project_id == project_id;
+        let there = self.lock().networks.iter().find(of_project).map(|network| network.id);
+        Ok(there.unwrap_or_else(|| self.add_network("auto_allocated_network", project_id, false).id))
     }
 
     async fn show_port(&self, context: &RequestContext, port_id: Uuid) -> Result<Port, ClientError> {

@@ -134,6 +134,21 @@ impl NetworkService for HttpNetwork {
         Ok(own.into_iter().chain(shared).map(Network::from).collect())
     }
 
+    async fn can_auto_allocate(&self, context: &RequestContext, project_id: &str) -> Result<bool, ClientError> {
+        let call = Call::get(&["auto-allocated-topology", project_id]).query("fields", "dry-run");
+        match self.adapter.send(context, &call).await?.ok() {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.status == StatusCode::CONFLICT => Ok(false),
+            Err(failure) => Err(failure.other(KIND.service)),
+        }
+    }
+
+    async fn auto_allocate(&self, context: &RequestContext, project_id: &str) -> Result<Uuid, ClientError> {
+        let answer = self.adapter.send(context, &Call::get(&["auto-allocated-topology", project_id])).await?;
+        let mut body = answer.ok().map_err(|failure| failure.error(KIND.service, "project", project_id))?;
+        parse(body["auto_allocated_topology"]["id"].take())
+    }
+
     async fn show_port(&self, context: &RequestContext, port_id: Uuid) -> Result<Port, ClientError> {
         let answer = self.adapter.send(context, &Call::get(&["ports", &port_id.to_string()])).await?;
         let mut body = answer.ok().map_err(|failure| failure.error(KIND.service, "port", port_id))?;

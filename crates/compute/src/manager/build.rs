@@ -210,14 +210,9 @@ impl Manager {
         let security_group_ids = self.security_group_ids(context, instance, &build.security_groups).await?;
         let is_auto = asked.iter().any(|request| request.network_id.as_deref() == Some(NETWORK_ID_AUTO));
         if asked.is_empty() || is_auto {
-            let networks = self.clients.network.available_networks(context).await?;
-            let usable = networks.into_iter().filter(|network| !network.is_external && !network.subnet_ids.is_empty());
-            let first = usable.take(1).map(|network| PortRequest {
-                network_id: Some(network.id),
-                security_group_ids: security_group_ids.clone(),
-                ..PortRequest::default()
-            });
-            return Ok(first.collect());
+            let network_id = self.implied_network(context, instance, is_auto).await?;
+            let request = |id| PortRequest { network_id: Some(id), security_group_ids, ..PortRequest::default() };
+            return Ok(network_id.map(request).into_iter().collect());
         }
         asked
             .iter()
@@ -230,6 +225,21 @@ impl Manager {
                 })
             })
             .collect()
+    }
+
+    /// The network of a server that names none: the first of its project. `is_auto`: one is made where there is none.
+    async fn implied_network(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        is_auto: bool,
+    ) -> Result<Option<Uuid>, ManagerError> {
+        let networks = self.clients.network.available_networks(context).await?;
+        let first = networks.iter().find(|network| !network.is_external && !network.subnet_ids.is_empty());
+        match first.map(|network| network.id) {
+            None if is_auto => Ok(Some(self.clients.network.auto_allocate(context, instance.project_id()).await?)),
+            first => Ok(first),
+        }
     }
 
     /// The groups of a request come by name or by id.

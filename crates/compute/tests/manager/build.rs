@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use kilonova_clients::network::PortRequest;
+use kilonova_core::RequestContext;
 use kilonova_objects::{
     Instance, InstanceFault, NETWORK_ID_AUTO, NETWORK_ID_NONE, NetworkRequest, NetworkRequestList, PowerState,
     TaskState, VmState,
@@ -124,6 +125,20 @@ async fn auto_and_nothing_are_the_projects_own_network() {
         let networks: Vec<_> = active.network_info().0.iter().map(|vif| vif.network.id).collect();
         assert_eq!(networks, [world.private.id]);
     }
+}
+
+#[tokio::test]
+async fn auto_has_a_network_made_for_a_project_without_one() {
+    let world = World::new().await;
+    world.network.fake.enable_auto_allocation();
+    let instance = world.create_as(Instance { project_id: Some("q".to_owned()), ..world.create() });
+    let auto = networks(vec![network(NETWORK_ID_AUTO)]);
+    let message = BuildAndRunInstance { requested_networks: auto, ..world.message(&instance) };
+    let caller = RequestContext::new("u", "q");
+    world.manager.build_and_run_instance(&caller, message).await.unwrap();
+    let labels: Vec<_> =
+        world.row(&instance).network_info().0.into_iter().map(|vif| vif.network.label).collect();
+    assert_eq!(labels, ["auto_allocated_network"]);
 }
 
 #[tokio::test]

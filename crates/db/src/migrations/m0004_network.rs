@@ -42,7 +42,7 @@ const INDEXES: [(&str, &str, &[&str], bool); 10] = [
 ];
 
 /// What every resource has.
-fn resource(name: &'static str) -> TableCreateStatement {
+pub(super) fn resource(name: &'static str) -> TableCreateStatement {
     Table::create()
         .table(name)
         .col(uuid("id").primary_key())
@@ -54,7 +54,7 @@ fn resource(name: &'static str) -> TableCreateStatement {
         .to_owned()
 }
 
-fn reference(
+pub(super) fn reference(
     table: &'static str,
     column: &'static str,
     to: &'static str,

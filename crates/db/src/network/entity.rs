@@ -30,6 +30,8 @@ pub(super) mod network {
         pub is_shared: bool,
         /// Leads outside.
         pub is_external: bool,
+        /// The external network that is taken where none is named.
+        pub is_default: bool,
         /// What ports made on it start with.
         pub port_security_enabled: bool,
         /// Bytes.
@@ -294,6 +296,102 @@ pub(super) mod port_security_group {
         pub port_id: Uuid,
         #[sea_orm(primary_key, auto_increment = false)]
         pub security_group_id: Uuid,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(super) mod router {
+    use chrono::{DateTime, Utc};
+    use sea_orm::entity::prelude::*;
+
+    /// A router without its ports.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "routers")]
+    pub struct Model {
+        /// Its id.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        /// Its project.
+        pub project_id: String,
+        /// Free text.
+        pub description: String,
+        /// One more with every change.
+        pub revision_number: i64,
+        /// When it was made.
+        pub created_at: DateTime<Utc>,
+        /// When it was changed.
+        pub updated_at: DateTime<Utc>,
+        /// Its name; need not be unique.
+        pub name: String,
+        /// What the user wants it to be.
+        pub admin_state_up: bool,
+        /// Whether what leaves by the gateway has the gateway's address.
+        pub enable_snat: bool,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(super) mod floating_ip {
+    use chrono::{DateTime, Utc};
+    use sea_orm::entity::prelude::*;
+
+    /// A floating address.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "floating_ips")]
+    pub struct Model {
+        /// Its id.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        /// Its project.
+        pub project_id: String,
+        /// Free text.
+        pub description: String,
+        /// One more with every change.
+        pub revision_number: i64,
+        /// When it was made.
+        pub created_at: DateTime<Utc>,
+        /// When it was changed.
+        pub updated_at: DateTime<Utc>,
+        /// The external network.
+        pub floating_network_id: Uuid,
+        /// The port that has the address.
+        pub floating_port_id: Uuid,
+        /// The port that it leads to.
+        pub fixed_port_id: Option<Uuid>,
+        /// The address of that port; means nothing without the port.
+        pub fixed_ip_address: Option<String>,
+        /// The router in between; means nothing without the port.
+        pub router_id: Option<Uuid>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(super) mod auto_allocated_topology {
+    use sea_orm::entity::prelude::*;
+
+    /// What a project got because it had no network.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auto_allocated_topologies")]
+    pub struct Model {
+        /// The project.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project_id: String,
+        /// Its network.
+        pub network_id: Uuid,
+        /// The way out of that.
+        pub router_id: Uuid,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

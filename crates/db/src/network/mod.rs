@@ -2,9 +2,12 @@
 //! caller, inside one transaction from [`crate::Db::begin`]; the unique keys here are what makes it exact.
 
 mod addresses;
+pub mod auto_allocated;
 mod entity;
+pub mod floating_ips;
 pub mod networks;
 pub mod ports;
+pub mod routers;
 pub mod rules;
 pub mod security_groups;
 pub mod subnets;
@@ -19,8 +22,11 @@ use crate::sql::lock_rows;
 /// A transaction to write in, from [`crate::Db::begin`].
 pub use crate::Transaction;
 pub use addresses::{allocated_from, has_allocations, is_allocated};
+pub use entity::auto_allocated_topology::Model as AutoAllocatedTopologyRow;
+pub use entity::floating_ip::Model as FloatingIpRow;
 pub use entity::network::Model as NetworkRow;
 pub use entity::port::{Model as PortRow, Profile};
+pub use entity::router::Model as RouterRow;
 pub use entity::rule::Model as RuleRow;
 pub use entity::security_group::Model as SecurityGroupRow;
 pub use entity::subnet::{Addresses, AllocationPool, AllocationPools, HostRoute, HostRoutes, Model as SubnetRow};
@@ -57,6 +63,10 @@ pub enum Resource {
     SecurityGroup,
     /// Rules of security groups.
     Rule,
+    /// Routers.
+    Router,
+    /// Floating addresses.
+    FloatingIp,
 }
 
 /// Keeps others from changing these rows until the transaction ends: before a row is read that is then written, and of a
@@ -68,6 +78,8 @@ pub async fn lock(tx: &Transaction, resource: Resource, ids: &[Uuid]) -> Result<
         Resource::Port => "ports",
         Resource::SecurityGroup => "security_groups",
         Resource::Rule => "security_group_rules",
+        Resource::Router => "routers",
+        Resource::FloatingIp => "floating_ips",
     };
     Ok(lock_rows(tx, table, "id", ids.iter().map(|id| (*id).into()).collect()).await?)
 }

@@ -38,6 +38,12 @@ pub async fn list(connection: &impl ConnectionTrait, visible_to: Option<&str>) -
     Ok(query.filter(visible.unwrap_or_else(Condition::all)).all(connection).await?)
 }
 
+/// The external network that is taken where none is named.
+pub async fn get_default(connection: &impl ConnectionTrait) -> Result<Option<Model>, DbError> {
+    let query = Entity::find().filter(Column::IsExternal.eq(true)).filter(Column::IsDefault.eq(true));
+    Ok(query.one(connection).await?)
+}
+
 /// Writes all columns.
 pub async fn update(connection: &impl ConnectionTrait, row: &Model) -> Result<(), DbError> {
     row.clone().into_active_model().reset_all().update(connection).await?;

@@ -26,6 +26,7 @@ fn network() -> NetworkRow {
         admin_state_up: true,
         is_shared: false,
         is_external: false,
+        is_default: false,
         port_security_enabled: true,
         mtu: 1500,
     }

@@ -3,6 +3,7 @@
 //! The search for a free one begins behind the last that was given, so that a burst of a thousand ports looks at each
 //! address once, and an address that was just given back rests for a while.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::PoisonError;
 
@@ -11,7 +12,7 @@ use kilonova_db::DbError;
 use kilonova_db::network::{
     self as rows, FixedIp, NetworkRow, SubnetRow, Transaction, address_to_number, number_to_address,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::BuiltinNetwork;
@@ -265,6 +266,15 @@ fn autoconfigured(subnet: &SubnetRow, mac_address: &str) -> Result<Option<u128>,
 /// An address of a subnet as text.
 pub(super) fn text(subnet_version: i32, address: u128) -> String {
     number_to_address(address, subnet_version == 4).to_string()
+}
+
+/// Addresses as bodies have them; `versions` are those of the subnets.
+pub(super) fn views(fixed_ips: &[FixedIp], versions: &HashMap<Uuid, i32>) -> Vec<Value> {
+    let view = |fixed_ip: &FixedIp| {
+        let version = versions.get(&fixed_ip.subnet_id).copied().unwrap_or(4);
+        json!({"subnet_id": fixed_ip.subnet_id, "ip_address": text(version, fixed_ip.address)})
+    };
+    fixed_ips.iter().map(view).collect()
 }
 
 /// A MAC address in OpenStack's own range.

@@ -40,6 +40,8 @@ enum Setters {
     Always,
     /// By admins only, on create and update.
     Admin,
+    /// By admins only, on create.
+    AdminCreate,
     /// By admins only if the value is true.
     AdminIfTrue,
 }
@@ -54,7 +56,7 @@ const fn attribute(name: &'static str, kind: Type, setters: Setters) -> Attribut
     Attribute { name, kind, setters }
 }
 
-use Setters::{Admin, AdminIfTrue, Always, Create};
+use Setters::{Admin, AdminCreate, AdminIfTrue, Always, Create};
 
 const COMMON: &[Attribute] = &[
     attribute("id", Type::ReadOnly, Create),
@@ -71,6 +73,7 @@ const NETWORK: &[Attribute] = &[
     attribute("admin_state_up", Type::Boolean, Always),
     attribute("shared", Type::Boolean, AdminIfTrue),
     attribute("router:external", Type::Boolean, AdminIfTrue),
+    attribute("is_default", Type::Boolean, AdminIfTrue),
     attribute("port_security_enabled", Type::Boolean, Always),
     attribute("mtu", Type::Integer(68, 65_535), Always),
     attribute("status", Type::ReadOnly, Create),
@@ -125,6 +128,23 @@ const RULE: &[Attribute] = &[
     attribute("remote_group_id", Type::OptionalId, Create),
 ];
 
+const ROUTER: &[Attribute] = &[
+    attribute("name", Type::Text, Always),
+    attribute("admin_state_up", Type::Boolean, Always),
+    attribute("external_gateway_info", Type::Object, Always),
+    attribute("status", Type::ReadOnly, Create),
+];
+
+const FLOATING_IP: &[Attribute] = &[
+    attribute("floating_network_id", Type::Id, Create),
+    attribute("floating_ip_address", Type::OptionalText, AdminCreate),
+    attribute("subnet_id", Type::OptionalId, Create),
+    attribute("port_id", Type::OptionalId, Always),
+    attribute("fixed_ip_address", Type::OptionalText, Always),
+    attribute("router_id", Type::ReadOnly, Create),
+    attribute("status", Type::ReadOnly, Create),
+];
+
 fn attributes(kind: Kind) -> impl Iterator<Item = &'static Attribute> {
     let own = match kind {
         Kind::Network => NETWORK,
@@ -132,6 +152,8 @@ fn attributes(kind: Kind) -> impl Iterator<Item = &'static Attribute> {
         Kind::Port => PORT,
         Kind::SecurityGroup => SECURITY_GROUP,
         Kind::Rule => RULE,
+        Kind::Router => ROUTER,
+        Kind::FloatingIp => FLOATING_IP,
     };
     COMMON.iter().chain(own)
 }
@@ -169,12 +191,12 @@ impl Attributes {
         for (name, value) in body {
             let Some(attribute) = find(name) else { continue };
             let (verb, rule) = if is_create { ("POST", "create") } else { ("PUT", "update") };
-            if matches!(attribute.kind, Type::ReadOnly) || (!is_create && attribute.setters == Create) {
+            if matches!(attribute.kind, Type::ReadOnly) || (!is_create && matches!(attribute.setters, Create | AdminCreate)) {
                 return Err(NetworkError::bad_request(format!("Attribute '{name}' not allowed in {verb}")));
             }
             let value = convert(attribute, value)?;
             let is_refused = match attribute.setters {
-                Admin => !context.is_admin,
+                Admin | AdminCreate => !context.is_admin,
                 AdminIfTrue => !context.is_admin && value == true,
                 Create | Always => false,
             };

@@ -106,6 +106,21 @@ impl NetworkService for BuiltinNetwork {
         Ok(rows.into_iter().map(network).collect())
     }
 
+    async fn can_auto_allocate(&self, _context: &RequestContext, _project_id: &str) -> Result<bool, ClientError> {
+        match self.default_external_network().await {
+            Ok(_) => Ok(true),
+            Err(NetworkError::Refused { .. }) => Ok(false),
+            Err(error) => Err(client_error(error)),
+        }
+    }
+
+    async fn auto_allocate(&self, context: &RequestContext, project_id: &str) -> Result<Uuid, ClientError> {
+        if !owns(context, project_id) {
+            return Err(ClientError::Forbidden("rule:get_auto_allocated_topology is disallowed by policy".to_owned()));
+        }
+        BuiltinNetwork::auto_allocate(self, project_id).await.map_err(client_error)
+    }
+
     async fn show_port(&self, context: &RequestContext, port_id: Uuid) -> Result<Port, ClientError> {
         let port = port_rows::get(self.db.read(), port_id).await.map_err(failed)?;
         let port = port.filter(|port| owns(context, &port.row.project_id));

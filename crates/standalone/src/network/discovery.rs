@@ -8,11 +8,17 @@ use super::error::NetworkError;
 use crate::web::BaseUrl;
 
 /// Alias, name, what it promises. Only what works.
-const EXTENSIONS: [(&str, &str, &str); 13] = [
+const EXTENSIONS: [(&str, &str, &str); 16] = [
     ("agent", "agent", "The agent management extension."),
+    (
+        "auto-allocated-topology",
+        "Auto Allocated Topology Services",
+        "A network, subnet and router for projects that have none.",
+    ),
     ("availability_zone", "Availability Zone", "The availability zone extension."),
     ("binding", "Port Binding", "Expose port bindings of a virtual port to external application"),
     ("external-net", "Neutron external network", "Adds external network attribute to network resource."),
+    ("ext-gw-mode", "Neutron L3 Configurable external gateway mode", "Whether SNAT is done at a router's gateway."),
     (
         "ip-substring-filtering",
         "IP address substring filtering",
@@ -23,6 +29,7 @@ const EXTENSIONS: [(&str, &str, &str); 13] = [
     ("pagination", "Pagination support", "Extension that indicates that pagination is enabled."),
     ("port-security", "Port Security", "Provides port security"),
     ("quota_details", "Quota details management support", "Expose functions for quotas usage statistics per project"),
+    ("router", "Neutron L3 Router", "Routers between networks, and floating addresses."),
     ("security-group", "security-group", "The security groups extension."),
     ("sorting", "Sorting support", "Extension that indicates that sorting is enabled."),
     ("standard-attr-description", "standard-attr-description", "Extension to add descriptions to standard attributes"),
@@ -46,6 +53,8 @@ pub(super) async fn resources(base: BaseUrl) -> Json<Value> {
         ("port", "ports"),
         ("security-group", "security-groups"),
         ("security-group-rule", "security-group-rules"),
+        ("router", "routers"),
+        ("floatingip", "floatingips"),
         ("quota", "quotas"),
         ("extension", "extensions"),
     ];
@@ -73,19 +82,11 @@ pub(super) async fn show_extension(Path(alias): Path<String>) -> Result<Json<Val
     Ok(Json(json!({"extension": extension(found)})))
 }
 
-/// There are no agents, routers, … here; clients that look for them find none.
+/// There are no agents here; clients that look for them find none.
 pub(super) async fn agents() -> Json<Value> {
     Json(json!({"agents": []}))
 }
 
 pub(super) async fn availability_zones() -> Json<Value> {
     Json(json!({"availability_zones": []}))
-}
-
-pub(super) async fn floating_ips() -> Json<Value> {
-    Json(json!({"floatingips": []}))
-}
-
-pub(super) async fn routers() -> Json<Value> {
-    Json(json!({"routers": []}))
 }

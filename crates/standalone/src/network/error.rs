@@ -92,6 +92,24 @@ impl NetworkError {
         Self::not_found("SecurityGroupRuleNotFound", format!("Security group rule {id} does not exist"))
     }
 
+    pub(super) fn no_router(id: impl std::fmt::Display) -> Self {
+        Self::not_found("RouterNotFound", format!("Router {id} could not be found"))
+    }
+
+    pub(super) fn no_floating_ip(id: impl std::fmt::Display) -> Self {
+        Self::not_found("FloatingIPNotFound", format!("Floating IP {id} could not be found"))
+    }
+
+    /// 400 for what a router cannot do.
+    pub(super) fn bad_router(reason: impl std::fmt::Display) -> Self {
+        Self::bad("BadRequest", format!("Bad router request: {reason}."))
+    }
+
+    /// 400 for what a floating address cannot do.
+    pub(super) fn bad_floating_ip(reason: impl std::fmt::Display) -> Self {
+        Self::bad("BadRequest", format!("Bad floatingip request: {reason}."))
+    }
+
     pub(super) fn mac_in_use(network_id: Uuid, mac: &str) -> Self {
         let text = format!("Unable to complete operation for network {network_id}. The mac address {mac} is in use.");
         Self::conflict("MacAddressInUse", text)

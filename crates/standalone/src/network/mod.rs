@@ -1,4 +1,4 @@
-//! The built-in network service: networks, subnets, ports, addresses and security groups in the database, and the part
+//! The built-in network service: networks, subnets, ports, routers, addresses and security groups in the database, and the part
 //! of the Networking API v2.0 that clients need. Compute uses it through [`kilonova_clients::network::NetworkService`].
 //!
 //! It decides who gets which address; it moves no packet. Every change is one transaction: which address is free is read
@@ -6,14 +6,18 @@
 
 mod addressing;
 mod attributes;
+mod auto_allocated;
 mod bootstrap;
 mod client;
 mod discovery;
 mod error;
+mod floating_ips;
 mod listing;
 mod networks;
 mod ports;
 mod quotas;
+mod router_interfaces;
+mod routers;
 mod routes;
 mod rules;
 mod security_groups;

@@ -59,9 +59,11 @@ pub(super) async fn create(
         admin_state_up: attributes.boolean("admin_state_up").unwrap_or(true),
         is_shared: attributes.boolean("shared").unwrap_or(false),
         is_external: attributes.boolean("router:external").unwrap_or(false),
+        is_default: attributes.boolean("is_default").unwrap_or(false),
         port_security_enabled: attributes.boolean("port_security_enabled").unwrap_or(true),
         mtu: attributes.integer("mtu").unwrap_or(DEFAULT_MTU),
     };
+    ensure_only_default(tx, &row).await?;
     networks::insert(tx, &row).await?;
     Ok(row.id)
 }
@@ -86,6 +88,8 @@ pub(super) async fn update(
     row.admin_state_up = attributes.boolean("admin_state_up").unwrap_or(row.admin_state_up);
     row.is_shared = attributes.boolean("shared").unwrap_or(row.is_shared);
     row.is_external = attributes.boolean("router:external").unwrap_or(row.is_external);
+    row.is_default = attributes.boolean("is_default").unwrap_or(row.is_default);
+    ensure_only_default(tx, &row).await?;
     row.port_security_enabled = attributes.boolean("port_security_enabled").unwrap_or(row.port_security_enabled);
     row.mtu = attributes.integer("mtu").unwrap_or(row.mtu);
     Ok(networks::update(tx, &row).await?)
@@ -104,6 +108,23 @@ pub(super) async fn delete(tx: &Transaction, context: &RequestContext, id: Uuid)
     Ok(networks::delete(tx, id).await?)
 }
 
+/// Of external networks, one may be the default.
+async fn ensure_only_default(tx: &Transaction, row: &NetworkRow) -> Result<(), NetworkError> {
+    if !row.is_default {
+        return Ok(());
+    }
+    if !row.is_external {
+        return Err(NetworkError::invalid_input("is_default is for external networks only"));
+    }
+    match networks::get_default(tx).await?.filter(|other| other.id != row.id) {
+        Some(other) => {
+            let text = format!("A default external network already exists: {}.", other.id);
+            Err(NetworkError::conflict("DefaultExternalNetworkExists", text))
+        }
+        None => Ok(()),
+    }
+}
+
 async fn views(connection: &impl Connection, rows: Vec<NetworkRow>) -> Result<Vec<Value>, kilonova_db::DbError> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let mut subnet_ids: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
@@ -114,7 +135,7 @@ async fn views(connection: &impl Connection, rows: Vec<NetworkRow>) -> Result<Ve
 }
 
 fn view(row: &NetworkRow, subnet_ids: Vec<Uuid>) -> Value {
-    json!({
+    let mut view = json!({
         "id": row.id,
         "name": row.name,
         "tenant_id": row.project_id,
@@ -131,5 +152,9 @@ fn view(row: &NetworkRow, subnet_ids: Vec<Uuid>) -> Value {
         "revision_number": row.revision_number,
         "created_at": isotime(row.created_at),
         "updated_at": isotime(row.updated_at),
-    })
+    });
+    if row.is_external {
+        view["is_default"] = json!(row.is_default);
+    }
+    view
 }

@@ -24,6 +24,9 @@ use crate::web::can_write;
 /// What a port is of when a server has it.
 pub(super) const COMPUTE_OWNER: &str = "compute:nova";
 
+/// Ports that come and go with something else.
+const MANAGED_OWNERS: [&str; 3] = ["network:router_interface", "network:router_gateway", "network:floatingip"];
+
 /// A port that the caller may see.
 pub(super) async fn visible(
     connection: &impl Connection,
@@ -173,6 +176,11 @@ impl BuiltinNetwork {
 pub(super) async fn delete(tx: &Transaction, context: &RequestContext, id: Uuid) -> Result<(), NetworkError> {
     let port = visible(tx, context, id).await?;
     ensure_owner(context, &port.row.project_id, "delete_port")?;
+    let owner = &port.row.device_owner;
+    if MANAGED_OWNERS.contains(&owner.as_str()) {
+        let text = format!("Port {id} cannot be deleted directly via the port API: has device owner {owner}.");
+        return Err(NetworkError::conflict("ServicePortInUse", text));
+    }
     Ok(ports::delete(tx, &[id]).await?)
 }
 
@@ -300,10 +308,6 @@ async fn views(
 
 fn view(context: &RequestContext, port: &Port, versions: &HashMap<Uuid, i32>) -> Value {
     let row = &port.row;
-    let fixed_ips = port.fixed_ips.iter().map(|fixed_ip| {
-        let version = versions.get(&fixed_ip.subnet_id).copied().unwrap_or(4);
-        json!({"subnet_id": fixed_ip.subnet_id, "ip_address": addressing::text(version, fixed_ip.address)})
-    });
     let mut view = json!({
         "id": row.id,
         "name": row.name,
@@ -316,7 +320,7 @@ fn view(context: &RequestContext, port: &Port, versions: &HashMap<Uuid, i32>) ->
         "status": row.status,
         "device_id": row.device_id,
         "device_owner": row.device_owner,
-        "fixed_ips": fixed_ips.collect::<Vec<Value>>(),
+        "fixed_ips": addressing::views(&port.fixed_ips, versions),
         "security_groups": port.security_groups,
         "port_security_enabled": row.port_security_enabled,
         "binding:vnic_type": row.binding_vnic_type,

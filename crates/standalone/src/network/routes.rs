@@ -1,4 +1,4 @@
-//! The routes of the Networking API v2.0. The five resources take the same verbs; what differs is behind [`Kind`].
+//! The routes of the Networking API v2.0. The resources take the same verbs; what differs is behind [`Kind`].
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Extension, Json, Router};
 use kilonova_clients::identity::Identity;
 use kilonova_core::RequestContext;
@@ -16,12 +16,15 @@ use uuid::Uuid;
 
 use super::attributes::Attributes;
 use super::error::NetworkError;
-use super::{BuiltinNetwork, discovery, listing, networks, ports, quotas, rules, security_groups, subnets};
+use super::{
+    BuiltinNetwork, auto_allocated, discovery, floating_ips, listing, networks, ports, quotas, router_interfaces, routers,
+    rules, security_groups, subnets,
+};
 use crate::auth::authenticate;
 use crate::web::{BaseUrl, can_write, read_json, stamp_request_id};
 
 /// Bytes of a JSON body.
-const JSON_LIMIT: usize = 1024 * 1024;
+pub(super) const JSON_LIMIT: usize = 1024 * 1024;
 /// Resources in one request.
 const BULK_LIMIT: usize = 1000;
 
@@ -37,6 +40,8 @@ pub(super) enum Kind {
     Port,
     SecurityGroup,
     Rule,
+    Router,
+    FloatingIp,
 }
 
 impl Kind {
@@ -48,6 +53,8 @@ impl Kind {
             "ports" => Ok(Self::Port),
             "security-groups" => Ok(Self::SecurityGroup),
             "security-group-rules" => Ok(Self::Rule),
+            "routers" => Ok(Self::Router),
+            "floatingips" => Ok(Self::FloatingIp),
             _ => Err(NetworkError::no_resource()),
         }
     }
@@ -70,6 +77,10 @@ impl Kind {
             (Self::SecurityGroup, true) => "security_groups",
             (Self::Rule, false) => "security_group_rule",
             (Self::Rule, true) => "security_group_rules",
+            (Self::Router, false) => "router",
+            (Self::Router, true) => "routers",
+            (Self::FloatingIp, false) => "floatingip",
+            (Self::FloatingIp, true) => "floatingips",
         }
     }
 
@@ -80,11 +91,13 @@ impl Kind {
             Self::Port => NetworkError::no_port(id),
             Self::SecurityGroup => NetworkError::no_security_group(id),
             Self::Rule => NetworkError::no_rule(id),
+            Self::Router => NetworkError::no_router(id),
+            Self::FloatingIp => NetworkError::no_floating_ip(id),
         }
     }
 
     /// What is no id is the id of nothing.
-    fn parse_id(self, text: &str) -> Result<Uuid, NetworkError> {
+    pub(super) fn parse_id(self, text: &str) -> Result<Uuid, NetworkError> {
         let text = text.trim_end_matches(".json");
         Uuid::try_parse(text).map_err(|_| self.not_found(text))
     }
@@ -101,6 +114,8 @@ impl Kind {
             Self::Port => ports::show(connection, context, id).await,
             Self::SecurityGroup => security_groups::show(connection, context, id).await,
             Self::Rule => rules::show(connection, context, id).await,
+            Self::Router => routers::show(connection, context, id).await,
+            Self::FloatingIp => floating_ips::show(connection, context, id).await,
         }
     }
 }
@@ -117,8 +132,9 @@ pub(super) fn router(service: Arc<BuiltinNetwork>, identity: Arc<dyn Identity>) 
         .route("/v2.0/quotas/{project_id}/details.json", get(quotas::details))
         .route("/v2.0/agents", get(discovery::agents))
         .route("/v2.0/availability_zones", get(discovery::availability_zones))
-        .route("/v2.0/floatingips", get(discovery::floating_ips))
-        .route("/v2.0/routers", get(discovery::routers))
+        .route("/v2.0/auto-allocated-topology/{project_id}", get(auto_allocated::show).delete(auto_allocated::delete))
+        .route("/v2.0/routers/{id}/add_router_interface", put(router_interfaces::add))
+        .route("/v2.0/routers/{id}/remove_router_interface", put(router_interfaces::remove))
         .route("/v2.0/{collection}", get(list).post(create))
         .route("/v2.0/{collection}/{id}", get(show).put(update).delete(delete))
         .with_state(service)
@@ -154,6 +170,8 @@ async fn list(
             service.ensure_own_default_group(&context).await?;
             rules::list(db, &context).await?
         }
+        Kind::Router => routers::list(db, &context).await?,
+        Kind::FloatingIp => floating_ips::list(db, &context).await?,
     };
     Ok(Json(listing::respond(kind, &format!("{}/v2.0/{collection}", base.0), &pairs, views)?))
 }
@@ -258,6 +276,8 @@ impl BuiltinNetwork {
             Kind::Port => self.update_port(&tx, context, id, attributes).await?,
             Kind::SecurityGroup => security_groups::update(&tx, context, id, attributes).await?,
             Kind::Rule => rules::update(&tx, context, id, attributes).await?,
+            Kind::Router => self.update_router(&tx, context, id, attributes).await?,
+            Kind::FloatingIp => floating_ips::update(&tx, context, id, attributes).await?,
         }
         let view = kind.show(&tx, context, id).await?;
         tx.commit().await?;
@@ -272,6 +292,8 @@ impl BuiltinNetwork {
             Kind::Port => ports::delete(&tx, context, id).await?,
             Kind::SecurityGroup => security_groups::delete(&tx, context, id).await?,
             Kind::Rule => rules::delete(&tx, context, id).await?,
+            Kind::Router => routers::delete(&tx, context, id).await?,
+            Kind::FloatingIp => floating_ips::delete(&tx, context, id).await?,
         }
         Ok(tx.commit().await?)
     }
@@ -291,6 +313,8 @@ impl BuiltinNetwork {
             Kind::Port => self.create_port(tx, context, attributes).await,
             Kind::SecurityGroup => security_groups::create(tx, context, attributes).await,
             Kind::Rule => rules::create(tx, context, attributes).await,
+            Kind::Router => self.create_router(tx, context, attributes).await,
+            Kind::FloatingIp => self.create_floating_ip(tx, context, attributes).await,
         }
     }
 

@@ -20,7 +20,11 @@ use super::{ensure_owner, owns, visible_to};
 
 const IPV6_MODES: [&str; 3] = ["slaac", "dhcpv6-stateful", "dhcpv6-stateless"];
 
-async fn visible(connection: &impl Connection, context: &RequestContext, id: Uuid) -> Result<SubnetRow, NetworkError> {
+pub(super) async fn visible(
+    connection: &impl Connection,
+    context: &RequestContext,
+    id: Uuid,
+) -> Result<SubnetRow, NetworkError> {
     let row = subnets::get(connection, id).await?.ok_or_else(|| NetworkError::no_subnet(id))?;
     if owns(context, &row.project_id) {
         return Ok(row);

@@ -22,7 +22,7 @@ const DEFAULT_GROUP: &str = "default";
 pub(crate) enum RequestedNetworks {
     /// Nothing (up to 2.36): the project's only network, if it has one.
     Unspecified,
-    /// `auto`: the project's only network, and an error if it has none.
+    /// `auto`: the project's only network; one is made if it has none.
     Auto,
     /// `none`
     None,
@@ -63,8 +63,9 @@ pub(super) async fn look_up(
     match wanted {
         RequestedNetworks::None => Ok(Some(special(NETWORK_ID_NONE).into())),
         RequestedNetworks::Auto => {
-            if only_network(state, context).await?.is_none() {
-                let project = context.project_id();
+            let project = context.project_id();
+            let has_network = only_network(state, context).await?.is_some();
+            if !has_network && !state.clients.network.can_auto_allocate(context, project).await? {
                 return Err(ComputeError::Invalid(format!(
                     "Unable to automatically allocate a network for project {project}"
                 )));

@@ -6,7 +6,7 @@ use kilonova_rpcapi::conductor::ScheduleAndBuildInstances;
 use serde_json::{Value, json};
 
 use super::{activate, count, create, instance, minimal, with};
-use crate::tests::cloud::{ADMIN, Cloud, MEMBER, PROJECT, READER};
+use crate::tests::cloud::{ADMIN, Cloud, MEMBER, OTHER, OTHER_PROJECT, PROJECT, READER};
 
 #[tokio::test]
 async fn a_server_is_accepted_written_with_its_workflow_and_handed_to_a_conductor() {
@@ -148,6 +148,20 @@ async fn networks_are_none_auto_or_the_only_one_there_is() {
         "conflictingRequest",
         "Multiple possible networks found, use a Network ID to be more specific.",
     );
+}
+
+#[tokio::test]
+async fn auto_needs_a_network_or_a_service_that_makes_one() {
+    let cloud = Cloud::new().await;
+    let auto = |name: &str| {
+        let mut body = minimal(&cloud, name);
+        body["server"]["networks"] = json!("auto");
+        body
+    };
+    let message = format!("Unable to automatically allocate a network for project {OTHER_PROJECT}");
+    cloud.post(OTHER, "2.37", "/servers", auto("x")).await.expect_fault(400, "badRequest", &message);
+    cloud.networks.enable_auto_allocation();
+    cloud.post(OTHER, "2.37", "/servers", auto("x")).await.expect(202);
 }
 
 #[tokio::test]

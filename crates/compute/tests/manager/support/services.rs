@@ -135,6 +135,14 @@ impl NetworkService for FlakyNetwork {
         self.fake.available_networks(context).await
     }
 
+    async fn can_auto_allocate(&self, context: &RequestContext, project_id: &str) -> Result<bool, ClientError> {
+        self.fake.can_auto_allocate(context, project_id).await
+    }
+
+    async fn auto_allocate(&self, context: &RequestContext, project_id: &str) -> Result<Uuid, ClientError> {
+        self.fake.auto_allocate(context, project_id).await
+    }
+
     async fn show_port(&self, context: &RequestContext, port_id: Uuid) -> Result<Port, ClientError> {
         self.fake.show_port(context, port_id).await
     }
