@@ -8,6 +8,7 @@ mod check;
 mod cloud;
 mod guest_image;
 mod interrupt;
+mod oracle;
 mod packages;
 mod process;
 mod processes;
@@ -41,6 +42,8 @@ enum Command {
     Check,
     /// Builds target/guest-image/guest.qcow2.
     GuestImage,
+    /// Holds the answers of the API's tests against the response schemas of Nova's own controllers.
+    Oracle,
     /// Measures a release build and prints the figures beside their targets.
     Bench(bench::Options),
 }
@@ -63,6 +66,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(options) => test::run(&workspace, options).await,
         Command::Check => check::run(&workspace).await,
         Command::GuestImage => guest_image::run(&workspace).await,
+        Command::Oracle => oracle::run(&workspace).await,
         Command::Bench(options) => bench::run(&workspace, options).await,
     }
 }

@@ -28,6 +28,15 @@ const OSLO_MESSAGING: Environment = Environment {
     purpose: "Python's oslo.messaging",
 };
 
+/// Nova itself, whose response schemas are the measure of ours.
+const NOVA: Environment =
+    Environment { directory: "nova-venv", requirements: "xtask/nova-requirements.txt", purpose: "Nova's code" };
+
+/// Makes the environment unless it is there; returns its Python.
+pub(crate) async fn ensure_nova(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    Ok(NOVA.ensure(workspace).await?.join("bin/python"))
+}
+
 /// Makes the environment unless it is there; returns its `openstack`.
 pub(crate) async fn ensure_openstack_client(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     Ok(OPENSTACK_CLIENT.ensure(workspace).await?.join("bin/openstack"))
