@@ -97,7 +97,11 @@ impl ApiConfig {
             internal_service_availability_zone: default("internal_service_availability_zone", "internal"),
             default_schedule_zone: config.get("DEFAULT", "default_schedule_zone"),
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
-            instance_usage_audit_period: config.parse("DEFAULT", "instance_usage_audit_period", AuditPeriod::default())?,
+            instance_usage_audit_period: config.parse(
+                "DEFAULT",
+                "instance_usage_audit_period",
+                AuditPeriod::default(),
+            )?,
             www_authenticate_uri: config.get("keystone_authtoken", "www_authenticate_uri"),
             quota_driver: quota_driver(config)?,
             quota: quota(config)?,

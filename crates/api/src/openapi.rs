@@ -92,7 +92,11 @@ fn errors() -> Value {
         let schema = json!({"$ref": "#/components/schemas/Fault"});
         json!({"description": description, "content": {"application/json": {"schema": schema}}})
     };
-    ERRORS.iter().map(|(status, description)| ((*status).to_owned(), response(description))).collect::<Map<_, _>>().into()
+    ERRORS
+        .iter()
+        .map(|(status, description)| ((*status).to_owned(), response(description)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn version_document() -> Value {

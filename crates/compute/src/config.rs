@@ -81,7 +81,11 @@ impl ComputeConfig {
             force_config_drive: config.flag("DEFAULT", "force_config_drive", false)?,
             resume_guests_state_on_host_boot: config.flag("DEFAULT", "resume_guests_state_on_host_boot", false)?,
             instance_usage_audit: config.flag("DEFAULT", "instance_usage_audit", false)?,
-            instance_usage_audit_period: config.parse("DEFAULT", "instance_usage_audit_period", AuditPeriod::default())?,
+            instance_usage_audit_period: config.parse(
+                "DEFAULT",
+                "instance_usage_audit_period",
+                AuditPeriod::default(),
+            )?,
             availability_zone: config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned()),
         })
     }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use kilonova_core::time::utcnow;
 use kilonova_objects::TaskLog;
-use sea_orm::{ConnectionTrait, QueryResult};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Order, Query};
+use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::sql::{columns, exists_or, insert, select, val};
 use crate::{Db, DbError};
@@ -15,19 +15,7 @@ const DONE: &str = "DONE";
 
 columns!(
     TaskLog,
-    [
-        id,
-        task_name,
-        state,
-        host,
-        period_beginning,
-        period_ending,
-        message,
-        task_items,
-        errors,
-        created_at,
-        updated_at,
-    ]
+    [id, task_name, state, host, period_beginning, period_ending, message, task_items, errors, created_at, updated_at,]
 );
 
 /// A run begins. [`DbError::Exists`]: it did before, on that host and for that period.

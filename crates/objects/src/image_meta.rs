@@ -200,7 +200,9 @@ mod tests {
     #[test]
     fn names_are_found_because_they_are_sorted() {
         assert!(ImageMetaProps::NAMES.is_sorted() && ImageMetaProps::LEGACY_NAMES.is_sorted());
-        assert!(ImageMetaProps::NAMES.iter().chain(&ImageMetaProps::LEGACY_NAMES).all(|name| ImageMetaProps::knows(name)));
+        assert!(
+            ImageMetaProps::NAMES.iter().chain(&ImageMetaProps::LEGACY_NAMES).all(|name| ImageMetaProps::knows(name))
+        );
         assert!(!ImageMetaProps::knows("min_disk"));
     }
 }

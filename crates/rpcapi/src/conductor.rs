@@ -6,7 +6,8 @@ use std::sync::Arc;
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
 use kilonova_objects::{
-    Aggregate, BlockDeviceMappingList, BuildRequest, Instance, NetworkRequestList, RequestSpec, Selection, TagList, Wire as _,
+    Aggregate, BlockDeviceMappingList, BuildRequest, Instance, NetworkRequestList, RequestSpec, Selection, TagList,
+    Wire as _,
 };
 use serde_json::Value;
 

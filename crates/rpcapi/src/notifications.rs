@@ -175,7 +175,12 @@ impl Notifications {
     }
 
     /// An instance was there in a period that is over: `compute.instance.exists`.
-    pub fn instance_exists(&self, context: &RequestContext, instance: &Instance, period: (DateTime<Utc>, DateTime<Utc>)) {
+    pub fn instance_exists(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        period: (DateTime<Utc>, DateTime<Utc>),
+    ) {
         let Some(inner) = &self.0 else { return };
         inner.unversioned(COMPUTE, context, Priority::Info, "compute.instance.exists", || {
             let image_ref_url = unversioned::image_ref_url(context, instance, inner.options.image_endpoint.as_deref());

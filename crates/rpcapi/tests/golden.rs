@@ -8,7 +8,9 @@ use kilonova_rpcapi::compute::{
     BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance,
     SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
-use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances};
+use kilonova_rpcapi::conductor::{
+    self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
+};
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use serde_json::{Map, Value, json};
 

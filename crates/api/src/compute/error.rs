@@ -47,12 +47,12 @@ pub enum ComputeError {
         uuid: Uuid,
     },
     /// A server that is pinned to a zone is not pinned to another one at once.
-    #[error("Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null.")]
+    #[error(
+        "Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null."
+    )]
     CannotChangePinnedZone,
     /// A server is pinned where it is.
-    #[error(
-        "Server can only be pinned to its current availability zone '{current}', but '{requested}' was requested."
-    )]
+    #[error("Server can only be pinned to its current availability zone '{current}', but '{requested}' was requested.")]
     CannotPinElsewhere {
         /// Where it is.
         current: String,

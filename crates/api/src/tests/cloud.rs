@@ -20,8 +20,8 @@ use kilonova_messaging::{
 };
 use kilonova_objects::{Flavor, Service};
 use kilonova_rpcapi::compute::{
-    GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance, StopInstance,
-    TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+    GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance,
+    StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::conductor::{CacheImages, ScheduleAndBuildInstances};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
@@ -292,9 +292,9 @@ fn record_answer(method: &str, path: &str, body: Option<&str>, reply: &Reply) {
     let path = path.split('?').next().unwrap_or(path);
     let Some(path) = path.strip_prefix("/v2.1").filter(|path| path.len() > 1) else { return };
     let version = reply.header("openstack-api-version").trim_start_matches("compute ");
-    let action = body.filter(|_| path.ends_with("/action")).and_then(|body| {
-        serde_json::from_str::<Value>(body).ok()?.as_object()?.keys().next().cloned()
-    });
+    let action = body
+        .filter(|_| path.ends_with("/action"))
+        .and_then(|body| serde_json::from_str::<Value>(body).ok()?.as_object()?.keys().next().cloned());
     let (status, body) = (reply.status.as_u16(), &reply.body);
     let line = json!({
         "method": method, "path": path, "action": action, "version": version, "status": status, "body": body,

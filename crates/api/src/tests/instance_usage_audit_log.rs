@@ -60,7 +60,10 @@ async fn the_list_is_about_the_last_period_that_is_over() {
     let cloud = Cloud::with_config("[DEFAULT]\ninstance_usage_audit_period = hour\n").await;
     let log = cloud.get(ADMIN, "2.1", "/os-instance_usage_audit_log").await.expect(200);
     let log = &log.body["instance_usage_audit_logs"];
-    assert_eq!((&log["overall_status"], &log["hosts_not_run"]), (&json!("0 of 1 hosts done. 0 errors."), &json!([HOST])));
+    assert_eq!(
+        (&log["overall_status"], &log["hosts_not_run"]),
+        (&json!("0 of 1 hosts done. 0 errors."), &json!([HOST]))
+    );
     let instant = |name: &str| {
         chrono::NaiveDateTime::parse_from_str(log[name].as_str().unwrap(), "%Y-%m-%d %H:%M:%S").unwrap().and_utc()
     };

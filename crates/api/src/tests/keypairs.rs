@@ -220,5 +220,8 @@ async fn certificates_are_made_and_imported() {
     let brought = cloud.post(MEMBER, "2.92", "/os-keypairs", brought).await.expect(201).body["keypair"].clone();
     assert_eq!((&brought["fingerprint"], brought.get("private_key")), (&made["fingerprint"], None));
     let shown = cloud.get(MEMBER, "2.2", "/os-keypairs/brought").await.expect(200);
-    assert_eq!((&shown.body["keypair"]["type"], &shown.body["keypair"]["public_key"]), (&json!("x509"), &json!(certificate)));
+    assert_eq!(
+        (&shown.body["keypair"]["type"], &shown.body["keypair"]["public_key"]),
+        (&json!("x509"), &json!(certificate))
+    );
 }

@@ -39,7 +39,8 @@ async fn v2_97_shares_are_refused_where_the_host_cannot_pass_them_through() {
     );
     cloud.delete(MEMBER, "2.97", &one).await.expect_fault(404, "itemNotFound", &missing);
 
-    for wrong in [json!({"share": {}}), json!({"share": {"share_id": "x"}}), json!({"share": {"share_id": share, "tag": "a b"}})]
+    for wrong in
+        [json!({"share": {}}), json!({"share": {"share_id": "x"}}), json!({"share": {"share_id": share, "tag": "a b"}})]
     {
         cloud.post(MEMBER, "2.97", &path, wrong).await.expect(400);
     }

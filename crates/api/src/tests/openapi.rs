@@ -81,12 +81,14 @@ fn bodies_are_the_schemas_that_are_checked() {
     let networks = json!({"server": {"name": "a", "flavorRef": "1", "networks": "none"}});
     assert!(schema("post_servers-2.37").is_valid(&networks));
     assert!(!schema("post_servers-2.1").is_valid(&networks));
-    let mut whole = document["paths"]["/servers/{id}/action"]["post"]["requestBody"]["content"]["application/json"]
-        ["schema"]
-        .clone();
+    let mut whole =
+        document["paths"]["/servers/{id}/action"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            .clone();
     whole["components"] = document["components"].clone();
     let action = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).build(&whole).unwrap();
-    for body in [json!({"os-start": null}), json!({"reboot": {"type": "SOFT"}}), json!({"lock": {"locked_reason": "x"}})] {
+    for body in
+        [json!({"os-start": null}), json!({"reboot": {"type": "SOFT"}}), json!({"lock": {"locked_reason": "x"}})]
+    {
         assert!(action.is_valid(&body), "{body}");
     }
     for body in [json!({}), json!({"os-start": null, "os-stop": null}), json!({"reboot": {"type": "LATER"}})] {

@@ -49,9 +49,7 @@ async fn a_host_shows_what_it_has_what_is_used_and_by_whom() {
     for project in [PROJECT, PROJECT, OTHER_PROJECT] {
         server(&cloud, project, "user", RUNNING).await;
     }
-    let resource = |project: &str, cpu: i64, memory_mb: i64, disk_gb: i64| {
-        json!({"resource": {"host": HOST, "project": project, "cpu": cpu, "memory_mb": memory_mb, "disk_gb": disk_gb}})
-    };
+    let resource = |project: &str, cpu: i64, memory_mb: i64, disk_gb: i64| json!({"resource": {"host": HOST, "project": project, "cpu": cpu, "memory_mb": memory_mb, "disk_gb": disk_gb}});
     let shown = cloud.get(ADMIN, "2.1", &path).await.expect(200);
     assert_eq!(
         shown.body,

@@ -163,7 +163,10 @@ async fn a_driver_that_limits_nothing_shows_and_checks_no_limit() {
     }
     let class = cloud.get(ADMIN, "2.57", "/os-quota-class-sets/default").await.expect(200);
     assert_eq!(class.body["quota_class_set"]["instances"], -1);
-    cloud.put(ADMIN, "2.57", &format!("/os-quota-sets/{PROJECT}"), json!({"quota_set": {"key_pairs": 0}})).await.expect(200);
+    cloud
+        .put(ADMIN, "2.57", &format!("/os-quota-sets/{PROJECT}"), json!({"quota_set": {"key_pairs": 0}}))
+        .await
+        .expect(200);
     cloud.post(MEMBER, "2.2", "/os-keypairs", json!({"keypair": {"name": "a"}})).await.expect(201);
 
     let unified = kilonova_core::Config::from_text("[quota]\ndriver = nova.quota.UnifiedLimitsDriver\n").unwrap();

@@ -45,13 +45,8 @@ impl<'a> Resource<'a> {
 
 /// What a host has, what is used now, what its servers use if they use all of theirs, and the same by project.
 pub(crate) fn resources(host: &str, node: &ComputeNode, servers: &[Instance]) -> Vec<Value> {
-    let total = Resource {
-        host,
-        project: "(total)",
-        cpu: node.vcpus,
-        memory_mb: node.memory_mb,
-        disk_gb: node.local_gb,
-    };
+    let total =
+        Resource { host, project: "(total)", cpu: node.vcpus, memory_mb: node.memory_mb, disk_gb: node.local_gb };
     let used = Resource {
         host,
         project: "(used_now)",

@@ -16,7 +16,9 @@ use uuid::Uuid;
 use super::addresses::Addresses;
 use super::links::{Link, Links};
 use super::time::{IsoTime, StrTime};
-use crate::versions::{V2_3, V2_9, V2_16, V2_19, V2_26, V2_47, V2_63, V2_71, V2_73, V2_75, V2_90, V2_96, V2_98, V2_100};
+use crate::versions::{
+    V2_3, V2_9, V2_16, V2_19, V2_26, V2_47, V2_63, V2_71, V2_73, V2_75, V2_90, V2_96, V2_98, V2_100,
+};
 use fields::{Fault, FlavorView, Groups, ImageView, Tags, host_id, trusted_certs};
 
 /// `{"server": {…}}`

@@ -19,7 +19,9 @@ use kilonova_db::{Db, actions, instances, services, workflows};
 use kilonova_messaging::{
     ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Transport, Version,
 };
-use kilonova_objects::{Aggregate, BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState};
+use kilonova_objects::{
+    Aggregate, BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState,
+};
 use kilonova_placement::PlacementService;
 use kilonova_rpcapi::compute::{BuildAndRunInstance, CacheImages, TerminateInstance};
 use kilonova_rpcapi::conductor::{self, BuildInstances, ScheduleAndBuildInstances};

@@ -61,9 +61,8 @@ pub(super) fn instance_exists(
 ) -> Value {
     let printed = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M:%S").to_string();
     let properties = instance.system_metadata.iter();
-    let image_meta: Map<String, Value> = properties
-        .filter_map(|(key, value)| Some((key.strip_prefix("image_")?.to_owned(), json!(value))))
-        .collect();
+    let image_meta: Map<String, Value> =
+        properties.filter_map(|(key, value)| Some((key.strip_prefix("image_")?.to_owned(), json!(value)))).collect();
     let mut info = info_from_instance(instance, image_ref_url);
     info.insert("audit_period_beginning".to_owned(), json!(printed(begin)));
     info.insert("audit_period_ending".to_owned(), json!(printed(end)));

@@ -39,7 +39,9 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::driver::{Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn};
+use crate::driver::{
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn,
+};
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};
 use errors::{blocking, host_error};

@@ -12,9 +12,7 @@ use kilonova_objects::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{
-    CreateServers, Found, RequestedNetworks, block_devices, files, image, names, workflow_payload,
-};
+use super::{CreateServers, Found, RequestedNetworks, block_devices, files, image, names, workflow_payload};
 
 /// Everything that a request makes.
 pub(super) struct Plan {
