@@ -8,6 +8,7 @@ mod check;
 mod cloud;
 mod guest_image;
 mod interrupt;
+mod oracle;
 mod packages;
 mod process;
 mod processes;
@@ -42,6 +43,8 @@ enum Command {
     Check,
     /// Builds target/guest-image/guest.qcow2.
     GuestImage,
+    /// Holds the answers of the API's tests against the response schemas of Nova's own controllers.
+    Oracle,
     /// Measures a release build and prints the figures beside their targets.
     Bench(bench::Options),
     /// Runs tempest's tests of the compute API against a cloud of its own.
@@ -66,6 +69,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(options) => test::run(&workspace, options).await,
         Command::Check => check::run(&workspace).await,
         Command::GuestImage => guest_image::run(&workspace).await,
+        Command::Oracle => oracle::run(&workspace).await,
         Command::Bench(options) => bench::run(&workspace, options).await,
         Command::Tempest(options) => tempest::run(&workspace, options).await,
     }

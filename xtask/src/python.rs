@@ -31,6 +31,14 @@ const OSLO_MESSAGING: Environment = Environment {
 /// OpenStack's own test suite.
 const TEMPEST: Environment =
     Environment { directory: "tempest-venv", requirements: "xtask/tempest-requirements.txt", purpose: "tempest" };
+/// Nova itself, whose response schemas are the measure of ours.
+const NOVA: Environment =
+    Environment { directory: "nova-venv", requirements: "xtask/nova-requirements.txt", purpose: "Nova's code" };
+
+/// Makes the environment unless it is there; returns its Python.
+pub(crate) async fn ensure_nova(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    Ok(NOVA.ensure(workspace).await?.join("bin/python"))
+}
 
 /// Makes the environment unless it is there; returns its `openstack`.
 pub(crate) async fn ensure_openstack_client(workspace: &Workspace) -> anyhow::Result<PathBuf> {

@@ -1,6 +1,9 @@
 //! The options of the API, with Nova's names and defaults.
 
+use std::str::FromStr;
+
 use kilonova_core::{Config, ConfigError};
+use kilonova_rpcapi::notifications::AuditPeriod;
 
 /// `[quota]`: what a project may use unless something else was set for it; below 0 is without limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,28 @@ pub struct QuotaDefaults {
     pub server_group_members: i64,
 }
 
+/// `[quota] driver`: who says what a project may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QuotaDriver {
+    /// `nova.quota.DbQuotaDriver`: the database, else the configuration.
+    #[default]
+    Db,
+    /// `nova.quota.NoopQuotaDriver`: nobody. Limits can be set and have no effect.
+    Noop,
+}
+
+impl FromStr for QuotaDriver {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "nova.quota.DbQuotaDriver" => Ok(Self::Db),
+            "nova.quota.NoopQuotaDriver" => Ok(Self::Noop),
+            _ => Err(()),
+        }
+    }
+}
+
 /// What the API reads of `nova.conf`.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -48,8 +73,12 @@ pub struct ApiConfig {
     pub default_schedule_zone: Option<String>,
     /// `[DEFAULT] service_down_time`, seconds.
     pub service_down_time_s: i64,
+    /// `[DEFAULT] instance_usage_audit_period`: what is asked for in the log of usage audits.
+    pub instance_usage_audit_period: AuditPeriod,
     /// `[keystone_authtoken] www_authenticate_uri`: where a client without a token is sent.
     pub www_authenticate_uri: Option<String>,
+    /// `[quota] driver`
+    pub quota_driver: QuotaDriver,
     /// `[quota]`
     pub quota: QuotaDefaults,
 }
@@ -68,10 +97,26 @@ impl ApiConfig {
             internal_service_availability_zone: default("internal_service_availability_zone", "internal"),
             default_schedule_zone: config.get("DEFAULT", "default_schedule_zone"),
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
+            instance_usage_audit_period: config.parse(
+                "DEFAULT",
+                "instance_usage_audit_period",
+                AuditPeriod::default(),
+            )?,
             www_authenticate_uri: config.get("keystone_authtoken", "www_authenticate_uri"),
+            quota_driver: quota_driver(config)?,
             quota: quota(config)?,
         })
     }
+}
+
+fn quota_driver(config: &Config) -> Result<QuotaDriver, ConfigError> {
+    let Some(value) = config.get("quota", "driver") else { return Ok(QuotaDriver::Db) };
+    value.trim().parse().map_err(|()| ConfigError::Value {
+        group: "quota".to_owned(),
+        name: "driver".to_owned(),
+        value: value.clone(),
+        expected: "nova.quota.DbQuotaDriver or nova.quota.NoopQuotaDriver: there are no unified limits here".to_owned(),
+    })
 }
 
 fn quota(config: &Config) -> Result<QuotaDefaults, ConfigError> {

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //!   path ─┬─ /, /v2, /v2.1 ──────────────> version documents, for everybody
+//!         ├─ /openapi.json ──────────────> what there is, for everybody
 //!         └─ /v2.1[/{project_id}]/… ──> length ─> authenticate ─> route ─> negotiate ─> content type ─> body
 //!                                          ─> action ─> microversion range ─> JSON ─> project id ─> schemas ─> handler
 //! ```
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{OriginalUri, Query as RawQuery, Request, State};
-use axum::http::{HeaderMap, Method, Uri, header, request::Parts};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts};
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use kilonova_core::{Microversion, RequestContext};
@@ -23,6 +24,7 @@ use crate::call::{Answer, Call, Query};
 use crate::error::ApiError;
 use crate::middleware::request_id::RequestIds;
 use crate::middleware::{authenticate::authenticate, limits, negotiate};
+use crate::openapi;
 use crate::routes::{ROUTES, Route, Versioned};
 use crate::state::ApiState;
 use crate::validation::Schema;
@@ -64,6 +66,7 @@ async fn answer(app: &App, original: &Uri, request: Request, ids: &RequestIds) -
         None => return versions::all(&base),
         Some("v2.1") => false,
         Some("v2") => true,
+        Some("openapi.json") if segments.len() == 1 && parts.method == Method::GET => return described(),
         Some(_) => return ApiError::no_such_resource().into_response(),
     };
     let rest = &segments[1..];
@@ -75,6 +78,12 @@ async fn answer(app: &App, original: &Uri, request: Request, ids: &RequestIds) -
         Ok(response) => response,
         Err(error) => error.into_response(),
     }
+}
+
+/// What the API says of itself, to everybody.
+fn described() -> Response {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::document);
+    crate::call::json(StatusCode::OK, &*DOCUMENT)
 }
 
 /// Answers in a negotiated microversion, and says so; the legacy API has none.

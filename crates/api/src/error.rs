@@ -39,6 +39,9 @@ pub enum ApiError {
     /// 409
     #[error("{0}")]
     Conflict(String),
+    /// 410: what Nova once had. The sentence, with its two spaces, is webob's.
+    #[error("This resource is no longer available.  No forwarding address is given.")]
+    Gone,
     /// 413
     #[error("Request is too large.")]
     TooLarge,
@@ -87,6 +90,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Gone => StatusCode::GONE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
@@ -108,7 +112,7 @@ impl ApiError {
             Self::UnsupportedMediaType => "badMediaType",
             Self::NotImplemented(_) => "notImplemented",
             Self::Unavailable(_) => "serviceUnavailable",
-            Self::NotAcceptable(_) | Self::Internal(_) => "computeFault",
+            Self::NotAcceptable(_) | Self::Gone | Self::Internal(_) => "computeFault",
         }
     }
 }
@@ -201,6 +205,7 @@ impl From<ComputeError> for ApiError {
             | E::InstanceGroupNotFound { .. }
             | E::HostMappingNotFound { .. }
             | E::HypervisorNotFound { .. }
+            | E::ComputeHostNotFound { .. }
             | E::NoHypervisorMatching { .. } => Self::NotFound(error.to_string()),
             E::KeyPairExists { .. } | E::ServiceHasInstances | E::ServiceHasMigrations => {
                 Self::Conflict(error.to_string())
@@ -208,7 +213,7 @@ impl From<ComputeError> for ApiError {
             E::KeypairLimitExceeded | E::ServerGroupLimitExceeded | E::GroupMemberLimitExceeded => {
                 Self::Forbidden(error.to_string())
             }
-            E::InvalidKeypair { .. } => Self::BadRequest(error.to_string()),
+            E::InvalidKeypair { .. } | E::VolumeBdmNotFound { .. } => Self::BadRequest(error.to_string()),
             E::InstanceNotFound { .. } | E::MetadataItemNotFound | E::TagNotFound { .. } => {
                 Self::NotFound(error.to_string())
             }
@@ -216,6 +221,8 @@ impl From<ComputeError> for ApiError {
             | E::InstanceNeverLaunched { .. }
             | E::InstanceIsLocked { .. }
             | E::InstanceNotReady { .. }
+            | E::CannotChangePinnedZone
+            | E::CannotPinElsewhere { .. }
             | E::NetworkAmbiguous
             | E::PortInUse { .. }
             | E::CertificateValidationNotYetAvailable

@@ -18,6 +18,7 @@ mod config;
 mod dispatch;
 mod error;
 mod middleware;
+pub mod openapi;
 mod policies;
 pub mod policy;
 mod routes;
@@ -31,7 +32,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ApiConfig, QuotaDefaults};
+pub use config::{ApiConfig, QuotaDefaults, QuotaDriver};
 pub use dispatch::router;
 pub use error::ApiError;
 pub use policy::Policy;

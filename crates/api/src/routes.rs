@@ -11,7 +11,10 @@ use kilonova_core::Microversion;
 use serde_json::Value;
 
 use crate::call::{Answer, Call};
-use crate::versions::{LEGACY, MAX_VERSION, MIN_VERSION};
+use crate::versions::{LEGACY, MAX_VERSION, MIN_VERSION, V2_102};
+
+/// The rule of an operation that asks none.
+pub(crate) const NO_RULE: &str = "";
 
 /// Answers one operation.
 pub(crate) type Handler = fn(Call) -> BoxFuture<'static, Answer>;
@@ -51,7 +54,10 @@ pub(crate) struct Route {
     pub action: Option<&'static str>,
     pub from: Microversion,
     pub to: Microversion,
+    /// [`NO_RULE`] where none is asked.
     pub policy: &'static str,
+    /// Nova had it once: always 410.
+    pub is_gone: bool,
     pub body: &'static [Versioned],
     pub query: &'static [Versioned],
     pub handler: Handler,
@@ -83,7 +89,18 @@ impl Verb {
 
 impl Route {
     const fn new(method: Verb, path: &'static str, policy: &'static str, handler: Handler) -> Self {
-        Self { method, path, action: None, from: MIN_VERSION, to: MAX_VERSION, policy, body: &[], query: &[], handler }
+        Self {
+            method,
+            path,
+            action: None,
+            from: MIN_VERSION,
+            to: MAX_VERSION,
+            policy,
+            is_gone: false,
+            body: &[],
+            query: &[],
+            handler,
+        }
     }
 
     /// Selected by this key of the body.
@@ -111,7 +128,6 @@ impl Route {
     }
 
     /// Exists up to this microversion.
-    #[allow(dead_code, reason = "resources that Nova removed come with the proxies")]
     const fn until(mut self, version: Microversion) -> Self {
         self.to = version;
         self
@@ -143,6 +159,20 @@ const fn server_action(name: &'static str, policy: &'static str, handler: Handle
     post("/servers/{id}/action", policy, handler).action(name)
 }
 
+/// `/os-volumes_boot`: servers under another name, up to 2.102.
+const fn boot_action(name: &'static str, policy: &'static str, handler: Handler) -> Route {
+    post("/os-volumes_boot/{id}/action", policy, handler).action(name).until(V2_102)
+}
+
+/// What Nova had once and answers 410 to in every microversion.
+const fn gone(method: Verb, path: &'static str) -> Route {
+    let route = Route::new(method, path, NO_RULE, |call| Box::pin(crate::v21::gone::gone(call))).body(ANY_BODY);
+    Route { is_gone: true, ..route }
+}
+
+/// A body that is not looked at.
+const ANY_BODY: &[Versioned] = &[Versioned::always(crate::schemas::any_body)];
+
 /// An `async fn(Call) -> Answer` as a [`Handler`].
 macro_rules! handler {
     ($path:path) => {
@@ -154,14 +184,14 @@ macro_rules! handler {
 #[rustfmt::skip]
 pub(crate) const ROUTES: &[Route] = &{
     use crate::{schemas, v21};
-    use crate::schemas::{any_query, bare_action, server_metadata, servers as schema};
+    use crate::schemas::{any_query, bare_action, no_query, server_metadata, servers as schema};
     use crate::v21::servers::{
         action_admin, action_console_output, action_power, create, delete as delete_server, instance_actions, ips, list,
-        metadata, security_groups, show, tags, update,
+        metadata, security_groups, shares, show, tags, update,
     };
     use crate::versions::*;
 
-    const ANY_QUERY: &[Versioned] = &[Versioned::always(any_query)];
+    const ANY_QUERY: &[Versioned] = &[Versioned::new(LEGACY, V2_101, any_query), Versioned::since(V2_102, no_query)];
     const SERVERS_QUERY: &[Versioned] = &[
         Versioned::new(MIN_VERSION, V2_25, || schema::index_query(MIN_VERSION)),
         Versioned::new(V2_26, V2_65, || schema::index_query(V2_26)),
@@ -190,7 +220,8 @@ pub(crate) const ROUTES: &[Route] = &{
         Versioned::new(MIN_VERSION, V2_18, || schema::update(MIN_VERSION)),
         Versioned::new(V2_19, V2_89, || schema::update(V2_19)),
         Versioned::new(V2_90, V2_93, || schema::update(V2_90)),
-        Versioned::since(V2_94, || schema::update(V2_94)),
+        Versioned::new(V2_94, V2_103, || schema::update(V2_94)),
+        Versioned::since(V2_104, || schema::update(V2_104)),
     ];
     const ACTIONS_QUERY: &[Versioned] = &[
         Versioned::new(LEGACY, V2_57, any_query),
@@ -199,7 +230,8 @@ pub(crate) const ROUTES: &[Route] = &{
     ];
     const FLAVORS_QUERY: &[Versioned] = &[
         Versioned::new(LEGACY, V2_74, schemas::flavors::index_query),
-        Versioned::since(V2_75, schemas::flavors::index_query_v275),
+        Versioned::new(V2_75, V2_101, schemas::flavors::index_query_v275),
+        Versioned::since(V2_102, schemas::flavors::index_query_v2102),
     ];
     const KEYPAIR_QUERY: &[Versioned] = &[
         Versioned::new(LEGACY, V2_9, any_query),
@@ -242,6 +274,21 @@ pub(crate) const ROUTES: &[Route] = &{
             .body(&[Versioned::always(schema::reset_state)]),
         server_action("forceDelete", "os_compute_api:os-deferred-delete:force", handler!(delete_server::force_delete))
             .body(&[Versioned::always(|| bare_action("forceDelete"))]),
+        gone(Verb::Post, "/servers/{id}/action").action("resetNetwork"),
+
+        // os-volumes_boot
+        get("/os-volumes_boot", "os_compute_api:servers:index", handler!(list::index)).query(SERVERS_QUERY).until(V2_102),
+        post("/os-volumes_boot", "os_compute_api:servers:create", handler!(create::create)).body(CREATE_SERVER).until(V2_102),
+        get("/os-volumes_boot/detail", "os_compute_api:servers:detail", handler!(list::detail)).query(SERVERS_QUERY).until(V2_102),
+        get("/os-volumes_boot/{id}", "os_compute_api:servers:show", handler!(show::show)).query(ANY_QUERY).until(V2_102),
+        put("/os-volumes_boot/{id}", "os_compute_api:servers:update", handler!(update::update)).body(UPDATE_SERVER).until(V2_102),
+        delete("/os-volumes_boot/{id}", "os_compute_api:servers:delete", handler!(delete_server::delete)).until(V2_102),
+        boot_action("os-start", "os_compute_api:servers:start", handler!(action_power::start))
+            .body(&[Versioned::always(|| bare_action("os-start"))]),
+        boot_action("os-stop", "os_compute_api:servers:stop", handler!(action_power::stop))
+            .body(&[Versioned::always(|| bare_action("os-stop"))]),
+        boot_action("reboot", "os_compute_api:servers:reboot", handler!(action_power::reboot))
+            .body(&[Versioned::always(schema::reboot)]),
 
         // servers/{server_id}/…
         get("/servers/{server_id}/ips", "os_compute_api:ips:index", handler!(ips::index)).query(ANY_QUERY),
@@ -269,6 +316,14 @@ pub(crate) const ROUTES: &[Route] = &{
         put("/servers/{server_id}/tags/{id}", "os_compute_api:os-server-tags:update", handler!(tags::update))
             .body(&[Versioned::always(schema::tag)]).since(V2_26),
         delete("/servers/{server_id}/tags/{id}", "os_compute_api:os-server-tags:delete", handler!(tags::delete)).since(V2_26),
+        get("/servers/{server_id}/shares", "os_compute_api:os-server-shares:index", handler!(shares::index))
+            .query(&[Versioned::always(no_query)]).since(V2_97),
+        post("/servers/{server_id}/shares", "os_compute_api:os-server-shares:create", handler!(shares::create))
+            .body(&[Versioned::always(schema::create_share)]).since(V2_97),
+        get("/servers/{server_id}/shares/{id}", "os_compute_api:os-server-shares:show", handler!(shares::show))
+            .query(&[Versioned::always(no_query)]).since(V2_97),
+        delete("/servers/{server_id}/shares/{id}", "os_compute_api:os-server-shares:delete", handler!(shares::delete)).since(V2_97),
+        gone(Verb::Get, "/servers/{server_id}/os-virtual-interfaces"),
 
         // flavors
         get("/flavors", "os_compute_api:flavors:index", handler!(v21::flavors::index::index)).query(FLAVORS_QUERY),
@@ -276,7 +331,8 @@ pub(crate) const ROUTES: &[Route] = &{
         post("/flavors", "os_compute_api:os-flavor-manage:create", handler!(v21::flavors::create::create)).body(&[
             Versioned::new(LEGACY, LEGACY, schemas::flavors::create_v20),
             Versioned::new(MIN_VERSION, V2_54, schemas::flavors::create),
-            Versioned::since(V2_55, schemas::flavors::create_v255),
+            Versioned::new(V2_55, V2_101, schemas::flavors::create_v255),
+            Versioned::since(V2_102, schemas::flavors::create_v2102),
         ]),
         get("/flavors/{id}", "os_compute_api:flavors:show", handler!(v21::flavors::show::show)).query(ANY_QUERY),
         put("/flavors/{id}", "os_compute_api:os-flavor-manage:update", handler!(v21::flavors::update::update))
@@ -379,6 +435,16 @@ pub(crate) const ROUTES: &[Route] = &{
             .action("remove_host").body(&[Versioned::always(schemas::aggregates::remove_host)]),
         post("/os-aggregates/{id}/action", "os_compute_api:os-aggregates:set_metadata", handler!(v21::aggregates::set_metadata))
             .action("set_metadata").body(&[Versioned::always(schemas::aggregates::set_metadata)]),
+        post("/os-aggregates/{id}/images", "compute:aggregates:images", handler!(v21::aggregates::images))
+            .body(&[Versioned::always(schemas::aggregates::images)]).since(V2_81),
+        get("/os-hosts", "os_compute_api:os-hosts:list", handler!(v21::hosts::index))
+            .query(&[Versioned::always(schemas::hosts::index_query)]).until(V2_42),
+        get("/os-hosts/{id}", "os_compute_api:os-hosts:show", handler!(v21::hosts::show)).query(ANY_QUERY).until(V2_42),
+        put("/os-hosts/{id}", "os_compute_api:os-hosts:update", handler!(v21::hosts::update))
+            .body(&[Versioned::always(schemas::hosts::update)]).until(V2_42),
+        get("/os-hosts/{id}/reboot", "os_compute_api:os-hosts:reboot", handler!(v21::hosts::reboot)).query(ANY_QUERY).until(V2_42),
+        get("/os-hosts/{id}/shutdown", "os_compute_api:os-hosts:shutdown", handler!(v21::hosts::shutdown)).query(ANY_QUERY).until(V2_42),
+        get("/os-hosts/{id}/startup", "os_compute_api:os-hosts:start", handler!(v21::hosts::startup)).query(ANY_QUERY).until(V2_42),
         get("/os-hypervisors", "os_compute_api:os-hypervisors:list", handler!(v21::hypervisors::index::index)).query(HYPERVISORS_QUERY),
         get("/os-hypervisors/detail", "os_compute_api:os-hypervisors:list-detail", handler!(v21::hypervisors::index::detail))
             .query(HYPERVISORS_QUERY),
@@ -404,6 +470,59 @@ pub(crate) const ROUTES: &[Route] = &{
             Versioned::since(V2_53, schemas::services::update_v253),
         ]),
         delete("/os-services/{id}", "os_compute_api:os-services:delete", handler!(v21::services::delete::delete)),
+
+        get("/os-instance_usage_audit_log", "os_compute_api:os-instance-usage-audit-log:list",
+            handler!(v21::instance_usage_audit_log::index)).query(ANY_QUERY),
+        get("/os-instance_usage_audit_log/{id}", "os_compute_api:os-instance-usage-audit-log:show",
+            handler!(v21::instance_usage_audit_log::show)).query(ANY_QUERY),
+
+        // asked by the volume service
+        post("/os-assisted-volume-snapshots", "os_compute_api:os-assisted-volume-snapshots:create",
+            handler!(v21::assisted_volume_snapshots::create))
+            .body(&[Versioned::always(schemas::assisted_volume_snapshots::create)]),
+        delete("/os-assisted-volume-snapshots/{id}", "os_compute_api:os-assisted-volume-snapshots:delete",
+            handler!(v21::assisted_volume_snapshots::delete)).query(&[
+            Versioned::new(LEGACY, V2_74, schemas::assisted_volume_snapshots::delete_query),
+            Versioned::since(V2_75, schemas::assisted_volume_snapshots::delete_query_v275),
+        ]),
+
+        // another service's
+        get("/os-baremetal-nodes", "os_compute_api:os-baremetal-nodes:list", handler!(v21::baremetal_nodes::index))
+            .query(ANY_QUERY).until(V2_35),
+        get("/os-baremetal-nodes/{id}", "os_compute_api:os-baremetal-nodes:show", handler!(v21::baremetal_nodes::show))
+            .query(ANY_QUERY).until(V2_35),
+        post("/os-baremetal-nodes", NO_RULE, handler!(v21::baremetal_nodes::create)).body(ANY_BODY).until(V2_35),
+        delete("/os-baremetal-nodes/{id}", NO_RULE, handler!(v21::baremetal_nodes::delete)).until(V2_35),
+        post("/os-baremetal-nodes/{id}/action", NO_RULE, handler!(v21::baremetal_nodes::add_interface))
+            .action("add_interface").body(ANY_BODY).until(V2_35),
+        post("/os-baremetal-nodes/{id}/action", NO_RULE, handler!(v21::baremetal_nodes::remove_interface))
+            .action("remove_interface").body(ANY_BODY).until(V2_35),
+
+        // gone
+        gone(Verb::Get, "/os-agents"),
+        gone(Verb::Post, "/os-agents"),
+        gone(Verb::Put, "/os-agents/{id}"),
+        gone(Verb::Delete, "/os-agents/{id}"),
+        gone(Verb::Get, "/os-cells"),
+        gone(Verb::Post, "/os-cells"),
+        gone(Verb::Get, "/os-cells/capacities"),
+        gone(Verb::Get, "/os-cells/detail"),
+        gone(Verb::Get, "/os-cells/info"),
+        gone(Verb::Post, "/os-cells/sync_instances"),
+        gone(Verb::Get, "/os-cells/{id}"),
+        gone(Verb::Put, "/os-cells/{id}"),
+        gone(Verb::Delete, "/os-cells/{id}"),
+        gone(Verb::Get, "/os-cells/{id}/capacities"),
+        gone(Verb::Post, "/os-certificates"),
+        gone(Verb::Get, "/os-certificates/{id}"),
+        gone(Verb::Get, "/os-cloudpipe"),
+        gone(Verb::Post, "/os-cloudpipe"),
+        gone(Verb::Put, "/os-cloudpipe/{id}"),
+        gone(Verb::Get, "/os-fixed-ips/{id}"),
+        gone(Verb::Post, "/os-fixed-ips/{id}/action").action("reserve"),
+        gone(Verb::Post, "/os-fixed-ips/{id}/action").action("unreserve"),
+        gone(Verb::Get, "/os-fping"),
+        gone(Verb::Get, "/os-fping/{id}"),
 
         // extensions
         get("/extensions", "os_compute_api:extensions", handler!(v21::extensions::index)).query(ANY_QUERY),

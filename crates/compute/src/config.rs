@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kilonova_core::{Config, ConfigError};
+use kilonova_rpcapi::notifications::AuditPeriod;
 
 /// How often a periodic task runs that has no interval of its own.
 const DEFAULT_PACE: Duration = Duration::from_secs(60);
@@ -39,6 +40,10 @@ pub struct ComputeConfig {
     pub force_config_drive: bool,
     /// `[DEFAULT] resume_guests_state_on_host_boot`
     pub resume_guests_state_on_host_boot: bool,
+    /// `[DEFAULT] instance_usage_audit`: whether it is told of every instance once in every period.
+    pub instance_usage_audit: bool,
+    /// `[DEFAULT] instance_usage_audit_period`
+    pub instance_usage_audit_period: AuditPeriod,
     /// `[DEFAULT] default_availability_zone`: what an instance here shows.
     pub availability_zone: String,
 }
@@ -75,6 +80,12 @@ impl ComputeConfig {
             reserved_host_memory_mb: config.parse("DEFAULT", "reserved_host_memory_mb", 512)?,
             force_config_drive: config.flag("DEFAULT", "force_config_drive", false)?,
             resume_guests_state_on_host_boot: config.flag("DEFAULT", "resume_guests_state_on_host_boot", false)?,
+            instance_usage_audit: config.flag("DEFAULT", "instance_usage_audit", false)?,
+            instance_usage_audit_period: config.parse(
+                "DEFAULT",
+                "instance_usage_audit_period",
+                AuditPeriod::default(),
+            )?,
             availability_zone: config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned()),
         })
     }

@@ -3,6 +3,7 @@
 mod build;
 mod console;
 mod events;
+mod host;
 mod image;
 mod init_host;
 mod notify;
@@ -12,6 +13,8 @@ mod save;
 mod stale_tasks;
 mod sync_power_states;
 mod terminate;
+mod usage_audit;
+mod volume_snapshots;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -82,6 +82,18 @@ impl ResourceTracker {
         Ok(())
     }
 
+    /// Tells placement at once whether the scheduler may give servers to this host; the next pass says what the service
+    /// row says.
+    pub(crate) async fn set_enabled(&self, context: &RequestContext, enabled: bool) -> Result<(), ManagerError> {
+        let Some(node) = self.node().await else {
+            tracing::warn!(host = self.config.host, "no compute node to mark as enabled or disabled yet");
+            return Ok(());
+        };
+        let marked = [DISABLED_TRAIT.to_owned()];
+        let (add, remove): (&[String], &[String]) = if enabled { (&[], &marked) } else { (&marked, &[]) };
+        Ok(self.placement.change_traits(context, node.uuid, add, remove).await?)
+    }
+
     fn inventory(&self, host: &HostResources) -> BTreeMap<String, Inventory> {
         let class = |total: i64, reserved: i64, allocation_ratio: f64| Inventory {
             total,

@@ -12,7 +12,8 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::compute::{
-    self, BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
+    self, BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance,
+    SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::{Notifications, RpcError, base, exception, register, servicegroup};
 use kilonova_virt::{DriverError, RebootKind};
@@ -27,6 +28,8 @@ pub(crate) const BINARY: &str = "nova-compute";
 const WATCH_GUESTS_INTERVAL: Duration = Duration::from_secs(10);
 /// Between looks for power actions that nobody works on; Nova has no option for it.
 const STALE_TASKS_INTERVAL: Duration = Duration::from_secs(60);
+/// Between looks whether a period is over whose audit was not made; Nova has no option for it.
+const USAGE_AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long an agent that stops waits for a broker to take its last notifications.
 const FLUSH_BOUND: Duration = Duration::from_secs(5);
@@ -107,6 +110,10 @@ fn periodic_passes(supervisor: &Supervisor, manager: &Arc<Manager>, service_id: 
     });
     periodic_pass(supervisor, manager, "repair_stale_tasks", STALE_TASKS_INTERVAL, {
         |manager, context| async move { manager.repair_stale_tasks(&context).await }
+    });
+    let interval = if config.instance_usage_audit { USAGE_AUDIT_INTERVAL } else { Duration::ZERO };
+    periodic_pass(supervisor, manager, "instance_usage_audit", interval, {
+        |manager, context| async move { manager.instance_usage_audit(&context).await }
     });
     let interval = config.running_deleted_instance_poll_interval;
     periodic_pass(supervisor, manager, "cleanup_running_deleted_instances", interval, {
@@ -212,6 +219,36 @@ fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
         let manager = m.clone();
         async move { manager.get_console_output(&instance, tail_length).await.map_err(raised) }
     });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, SetHostEnabled { enabled }| {
+        let manager = m.clone();
+        async move { manager.set_host_enabled(&context, enabled).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |_, HostPowerAction { action }| {
+        let manager = m.clone();
+        async move { manager.host_power_action(&action).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |_, HostMaintenanceMode { mode, .. }| {
+        let manager = m.clone();
+        async move { manager.host_maintenance_mode(mode).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, CacheImages { image_ids }| {
+        let manager = m.clone();
+        async move { Ok(manager.cache_images(&context, image_ids).await) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |_, VolumeSnapshotCreate { instance, volume_id, create_info }| {
+        let manager = m.clone();
+        async move { manager.volume_snapshot_create(&instance, &volume_id, &create_info).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |_, snapshot: VolumeSnapshotDelete| {
+        let manager = m.clone();
+        async move { manager.volume_snapshot_delete(snapshot).await.map_err(raised) }
+    });
     Dispatcher::new(vec![endpoint, base::endpoint("compute")])
 }
 
@@ -219,6 +256,7 @@ fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
 fn raised(error: ManagerError) -> RemoteException {
     match error {
         ManagerError::Driver(DriverError::InstanceNotFound(uuid)) => exception::instance_not_found(uuid),
+        ManagerError::Driver(DriverError::NotSupported(what)) => exception::not_implemented(what),
         ManagerError::Rpc(RpcError::Remote(exception)) => exception,
         other => exception::internal(&other),
     }

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, InstanceQuery, Save, SaveError};
-use kilonova_db::{DbError, actions, aggregates, block_devices, compute_nodes, faults, services};
+use kilonova_db::{DbError, actions, aggregates, block_devices, compute_nodes, faults, services, task_log};
 use kilonova_messaging::RemoteException;
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
     AggregateList, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList,
-    Service, ServiceList, TaskState, VmState, Wire,
+    Service, ServiceList, TaskLog, TaskState, VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::exception;
@@ -43,6 +44,11 @@ impl Conductor {
             ("InstanceList", "get_by_host") => {
                 let found = instances::by_host(db, &arguments.text(0, "host")?).await.map_err(raised)?;
                 Ok(InstanceList::from(found).to_wire())
+            }
+            ("InstanceList", "_get_active_by_window_joined") => {
+                let (begin, end) = (arguments.instant(0, "begin")?, arguments.instant(1, "end")?);
+                let found = instances::active_by_window(db, &arguments.text(3, "host")?, begin, end).await;
+                Ok(InstanceList::from(found.map_err(raised)?).to_wire())
             }
             ("BlockDeviceMappingList", "get_by_instance_uuid") => {
                 let uuid = arguments.uuid(0, "instance_uuid")?;
@@ -87,6 +93,12 @@ impl Conductor {
                     found.retain(|service| !service.disabled);
                 }
                 Ok(ServiceList::from(found).to_wire())
+            }
+            ("TaskLog", "get") => {
+                let (task, host) = (arguments.text(0, "task_name")?, arguments.text(3, "host")?);
+                let period = (arguments.instant(1, "period_beginning")?, arguments.instant(2, "period_ending")?);
+                let runs = task_log::list(db, &task, period.0, period.1).await.map_err(raised)?;
+                Ok(runs.into_iter().find(|run| run.host == host).to_wire())
             }
             ("AggregateList", "get_all") => {
                 Ok(AggregateList::from(aggregates::list(db).await.map_err(raised)?).to_wire())
@@ -145,6 +157,23 @@ impl Conductor {
                 let service: Service = object(&action.objinst)?;
                 let saved = services::save(&self.db, service.id, &changed(&action.objinst)).await;
                 Ok(updates(&action.objinst, &saved.map_err(|error| service_raised(error, service.id))?))
+            }
+            ("TaskLog", "begin_task") => {
+                let run: TaskLog = object(&action.objinst)?;
+                match task_log::begin(&self.db, &run).await {
+                    Err(DbError::Exists { .. }) => Err(exception::task_already_running(&run.task_name, &run.host)),
+                    begun => Ok(updates(&action.objinst, &begun.map_err(raised)?)),
+                }
+            }
+            ("TaskLog", "end_task") => {
+                let run: TaskLog = object(&action.objinst)?;
+                match task_log::end(&self.db, &run).await {
+                    Err(DbError::NotFound { .. }) => Err(exception::task_not_running(&run.task_name, &run.host)),
+                    ended => {
+                        ended.map_err(raised)?;
+                        Ok(updates(&action.objinst, &run))
+                    }
+                }
             }
             ("ComputeNode", "create") => {
                 let node: ComputeNode = object(&action.objinst)?;
@@ -205,6 +234,12 @@ impl Arguments<'_> {
     fn uuid(&self, place: usize, name: &str) -> Result<Uuid, RemoteException> {
         let text = self.text(place, name)?;
         text.parse().map_err(|_| type_error(format!("{name} {text:?} is not a UUID")))
+    }
+
+    /// `2026-11-22T18:35:34Z`, or with microseconds and without a zone.
+    fn instant(&self, place: usize, name: &str) -> Result<DateTime<Utc>, RemoteException> {
+        let text = self.text(place, name)?;
+        DateTime::from_wire(&json!(text)).map_err(|error| type_error(format!("{name}: {error}")))
     }
 
     fn flag(&self, place: usize, name: &str) -> bool {

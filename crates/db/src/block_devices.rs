@@ -32,6 +32,14 @@ pub async fn list(db: &Db, instance_uuids: &[Uuid]) -> Result<BTreeMap<Uuid, Vec
     Ok(found)
 }
 
+/// The mapping of a volume, of the server that got it last; `None` where no server has it.
+pub async fn by_volume(db: &Db, volume_id: &str) -> Result<Option<BlockDeviceMapping>, DbError> {
+    let mut statement = select(TABLE, COLUMNS);
+    let quoted = Value::from(volume_id).to_string();
+    statement.and_where(sql::contains("record", &format!("\"volume_id\":{quoted}"))).order_by("id", Order::Desc);
+    db.read().query_one(statement.limit(1)).await?.map(|row| read(&row)).transpose()
+}
+
 /// Writes a mapping: a new one when its `id` is 0, else over the row with that id.
 pub async fn save(db: &Db, mapping: &BlockDeviceMapping) -> Result<BlockDeviceMapping, DbError> {
     db.retry(|| async {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use kilonova_core::time::utcnow;
 use kilonova_objects::Flavor;
+use regex::Regex;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Order, Query};
 use sea_orm::{ConnectionTrait, Value as SqlValue};
 
@@ -49,6 +50,8 @@ pub struct FlavorQuery {
     pub min_ram: Option<i64>,
     /// At least this much root disk, GiB.
     pub min_disk: Option<i64>,
+    /// Those with a name in which this regular expression is found.
+    pub name: Option<Regex>,
     /// Also the disabled ones.
     pub include_disabled: bool,
     /// Nova's name of the column; empty is `flavorid`.
@@ -75,8 +78,15 @@ pub async fn list(db: &Db, query: &FlavorQuery) -> Result<Vec<Flavor>, DbError> 
     let mut statement = select(TABLE, COLUMNS);
     statement.cond_where(wanted);
     order_by(&mut statement, &sort);
-    limit_to(&mut statement, query.limit);
-    read(db.read(), statement).await
+    let Some(name) = &query.name else {
+        limit_to(&mut statement, query.limit);
+        return read(db.read(), statement).await;
+    };
+    // There are few flavors, and no two databases have the same regular expressions.
+    let mut found = read(db.read(), statement).await?;
+    found.retain(|flavor| flavor.name.as_deref().is_some_and(|text| name.is_match(text)));
+    found.truncate(query.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
+    Ok(found)
 }
 
 /// The flavor that the API knows as `flavorid`; one that `visible_to` may not see is not found.

@@ -30,6 +30,7 @@ mod retry;
 pub mod server_groups;
 pub mod services;
 mod sql;
+pub mod task_log;
 mod url;
 pub mod workflows;
 

@@ -1,15 +1,18 @@
 //! Request specs: what an instance was asked with.
 
+use std::collections::{BTreeMap, HashMap};
+
 use kilonova_core::time::utcnow;
 use kilonova_objects::RequestSpec;
 use kilonova_objects::wire::VersionedObject as _;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
-use sea_orm::{ConnectionTrait, Value as SqlValue};
+use sea_orm::{ConnectionTrait, QueryResult, Value as SqlValue};
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::sql::{Cell as _, insert_many, insert_statement, val};
-use crate::{Db, DbError};
+use crate::sql::{Cell as _, chunks, insert_many, insert_statement, select, uuid_in, val};
+use crate::{Db, DbError, Failure};
 
 const TABLE: &str = "request_specs";
 const COLUMNS: &[&str] = &["instance_uuid", "spec", "created_at", "updated_at"];
@@ -19,8 +22,69 @@ pub async fn get(db: &Db, instance_uuid: Uuid) -> Result<RequestSpec, DbError> {
     let mut statement = Query::select();
     statement.column("spec").from(TABLE).and_where(Expr::col("instance_uuid").eq(instance_uuid.value()));
     let row = db.read().query_one(&statement).await?;
+    read(&row.ok_or_else(|| DbError::not_found("request spec", instance_uuid))?, instance_uuid)
+}
+
+/// What a server shows of its request spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Asked {
+    /// The zone that the server is pinned to.
+    pub availability_zone: Option<String>,
+    /// Words for the scheduler.
+    pub scheduler_hints: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// What several servers show of their request specs; one without a spec has no entry.
+pub async fn asked(db: &Db, instance_uuids: &[Uuid]) -> Result<HashMap<Uuid, Asked>, DbError> {
+    let mut found = HashMap::new();
+    for uuids in chunks(instance_uuids) {
+        let mut statement = select(TABLE, &["instance_uuid", "spec"]);
+        statement.and_where(uuid_in("instance_uuid", uuids));
+        for row in db.read().query_all(&statement).await? {
+            let (uuid, spec) = (Uuid::read(&row, 0)?, String::read(&row, 1)?);
+            let asked = serde_json::from_str(&spec);
+            found.insert(uuid, asked.map_err(|error| DbError::corrupt("request spec", uuid, error.to_string()))?);
+        }
+    }
+    Ok(found)
+}
+
+/// Changes the request spec of an instance to what `decide` makes of it; `None` leaves it as it is.
+pub async fn change<E>(
+    db: &Db,
+    instance_uuid: Uuid,
+    decide: impl Fn(RequestSpec) -> Result<Option<RequestSpec>, E>,
+) -> Result<(), E>
+where
+    E: Failure + From<DbError>,
+{
+    db.retry(|| change_once(db, instance_uuid, &decide)).await
+}
+
+async fn change_once<E: From<DbError>>(
+    db: &Db,
+    instance_uuid: Uuid,
+    decide: impl Fn(RequestSpec) -> Result<Option<RequestSpec>, E>,
+) -> Result<(), E> {
+    let tx = db.begin().await?;
+    let mut statement = select(TABLE, &["spec"]);
+    statement.and_where(Expr::col("instance_uuid").eq(instance_uuid.value())).lock_exclusive();
+    let row = tx.query_one(&statement).await.map_err(DbError::from)?;
     let row = row.ok_or_else(|| DbError::not_found("request spec", instance_uuid))?;
-    let spec: String = row.try_get_by_index(0)?;
+    let Some(changed) = decide(read(&row, instance_uuid)?)? else { return Ok(()) };
+    let mut statement = Query::update();
+    statement
+        .table(TABLE)
+        .value("spec", text(&changed))
+        .value("updated_at", val(utcnow()))
+        .and_where(Expr::col("instance_uuid").eq(instance_uuid.value()));
+    tx.execute(&statement).await.map_err(DbError::from)?;
+    Ok(tx.commit().await?)
+}
+
+/// From the column `spec`, which is the first one.
+fn read(row: &QueryResult, instance_uuid: Uuid) -> Result<RequestSpec, DbError> {
+    let spec = String::read(row, 0)?;
     serde_json::from_str(&spec)
         .map_err(|error| error.to_string())
         .and_then(|data| RequestSpec::from_data(&data).map_err(|error| error.to_string()))

@@ -16,6 +16,7 @@ pub mod network_model;
 mod request_spec;
 mod service;
 pub mod state;
+mod task_log;
 pub mod wire;
 
 pub use aggregate::{Aggregate, AggregateList};
@@ -36,4 +37,5 @@ pub use request_spec::{
 };
 pub use service::{Service, ServiceList};
 pub use state::{PowerState, TaskState, VmState};
+pub use task_log::TaskLog;
 pub use wire::{Tracked, Wire, WireError};

@@ -1,6 +1,8 @@
 //! The compute agent's methods: topic `compute`, and `compute.<host>` for one host.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
@@ -14,6 +16,11 @@ use crate::method::{RpcMethod, rpc_method};
 pub const TOPIC: &str = "compute";
 /// The newest version that our agent serves.
 pub const VERSION: Version = Version::new(6, 5);
+
+/// How long a long call may take: Nova's default of `long_rpc_timeout`.
+pub const LONG_TIMEOUT: Duration = Duration::from_secs(1800);
+/// How long its callee may be silent: Nova's default of `rpc_response_timeout`.
+const MONITOR_TIMEOUT: Duration = Duration::from_secs(60);
 
 rpc_method! {
     /// Builds an instance on this host.
@@ -68,6 +75,45 @@ rpc_method! {
     GetConsoleOutput = "get_console_output", None, (6, 0), { instance: Instance, tail_length: Option<i64> } -> String
 }
 
+rpc_method! {
+    /// Has images ready on this host; by each, `cached`, `existing`, `unsupported` or `error`.
+    CacheImages = "cache_images", None, (6, 0), { image_ids: Vec<String> } -> BTreeMap<String, String>
+}
+
+rpc_method! {
+    /// Lets this host take new servers or not; answers `enabled` or `disabled`, or why not.
+    SetHostEnabled = "set_host_enabled", None, (6, 0), { enabled: bool } -> String
+}
+
+rpc_method! {
+    /// `startup`, `shutdown` or `reboot` of this host; answers what it does now.
+    HostPowerAction = "host_power_action", None, (6, 0), { action: String } -> String
+}
+
+rpc_method! {
+    /// Begins or ends the maintenance of a host; answers `on_maintenance` or `off_maintenance`, or why not.
+    HostMaintenanceMode = "host_maintenance_mode", None, (6, 0), { host: String, mode: bool } -> String
+}
+
+rpc_method! {
+    /// Has the changes of a volume's file written into another file from now on.
+    VolumeSnapshotCreate = "volume_snapshot_create", None, (6, 0), {
+        instance: Instance,
+        volume_id: String,
+        create_info: Value,
+    } -> ()
+}
+
+rpc_method! {
+    /// Has the files of a volume's snapshot merged.
+    VolumeSnapshotDelete = "volume_snapshot_delete", None, (6, 0), {
+        instance: Instance,
+        volume_id: String,
+        snapshot_id: String,
+        delete_info: Value,
+    } -> ()
+}
+
 /// Calls methods of compute agents. Cheap to clone.
 #[derive(Clone)]
 pub struct ComputeApi {
@@ -84,6 +130,20 @@ impl ComputeApi {
     pub async fn cast<M: RpcMethod>(&self, context: &RequestContext, host: &str, method: M) -> Result<(), RpcError> {
         let call = self.client.prepare().server(host).version(M::VERSION);
         Ok(call.cast(&context.to_map(), M::NAME, method.to_args()).await?)
+    }
+
+    /// As [`ComputeApi::call`], for what may take longer than other answers: as long as the agent says that it works
+    /// on it, at most [`LONG_TIMEOUT`].
+    pub async fn long_call<M: RpcMethod>(
+        &self,
+        context: &RequestContext,
+        host: &str,
+        method: M,
+    ) -> Result<M::Reply, RpcError> {
+        let call = self.client.prepare().server(host).version(M::VERSION);
+        let call = call.call_monitor_timeout(MONITOR_TIMEOUT).timeout(LONG_TIMEOUT);
+        let reply = call.call(&context.to_map(), M::NAME, method.to_args()).await?;
+        M::Reply::from_wire(&reply).map_err(|source| RpcError::Reply { method: M::NAME, source })
     }
 
     /// Asks the agent of `host` and waits for its answer.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
 use kilonova_objects::{
-    BlockDeviceMappingList, BuildRequest, Instance, NetworkRequestList, RequestSpec, Selection, TagList, Wire as _,
+    Aggregate, BlockDeviceMappingList, BuildRequest, Instance, NetworkRequestList, RequestSpec, Selection, TagList,
+    Wire as _,
 };
 use serde_json::Value;
 
@@ -50,6 +51,11 @@ rpc_method! {
         request_spec: Option<RequestSpec>,
         host_lists: Vec<Vec<Selection>>,
     } -> ()
+}
+
+rpc_method! {
+    /// Has the hosts of an aggregate fetch images before they need them.
+    CacheImages = "cache_images", Some(TASK_NAMESPACE), (1, 21), { aggregate: Aggregate, image_ids: Vec<String> } -> ()
 }
 
 rpc_method! {

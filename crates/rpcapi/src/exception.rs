@@ -90,6 +90,23 @@ pub fn no_valid_host(reason: &str) -> RemoteException {
     )
 }
 
+/// `TaskAlreadyRunning`
+pub fn task_already_running(task_name: &str, host: &str) -> RemoteException {
+    let message = format!("Task {task_name} is already running on host {host}");
+    nova("TaskAlreadyRunning", message, 500, &[("task_name", json!(task_name)), ("host", json!(host))])
+}
+
+/// `TaskNotRunning`
+pub fn task_not_running(task_name: &str, host: &str) -> RemoteException {
+    let message = format!("Task {task_name} is not running on host {host}");
+    nova("TaskNotRunning", message, 500, &[("task_name", json!(task_name)), ("host", json!(host))])
+}
+
+/// Python's `NotImplementedError`: the driver does not do that.
+pub fn not_implemented(what: &str) -> RemoteException {
+    RemoteException::new("builtins", "NotImplementedError", what)
+}
+
 /// Any other failure, as a class that every Python peer can rebuild.
 pub fn internal(error: &dyn std::error::Error) -> RemoteException {
     let mut message = error.to_string();

@@ -24,6 +24,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use kilonova_core::time::utcnow;
 use kilonova_core::{Config, RequestContext};
 use kilonova_messaging::{NotificationOptions, Notifier, Outbox, Priority, Transport};
@@ -31,6 +32,7 @@ use kilonova_objects::{Instance, RequestSpec, VmState};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub use audit_period::AuditPeriod;
 pub use config::NotificationsError;
 use config::{Follow, Options};
 use event::StateUpdate;
@@ -169,6 +171,23 @@ impl Notifications {
         });
         inner.versioned(&inner.binary, context, Priority::Error, &format!("{event_type}.error"), || {
             versioned::compute_task(instance_uuid, spec, state, reason)
+        });
+    }
+
+    /// An instance was there in a period that is over: `compute.instance.exists`.
+    pub fn instance_exists(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        period: (DateTime<Utc>, DateTime<Utc>),
+    ) {
+        let Some(inner) = &self.0 else { return };
+        inner.unversioned(COMPUTE, context, Priority::Info, "compute.instance.exists", || {
+            let image_ref_url = unversioned::image_ref_url(context, instance, inner.options.image_endpoint.as_deref());
+            unversioned::instance_exists(instance, image_ref_url, period)
+        });
+        inner.versioned(NOVA_COMPUTE, context, Priority::Info, "instance.exists", || {
+            versioned::instance_exists(&inner.options.shows(), context, instance, period)
         });
     }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use kilonova_core::RequestContext;
+use kilonova_core::time::strtime;
 use kilonova_objects::wire::{VersionedObject, changes, envelope};
 use kilonova_objects::{
     Aggregate, AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance,
-    InstanceFault, InstanceList, Service, ServiceList, TaskState, Tracked, VmState, Wire,
+    InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, Tracked, VmState, Wire,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -217,6 +219,43 @@ impl ConductorApi {
         self.save(context, node, BTreeMap::new()).await
     }
 
+    /// `InstanceList.get_active_by_window_joined`: the instances of a host that ran between two instants, deleted ones
+    /// too.
+    pub async fn instances_active_by_window(
+        &self,
+        context: &RequestContext,
+        host: &str,
+        (begin, end): (DateTime<Utc>, DateTime<Utc>),
+    ) -> Result<Vec<Instance>, RpcError> {
+        let args = vec![begin.to_wire(), end.to_wire()];
+        let kwargs = [("host", json!(host)), ("project_id", Value::Null)];
+        let method = "_get_active_by_window_joined";
+        let list: InstanceList = self.class_action(context, "InstanceList", method, args, kwargs).await?;
+        Ok(list.objects)
+    }
+
+    /// `TaskLog.get`: the run of a task on a host for a period.
+    pub async fn task_log_get(
+        &self,
+        context: &RequestContext,
+        task_name: &str,
+        host: &str,
+        (begin, end): (DateTime<Utc>, DateTime<Utc>),
+    ) -> Result<Option<TaskLog>, RpcError> {
+        let args = vec![json!(task_name), json!(strtime(begin)), json!(strtime(end)), json!(host)];
+        self.class_action(context, "TaskLog", "get", args, []).await
+    }
+
+    /// `TaskLog.begin_task`; `TaskAlreadyRunning` where it was begun before.
+    pub async fn task_log_begin(&self, context: &RequestContext, run: &TaskLog) -> Result<(), RpcError> {
+        self.object_action(context, created(run), "begin_task", BTreeMap::new()).await.map(drop)
+    }
+
+    /// `TaskLog.end_task`
+    pub async fn task_log_end(&self, context: &RequestContext, run: &TaskLog) -> Result<(), RpcError> {
+        self.object_action(context, created(run), "end_task", BTreeMap::new()).await.map(drop)
+    }
+
     async fn class_action<R: Wire>(
         &self,
         context: &RequestContext,
@@ -304,7 +343,7 @@ fn updated<T: VersionedObject>(
 
 /// The object versions that we read, for a peer that may know newer ones.
 fn manifest(objname: &str) -> BTreeMap<String, String> {
-    const VERSIONS: [(&str, &str); 11] = [
+    const VERSIONS: [(&str, &str); 12] = [
         ("BlockDeviceMapping", BlockDeviceMapping::VERSION),
         ("BlockDeviceMappingList", BlockDeviceMappingList::VERSION),
         ("ComputeNode", ComputeNode::VERSION),
@@ -315,6 +354,7 @@ fn manifest(objname: &str) -> BTreeMap<String, String> {
         ("InstanceList", InstanceList::VERSION),
         ("Service", Service::VERSION),
         ("ServiceList", ServiceList::VERSION),
+        ("TaskLog", TaskLog::VERSION),
         ("InstanceInfoCache", kilonova_objects::InstanceInfoCache::VERSION),
     ];
     let wanted = |name: &str| name == objname || objname.strip_suffix("List") == Some(name);

@@ -5,9 +5,12 @@ use kilonova_objects::Wire as _;
 use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
-    BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
+    BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance,
+    SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
-use kilonova_rpcapi::conductor::{BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances};
+use kilonova_rpcapi::conductor::{
+    self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
+};
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use serde_json::{Map, Value, json};
 
@@ -59,6 +62,25 @@ fn recorded_messages_are_read_and_written_back_unchanged() {
 fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
     args_survive::<StartInstance>(&json!({"instance": an_instance()}));
     args_survive::<GetConsoleOutput>(&json!({"instance": an_instance(), "tail_length": 10}));
+    args_survive::<CacheImages>(&json!({"image_ids": ["3d3a6b25-3f0c-4a1c-8a4e-0d8c5f5e7a11"]}));
+    args_survive::<SetHostEnabled>(&json!({"enabled": false}));
+    args_survive::<HostPowerAction>(&json!({"action": "reboot"}));
+    args_survive::<HostMaintenanceMode>(&json!({"host": "node1", "mode": true}));
+    let create_info = json!({"snapshot_id": "s", "type": "qcow2", "new_file": "f"});
+    args_survive::<VolumeSnapshotCreate>(&json!({
+        "instance": an_instance(), "volume_id": "v", "create_info": create_info,
+    }));
+    args_survive::<VolumeSnapshotDelete>(&json!({
+        "instance": an_instance(), "volume_id": "v", "snapshot_id": "s", "delete_info": {"volume_id": "v"},
+    }));
+    let aggregate = json!({
+        "nova_object.name": "Aggregate", "nova_object.namespace": "nova", "nova_object.version": "1.3",
+        "nova_object.data": {
+            "id": 1, "uuid": "0f5c7e9e-6f0c-4d4b-9f0e-0d3c1c6a5b11", "name": "a", "hosts": ["node1"], "metadata": {},
+            "created_at": null, "updated_at": null, "deleted_at": null, "deleted": false,
+        },
+    });
+    args_survive::<conductor::CacheImages>(&json!({"aggregate": aggregate, "image_ids": ["i"]}));
     args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
     args_survive::<BuildInstances>(&json!({
         "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},
@@ -109,7 +131,7 @@ fn every_method_has_a_row_here() {
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())
         .collect();
-    assert_eq!(names.len(), 12, "{names:?}");
+    assert_eq!(names.len(), 19, "{names:?}");
     for name in names {
         let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
         assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");

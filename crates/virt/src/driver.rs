@@ -19,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kilonova_core::ConfigError;
 use kilonova_objects::{Instance, NetworkInfo, PowerState};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// What a driver cannot do, by what the caller can do about it. `Display` is what the server's fault shows: a sentence
@@ -247,6 +248,53 @@ pub trait Driver: Send + Sync + 'static {
         network_info: &NetworkInfo,
         kind: RebootKind,
     ) -> Result<(), DriverError>;
+
+    /// Lets the host take new guests or not; answers `enabled` or `disabled`, or why not. A hypervisor that has no such
+    /// switch leaves it to the scheduler.
+    async fn set_host_enabled(&self, enabled: bool) -> Result<String, DriverError> {
+        Ok(if enabled { "enabled" } else { "disabled" }.to_owned())
+    }
+
+    /// `startup`, `shutdown` or `reboot` of the host; answers what it does now.
+    async fn host_power_action(&self, action: &str) -> Result<String, DriverError> {
+        let _ = action;
+        Err(DriverError::NotSupported("a power action of the host"))
+    }
+
+    /// Begins or ends the maintenance of the host; answers `on_maintenance` or `off_maintenance`, or why not.
+    async fn host_maintenance_mode(&self, mode: bool) -> Result<String, DriverError> {
+        let _ = mode;
+        Err(DriverError::NotSupported("a maintenance mode of the host"))
+    }
+
+    /// Has the changes of a volume's file written into another file from now on.
+    async fn volume_snapshot_create(
+        &self,
+        instance: &Instance,
+        volume_id: &str,
+        create_info: &Value,
+    ) -> Result<(), DriverError> {
+        let _ = (instance, volume_id, create_info);
+        Err(DriverError::NotSupported("a snapshot of a volume"))
+    }
+
+    /// Has the files of a volume's snapshot merged.
+    async fn volume_snapshot_delete(
+        &self,
+        instance: &Instance,
+        volume_id: &str,
+        snapshot_id: &str,
+        delete_info: &Value,
+    ) -> Result<(), DriverError> {
+        let _ = (instance, volume_id, snapshot_id, delete_info);
+        Err(DriverError::NotSupported("a snapshot of a volume"))
+    }
+
+    /// Has the bytes of an image ready for guests that will start from it; false: it had them.
+    async fn cache_image(&self, image: &DiskImage) -> Result<bool, DriverError> {
+        let _ = image;
+        Err(DriverError::NotSupported("caching an image"))
+    }
 
     /// The last `max_bytes` of the console log.
     async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError>;

@@ -27,7 +27,11 @@ impl Zones<'_> {
         if service.topic.as_deref() != Some("compute") {
             return &self.config.internal_service_availability_zone;
         }
-        let of_host = service.host.as_ref().and_then(|host| self.by_host.get(host));
-        of_host.unwrap_or(&self.config.default_availability_zone)
+        self.of_host(service.host.as_deref().unwrap_or_default())
+    }
+
+    /// The zone of a compute host.
+    pub(crate) fn of_host(&self, host: &str) -> &str {
+        self.by_host.get(host).unwrap_or(&self.config.default_availability_zone)
     }
 }

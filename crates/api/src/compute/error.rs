@@ -46,6 +46,19 @@ pub enum ComputeError {
         /// The server.
         uuid: Uuid,
     },
+    /// A server that is pinned to a zone is not pinned to another one at once.
+    #[error(
+        "Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null."
+    )]
+    CannotChangePinnedZone,
+    /// A server is pinned where it is.
+    #[error("Server can only be pinned to its current availability zone '{current}', but '{requested}' was requested.")]
+    CannotPinElsewhere {
+        /// Where it is.
+        current: String,
+        /// What was wanted.
+        requested: String,
+    },
     /// The server is on no host.
     #[error("Instance {uuid} is not ready")]
     InstanceNotReady {
@@ -157,6 +170,18 @@ pub enum ComputeError {
     HostMappingNotFound {
         /// Its name.
         host: String,
+    },
+    /// No hypervisor is on that host.
+    #[error("Compute host {host} could not be found.")]
+    ComputeHostNotFound {
+        /// Its name.
+        host: String,
+    },
+    /// No server has that volume.
+    #[error("No volume Block Device Mapping with id {volume_id}.")]
+    VolumeBdmNotFound {
+        /// As the caller wrote it.
+        volume_id: String,
     },
     /// Servers are on the host of a service that is to be deleted.
     #[error("Unable to delete compute service that is hosting instances. Migrate or delete the instances first.")]

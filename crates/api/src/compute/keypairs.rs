@@ -1,5 +1,6 @@
 //! Key pairs: made here, or imported.
 
+use chrono::Utc;
 use kilonova_core::RequestContext;
 use kilonova_db::{DbError, keypairs};
 use kilonova_objects::KeyPair;
@@ -8,11 +9,13 @@ use ssh_key::public::KeyData;
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
 
-use super::{ComputeError, quota};
+use super::{ComputeError, quota, x509};
 use crate::state::ApiState;
 
 /// The type of keys for SSH.
 pub(crate) const SSH: &str = "ssh";
+/// The type of certificates for Windows.
+const X509: &str = "x509";
 /// What generated keys say at their end.
 const COMMENT: &str = "Generated-by-Nova";
 
@@ -26,9 +29,8 @@ pub(crate) async fn import(
     public_key: &str,
 ) -> Result<KeyPair, ComputeError> {
     check_quota(state, context, user_id).await?;
-    only_ssh(key_type)?;
-    let fingerprint = fingerprint(public_key)?;
-    store(state, context, user_id, name, public_key.to_owned(), fingerprint).await
+    let fingerprint = if key_type == X509 { x509::fingerprint(public_key)? } else { fingerprint(public_key)? };
+    store(state, context, user_id, name, (key_type, public_key.to_owned(), fingerprint)).await
 }
 
 /// Makes a key pair; the private half is returned and forgotten.
@@ -40,10 +42,16 @@ pub(crate) async fn generate(
     key_type: &str,
 ) -> Result<(KeyPair, String), ComputeError> {
     check_quota(state, context, user_id).await?;
-    only_ssh(key_type)?;
-    let (private_key, public_key) = ed25519().map_err(|error| invalid(&error.to_string()))?;
-    let fingerprint = fingerprint(&public_key)?;
-    let keypair = store(state, context, user_id, name, public_key, fingerprint).await?;
+    let (private_key, public_key, fingerprint) = if key_type == X509 {
+        let (private_key, certificate) = x509::generate(user_id, Utc::now())?;
+        let fingerprint = x509::fingerprint(&certificate)?;
+        (private_key, certificate, fingerprint)
+    } else {
+        let (private_key, public_key) = ed25519().map_err(|error| invalid(&error.to_string()))?;
+        let fingerprint = fingerprint(&public_key)?;
+        (private_key, public_key, fingerprint)
+    };
+    let keypair = store(state, context, user_id, name, (key_type, public_key, fingerprint)).await?;
     Ok((keypair, private_key))
 }
 
@@ -70,11 +78,6 @@ fn invalid(reason: &str) -> ComputeError {
     ComputeError::InvalidKeypair { reason: reason.to_owned() }
 }
 
-/// Certificates for WinRM need a key of another kind and a certificate authority's machinery.
-fn only_ssh(key_type: &str) -> Result<(), ComputeError> {
-    if key_type == SSH { Ok(()) } else { Err(invalid(&format!("keys of type {key_type} are not supported"))) }
-}
-
 /// How many key pairs a user may have; below 0 is without limit.
 async fn limit(state: &ApiState, context: &RequestContext) -> Result<i64, ComputeError> {
     Ok(quota::of_caller(state, context).await?.get("key_pairs"))
@@ -92,15 +95,14 @@ async fn store(
     context: &RequestContext,
     user_id: &str,
     name: &str,
-    public_key: String,
-    fingerprint: String,
+    (key_type, public_key, fingerprint): (&str, String, String),
 ) -> Result<KeyPair, ComputeError> {
     let keypair = KeyPair {
         name: name.to_owned(),
         user_id: Some(user_id.to_owned()),
         fingerprint: Some(fingerprint),
         public_key: Some(public_key),
-        r#type: SSH.to_owned(),
+        r#type: key_type.to_owned(),
         ..KeyPair::default()
     };
     let stored = keypairs::create(&state.db, &keypair).await.map_err(|error| match error {

@@ -1,5 +1,5 @@
 //! What a project may use: limits set for the user, else for the project, else for the class `default`, else the
-//! configured ones. Below 0 is without limit.
+//! configured ones. Below 0 is without limit, which all are where `[quota] driver` is the one that limits nothing.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use kilonova_db::instances::QuotaLimits;
 use kilonova_db::quotas;
 
 use super::ComputeError;
-use crate::config::QuotaDefaults;
+use crate::config::{QuotaDefaults, QuotaDriver};
 use crate::state::ApiState;
 
 /// Every limit, by Nova's name of the resource.
@@ -53,6 +53,9 @@ pub(crate) fn defaults(quota: &QuotaDefaults) -> BTreeMap<String, i64> {
 
 /// The limits of a project, or of one of its users.
 pub(crate) async fn limits(state: &ApiState, project_id: &str, user_id: Option<&str>) -> Result<Limits, ComputeError> {
+    if state.config.quota_driver == QuotaDriver::Noop {
+        return Ok(Limits(BTreeMap::new()));
+    }
     let of_user = async {
         match user_id {
             Some(user_id) => quotas::project_user(&state.db, project_id, user_id).await,

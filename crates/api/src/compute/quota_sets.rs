@@ -7,6 +7,7 @@ use futures::try_join;
 use kilonova_db::{instances, quotas, server_groups};
 
 use super::{ComputeError, quota};
+use crate::config::QuotaDriver;
 use crate::state::ApiState;
 
 /// Every resource.
@@ -49,6 +50,9 @@ pub(crate) async fn defaults(state: &ApiState) -> Result<Amounts, ComputeError> 
 
 /// The limits of a quota class.
 pub(crate) async fn class(state: &ApiState, name: &str) -> Result<Amounts, ComputeError> {
+    if state.config.quota_driver == QuotaDriver::Noop {
+        return Ok(RESOURCES.into_iter().map(|resource| (resource, -1)).collect());
+    }
     let set = quotas::class(&state.db, name).await?;
     let configured = quota::defaults(&state.config.quota);
     let limit = |resource| set.get(resource).or_else(|| configured.get(resource)).copied().unwrap_or(-1);

@@ -11,4 +11,5 @@ pub(super) const RULES: &[(&str, &str)] = &[
     ("os_compute_api:os-aggregates:add_host", ADMIN),
     ("os_compute_api:os-aggregates:remove_host", ADMIN),
     ("os_compute_api:os-aggregates:set_metadata", ADMIN),
+    ("compute:aggregates:images", ADMIN),
 ];

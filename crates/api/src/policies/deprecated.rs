@@ -9,6 +9,28 @@ pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
     ("os_compute_api:os-deferred-delete", WAS_OWNER, &["os_compute_api:os-deferred-delete:force"]),
     ("os_compute_api:os-flavor-extra-specs:index", WAS_OWNER, &["os_compute_api:servers:show:flavor-extra-specs"]),
     (
+        "os_compute_api:os-hosts",
+        WAS_ADMIN,
+        &[
+            "os_compute_api:os-hosts:list",
+            "os_compute_api:os-hosts:show",
+            "os_compute_api:os-hosts:update",
+            "os_compute_api:os-hosts:reboot",
+            "os_compute_api:os-hosts:shutdown",
+            "os_compute_api:os-hosts:start",
+        ],
+    ),
+    (
+        "os_compute_api:os-baremetal-nodes",
+        WAS_ADMIN,
+        &["os_compute_api:os-baremetal-nodes:list", "os_compute_api:os-baremetal-nodes:show"],
+    ),
+    (
+        "os_compute_api:os-instance-usage-audit-log",
+        WAS_ADMIN,
+        &["os_compute_api:os-instance-usage-audit-log:list", "os_compute_api:os-instance-usage-audit-log:show"],
+    ),
+    (
         "os_compute_api:os-hypervisors",
         WAS_ADMIN,
         &[

@@ -1,10 +1,22 @@
-//! The rules of what a cloud consists of: services, hypervisors, availability zones; and of what the API can do.
+//! The rules of what a cloud consists of: services, hosts, hypervisors, availability zones; and of what the API can do.
 
-use super::checks::{ADMIN, ANY};
+use super::checks::{ADMIN, ANY, SERVICE_OR_ADMIN};
 
 pub(super) const RULES: &[(&str, &str)] = &[
     ("os_compute_api:os-availability-zone:list", ANY),
     ("os_compute_api:os-availability-zone:detail", ADMIN),
+    ("os_compute_api:os-hosts:list", ADMIN),
+    ("os_compute_api:os-hosts:show", ADMIN),
+    ("os_compute_api:os-hosts:update", ADMIN),
+    ("os_compute_api:os-hosts:reboot", ADMIN),
+    ("os_compute_api:os-hosts:shutdown", ADMIN),
+    ("os_compute_api:os-hosts:start", ADMIN),
+    ("os_compute_api:os-baremetal-nodes:list", ADMIN),
+    ("os_compute_api:os-baremetal-nodes:show", ADMIN),
+    ("os_compute_api:os-instance-usage-audit-log:list", ADMIN),
+    ("os_compute_api:os-instance-usage-audit-log:show", ADMIN),
+    ("os_compute_api:os-assisted-volume-snapshots:create", SERVICE_OR_ADMIN),
+    ("os_compute_api:os-assisted-volume-snapshots:delete", SERVICE_OR_ADMIN),
     ("os_compute_api:os-hypervisors:list", ADMIN),
     ("os_compute_api:os-hypervisors:list-detail", ADMIN),
     ("os_compute_api:os-hypervisors:show", ADMIN),

@@ -38,5 +38,6 @@ pub(crate) mod checks {
     pub(crate) const ADMIN: &str = "rule:context_is_admin";
     pub(crate) const MEMBER_OR_ADMIN: &str = "rule:project_member_or_admin";
     pub(crate) const READER_OR_ADMIN: &str = "rule:project_reader_or_admin";
+    pub(crate) const SERVICE_OR_ADMIN: &str = "rule:service_or_admin";
     pub(crate) const ANY: &str = "@";
 }

@@ -52,6 +52,11 @@ pub(crate) fn set_metadata() -> Value {
     object(json!({"set_metadata": object(json!({"metadata": metadata}), &["metadata"])}), &["set_metadata"])
 }
 
+pub(crate) fn images() -> Value {
+    let image = object(json!({"id": types::uuid()}), &["id"]);
+    object(json!({"cache": {"type": "array", "minItems": 1, "items": image}}), &["cache"])
+}
+
 fn aggregate(schema: Value) -> Value {
     object(json!({"aggregate": schema}), &["aggregate"])
 }

@@ -38,6 +38,15 @@ pub(crate) fn create_v255() -> Value {
     schema
 }
 
+/// Without `rxtx_factor`.
+pub(crate) fn create_v2102() -> Value {
+    let mut schema = create_v255();
+    if let Some(properties) = schema["properties"]["flavor"]["properties"].as_object_mut() {
+        properties.remove("rxtx_factor");
+    }
+    schema
+}
+
 pub(crate) fn update() -> Value {
     object(json!({"flavor": object(json!({"description": description()}), &["description"])}), &["flavor"])
 }
@@ -95,6 +104,15 @@ pub(crate) fn index_query() -> Value {
 
 pub(crate) fn index_query_v275() -> Value {
     super::query::closed(index_query())
+}
+
+/// With a name, and no longer by `rxtx_factor`.
+pub(crate) fn index_query_v2102() -> Value {
+    let mut schema = index_query_v275();
+    schema["properties"]["name"] = types::common_query_param();
+    let keys: Vec<&str> = SORT_KEYS.into_iter().filter(|key| *key != "rxtx_factor").collect();
+    schema["properties"]["sort_key"]["items"]["enum"] = json!(keys);
+    schema
 }
 
 pub(crate) fn add_tenant_access() -> Value {

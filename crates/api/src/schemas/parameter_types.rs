@@ -11,6 +11,10 @@ pub(crate) fn name_with_leading_trailing_spaces() -> Value {
     json!({"type": "string", "format": "name_with_leading_trailing_spaces", "minLength": 1, "maxLength": 255})
 }
 
+pub(crate) fn name_or_none() -> Value {
+    json!({"oneOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "null"}]})
+}
+
 pub(crate) fn description() -> Value {
     json!({"type": ["string", "null"], "format": "description", "minLength": 0, "maxLength": 255})
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{object, parameter_types as types};
 use crate::versions::{
     LEGACY, V2_19, V2_26, V2_32, V2_33, V2_37, V2_42, V2_52, V2_57, V2_63, V2_66, V2_67, V2_73, V2_74, V2_75, V2_90,
-    V2_94,
+    V2_94, V2_104,
 };
 
 /// `POST /servers`
@@ -162,7 +162,16 @@ pub(crate) fn update(version: Microversion) -> Value {
     if version >= V2_90 {
         properties.insert("hostname".to_owned(), hostname(version));
     }
+    if version >= V2_104 {
+        properties.insert("pinned_availability_zone".to_owned(), types::name_or_none());
+    }
     object(json!({"server": object(Value::Object(properties), &[])}), &["server"])
+}
+
+/// `POST /servers/{server_id}/shares`
+pub(crate) fn create_share() -> Value {
+    let tag = json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9-]*$"});
+    object(json!({"share": object(json!({"share_id": types::uuid(), "tag": tag}), &["share_id"])}), &["share"])
 }
 
 /// Sort keys that are accepted and have no effect.

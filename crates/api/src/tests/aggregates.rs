@@ -1,7 +1,9 @@
 //! `/os-aggregates`, and the availability zones that they make.
 
 use kilonova_db::{aggregates, instances};
+use kilonova_rpcapi::conductor::CacheImages;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::cloud::{ADMIN, Cloud, HOST, MEMBER, PROJECT, Reply};
 use super::hosts;
@@ -168,4 +170,28 @@ async fn servers_are_asked_into_the_zones_that_there_are() {
     let service = hosts::first_service(&cloud).await.uuid.unwrap();
     cloud.delete(ADMIN, "2.53", &format!("/os-services/{service}")).await.expect(204);
     assert_eq!(aggregates::get(&cloud.db, east).await.unwrap().hosts(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn images_are_fetched_by_the_hosts_of_an_aggregate_from_2_81_on() {
+    let cloud = Cloud::new().await;
+    let id = create(&cloud, "fast", None).await;
+    let path = format!("/os-aggregates/{id}/images");
+    let ids = [Uuid::new_v4(), Uuid::new_v4()];
+    let cache = |ids: &[Uuid]| json!({"cache": ids.iter().map(|id| json!({"id": id})).collect::<Vec<_>>()});
+    cloud.post(ADMIN, "2.81", &path, cache(&ids)).await.expect(202);
+    let asked = cloud.wait_for::<CacheImages>(1).await.remove(0);
+    assert_eq!(asked["aggregate"]["nova_object.data"]["id"], id);
+    assert_eq!(asked["image_ids"], json!(ids));
+
+    cloud.post(ADMIN, "2.80", &path, cache(&ids)).await.expect(404);
+    cloud.post(MEMBER, "2.81", &path, cache(&ids)).await.expect(403);
+    let twice = cloud.post(ADMIN, "2.81", &path, cache(&[ids[0], ids[0]])).await;
+    twice.expect_fault(400, "badRequest", "Duplicate images in request");
+    let unknown = cloud.post(ADMIN, "2.81", "/os-aggregates/999/images", cache(&ids)).await;
+    unknown.expect_fault(404, "itemNotFound", "Aggregate 999 could not be found.");
+    for wrong in [json!({}), cache(&[]), json!({"cache": [{"id": "x"}]}), json!({"cache": [{"id": ids[0], "x": 1}]})] {
+        cloud.post(ADMIN, "2.81", &path, wrong).await.expect(400);
+    }
+    assert_eq!(cloud.calls::<CacheImages>().len(), 1);
 }

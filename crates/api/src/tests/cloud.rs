@@ -15,11 +15,16 @@ use kilonova_clients::image::Image;
 use kilonova_clients::network::Network;
 use kilonova_core::Config;
 use kilonova_db::Db;
-use kilonova_messaging::{ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Version};
+use kilonova_messaging::{
+    ClientOptions, Dispatcher, Endpoint, MemoryTransport, RemoteException, RpcServer, ServerOptions, Version,
+};
 use kilonova_objects::{Flavor, Service};
-use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance};
-use kilonova_rpcapi::conductor::ScheduleAndBuildInstances;
-use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, register};
+use kilonova_rpcapi::compute::{
+    GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance,
+    StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+};
+use kilonova_rpcapi::conductor::{CacheImages, ScheduleAndBuildInstances};
+use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -231,8 +236,10 @@ impl Cloud {
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
-        let body = body.map_or_else(Body::empty, |text| Body::from(text.to_owned()));
-        self.raw(request.body(body).unwrap()).await
+        let sent = body.map_or_else(Body::empty, |text| Body::from(text.to_owned()));
+        let reply = self.raw(request.body(sent).unwrap()).await;
+        record_answer(method, path, body, &reply);
+        reply
     }
 
     pub(crate) async fn raw(&self, request: Request<Body>) -> Reply {
@@ -279,6 +286,24 @@ impl Cloud {
     }
 }
 
+/// Writes an answer down for `cargo xtask oracle`, which says where.
+fn record_answer(method: &str, path: &str, body: Option<&str>, reply: &Reply) {
+    let Some(file) = std::env::var_os("KILONOVA_RECORDING") else { return };
+    let path = path.split('?').next().unwrap_or(path);
+    let Some(path) = path.strip_prefix("/v2.1").filter(|path| path.len() > 1) else { return };
+    let version = reply.header("openstack-api-version").trim_start_matches("compute ");
+    let action = body
+        .filter(|_| path.ends_with("/action"))
+        .and_then(|body| serde_json::from_str::<Value>(body).ok()?.as_object()?.keys().next().cloned());
+    let (status, body) = (reply.status.as_u16(), &reply.body);
+    let line = json!({
+        "method": method, "path": path, "action": action, "version": version, "status": status, "body": body,
+    });
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+    // In one piece: other tests write to it too.
+    std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).unwrap();
+}
+
 async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endpoint>) -> RpcServer {
     let target = kilonova_rpcapi::target(topic).server(HOST);
     RpcServer::start(transport, target, Dispatcher::new(endpoints), ServerOptions::default()).await.unwrap()
@@ -286,6 +311,7 @@ async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endp
 
 fn conductor(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(Some("compute_task"), Version::new(1, 26));
+    let endpoint = record::<CacheImages>(endpoint, calls, ());
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
 }
 
@@ -295,6 +321,19 @@ fn compute(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = record::<StartInstance>(endpoint, calls, ());
     let endpoint = record::<StopInstance>(endpoint, calls, ());
     let endpoint = record::<RebootInstance>(endpoint, calls, ());
+    let endpoint = record::<VolumeSnapshotCreate>(endpoint, calls, ());
+    let endpoint = record::<VolumeSnapshotDelete>(endpoint, calls, ());
+    let endpoint = record_with(endpoint, calls, |method: &SetHostEnabled| {
+        Ok(if method.enabled { "enabled" } else { "disabled" }.to_owned())
+    });
+    // A hypervisor that does not like to be switched off, and stays in maintenance.
+    let endpoint = record_with(endpoint, calls, |method: &HostPowerAction| match method.action.as_str() {
+        "shutdown" => Err(exception::not_implemented("a power action of the host")),
+        other => Ok(other.to_owned()),
+    });
+    let endpoint = record_with(endpoint, calls, |method: &HostMaintenanceMode| {
+        Ok(if method.mode { "on_maintenance" } else { "there are guests" }.to_owned())
+    });
     vec![record::<GetConsoleOutput>(endpoint, calls, "\u{1}hello\nlogin:".to_owned())]
 }
 
@@ -304,10 +343,18 @@ where
     M: RpcMethod,
     M::Reply: Clone + Sync + 'static,
 {
+    record_with(endpoint, calls, move |_: &M| Ok(reply.clone()))
+}
+
+/// Writes the call down and answers what `reply` says to it.
+fn record_with<M, F>(endpoint: Endpoint, calls: &Calls, reply: F) -> Endpoint
+where
+    M: RpcMethod,
+    F: Fn(&M) -> Result<M::Reply, RemoteException> + Clone + Send + Sync + 'static,
+{
     let calls = Arc::clone(calls);
     register(endpoint, move |_, method: M| {
         calls.lock().unwrap().push((M::NAME, json!(method.to_args())));
-        let reply = reply.clone();
-        async move { Ok(reply) }
+        std::future::ready(reply(&method))
     })
 }

@@ -27,7 +27,7 @@ async fn version_documents_need_no_token_and_say_what_is_spoken() {
     assert_eq!(all["versions"][1]["links"][0]["href"], "http://cloud:8774/v2.1/");
     for path in ["/v2.1", "/v2.1/"] {
         let one = cloud.send("GET", None, "", path, None).await.expect(200);
-        assert_eq!(one.body["version"]["version"], "2.96");
+        assert_eq!(one.body["version"]["version"], "2.104");
         assert_eq!(one.body["version"]["min_version"], "2.1");
         assert_eq!(one.header("openstack-api-version"), "compute 2.1");
     }
@@ -59,8 +59,8 @@ async fn under_a_path_of_its_own_links_have_that_path() {
 async fn the_negotiated_version_is_in_every_answer_of_the_versioned_api() {
     let cloud = Cloud::new().await;
     let reply = cloud.get(MEMBER, "latest", "/servers/x/metadata").await.expect(404);
-    assert_eq!(reply.header("openstack-api-version"), "compute 2.96");
-    assert_eq!(reply.header("x-openstack-nova-api-version"), "2.96");
+    assert_eq!(reply.header("openstack-api-version"), "compute 2.104");
+    assert_eq!(reply.header("x-openstack-nova-api-version"), "2.104");
     let vary: Vec<_> = reply.headers.get_all("vary").iter().collect();
     assert_eq!(vary, ["OpenStack-API-Version", "X-OpenStack-Nova-API-Version"]);
     let legacy = send(&cloud, "GET", "/v2/servers/x/metadata", &[("openstack-api-version", "compute 2.96")], "").await;
@@ -74,7 +74,7 @@ async fn a_version_out_of_range_is_406_and_a_malformed_one_400() {
     reply.expect_fault(
         406,
         "computeFault",
-        "Version 2.999 is not supported by the API. Minimum is 2.1 and maximum is 2.96.",
+        "Version 2.999 is not supported by the API. Minimum is 2.1 and maximum is 2.104.",
     );
     let reply = cloud.get(MEMBER, "two", "/servers/x/metadata").await;
     reply.expect_fault(

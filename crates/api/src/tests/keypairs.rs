@@ -96,9 +96,10 @@ async fn garbage_is_no_key() {
         let reply = cloud.post(MEMBER, "2.2", "/os-keypairs", body).await;
         reply.expect_fault(400, "badRequest", "Keypair data is invalid: failed to generate fingerprint");
     }
-    let certificate = json!({"keypair": {"name": "bad", "type": "x509"}});
-    let reply = cloud.post(MEMBER, "2.2", "/os-keypairs", certificate).await;
-    reply.expect_fault(400, "badRequest", "Keypair data is invalid: keys of type x509 are not supported");
+    let certificate = json!({"keypair": {"name": "bad", "type": "x509", "public_key": "ssh-rsa AAAA"}});
+    let reply = cloud.post(MEMBER, "2.2", "/os-keypairs", certificate).await.expect(400);
+    let message = "Keypair data is invalid: failed to generate X509 fingerprint. Error message: ";
+    assert!(reply.message().starts_with(message), "{}", reply.message());
     assert!(names(&cloud.get(MEMBER, "2.2", "/os-keypairs").await.body).is_empty());
 }
 
@@ -202,4 +203,25 @@ async fn a_user_has_no_more_key_pairs_than_allowed_even_when_asked_at_once() {
     let over = cloud.post(MEMBER, "2.2", "/os-keypairs", json!({"keypair": {"name": "z"}})).await;
     over.expect_fault(403, "forbidden", "Quota exceeded, too many key pairs.");
     cloud.post(OTHER, "2.2", "/os-keypairs", import("theirs")).await.expect(201);
+}
+
+#[tokio::test]
+async fn certificates_are_made_and_imported() {
+    let cloud = Cloud::new().await;
+    let made = json!({"keypair": {"name": "made", "type": "x509"}});
+    let made = cloud.post(MEMBER, "2.2", "/os-keypairs", made).await.expect(201).body["keypair"].clone();
+    assert_eq!(made["type"], "x509");
+    let certificate = made["public_key"].as_str().unwrap();
+    assert!(certificate.starts_with("-----BEGIN CERTIFICATE-----"), "{certificate}");
+    assert!(made["private_key"].as_str().unwrap().starts_with("MII"), "{made}");
+    assert_eq!(made["fingerprint"].as_str().unwrap().len(), 20 * 3 - 1);
+
+    let brought = json!({"keypair": {"name": "brought", "type": "x509", "public_key": certificate}});
+    let brought = cloud.post(MEMBER, "2.92", "/os-keypairs", brought).await.expect(201).body["keypair"].clone();
+    assert_eq!((&brought["fingerprint"], brought.get("private_key")), (&made["fingerprint"], None));
+    let shown = cloud.get(MEMBER, "2.2", "/os-keypairs/brought").await.expect(200);
+    assert_eq!(
+        (&shown.body["keypair"]["type"], &shown.body["keypair"]["public_key"]),
+        (&json!("x509"), &json!(certificate))
+    );
 }

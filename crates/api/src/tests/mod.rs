@@ -2,17 +2,24 @@
 //! recording conductor and compute agent on the memory transport.
 
 mod aggregates;
+mod assisted_volume_snapshots;
 mod availability_zones;
+mod baremetal_nodes;
 mod cloud;
 mod extensions;
 mod flavor_access;
 mod flavor_extra_specs;
 mod flavors;
 mod framework;
+mod gone;
 mod hosts;
 mod hypervisors;
+mod instance_usage_audit_log;
 mod keypairs;
 mod limits;
+mod microversions;
+mod openapi;
+mod os_hosts;
 mod placement;
 mod policy;
 mod quota_class_sets;
@@ -22,3 +29,4 @@ mod server_groups;
 mod servers;
 mod services;
 mod simple_tenant_usage;
+mod volumes_boot;

@@ -151,3 +151,25 @@ async fn readers_see_their_own_project_and_only_admins_change_one() {
     cloud.put(MEMBER, "2.96", OWN, body).await.expect_fault(403, "forbidden", &denied("update"));
     cloud.delete(MEMBER, "2.96", OWN).await.expect_fault(403, "forbidden", &denied("delete"));
 }
+
+#[tokio::test]
+async fn a_driver_that_limits_nothing_shows_and_checks_no_limit() {
+    let config = "[quota]\ndriver = nova.quota.NoopQuotaDriver\ninstances = 0\nkey_pairs = 0\n";
+    let cloud = Cloud::with_config(config).await;
+    for path in [format!("/os-quota-sets/{PROJECT}"), format!("/os-quota-sets/{PROJECT}/defaults")] {
+        let set = cloud.get(ADMIN, "2.57", &path).await.expect(200).body["quota_set"].clone();
+        let limits = set.as_object().unwrap().iter().filter(|(name, _)| *name != "id");
+        assert!(limits.clone().count() > 5 && limits.clone().all(|(_, limit)| *limit == -1), "{set}");
+    }
+    let class = cloud.get(ADMIN, "2.57", "/os-quota-class-sets/default").await.expect(200);
+    assert_eq!(class.body["quota_class_set"]["instances"], -1);
+    cloud
+        .put(ADMIN, "2.57", &format!("/os-quota-sets/{PROJECT}"), json!({"quota_set": {"key_pairs": 0}}))
+        .await
+        .expect(200);
+    cloud.post(MEMBER, "2.2", "/os-keypairs", json!({"keypair": {"name": "a"}})).await.expect(201);
+
+    let unified = kilonova_core::Config::from_text("[quota]\ndriver = nova.quota.UnifiedLimitsDriver\n").unwrap();
+    let error = crate::ApiConfig::from_config(&unified).unwrap_err().to_string();
+    assert!(error.contains("[quota] driver") && error.contains("no unified limits"), "{error}");
+}

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::cloud::{Cloud, HOST, MEMBER};
 
 /// The smallest request for a server with a network.
-fn minimal(cloud: &Cloud, name: &str) -> Value {
+pub(super) fn minimal(cloud: &Cloud, name: &str) -> Value {
     json!({"server": {
         "name": name,
         "flavorRef": "1",
@@ -24,7 +24,7 @@ fn minimal(cloud: &Cloud, name: &str) -> Value {
 }
 
 /// [`minimal`] with more in `server`.
-fn with(cloud: &Cloud, more: Value) -> Value {
+pub(super) fn with(cloud: &Cloud, more: Value) -> Value {
     let mut body = minimal(cloud, "vm");
     for (name, value) in more.as_object().unwrap() {
         body["server"][name] = value.clone();
@@ -33,7 +33,7 @@ fn with(cloud: &Cloud, more: Value) -> Value {
 }
 
 /// Creates a server as the member of the project and returns its id.
-async fn create(cloud: &Cloud, name: &str) -> Uuid {
+pub(super) async fn create(cloud: &Cloud, name: &str) -> Uuid {
     let reply = cloud.post(MEMBER, "2.96", "/servers", minimal(cloud, name)).await.expect(202);
     reply.body["server"]["id"].as_str().unwrap().parse().unwrap()
 }
@@ -43,7 +43,7 @@ async fn instance(cloud: &Cloud, uuid: Uuid) -> Instance {
 }
 
 /// What a compute host would save.
-async fn save(cloud: &Cloud, uuid: Uuid, changes: Value) {
+pub(super) async fn save(cloud: &Cloud, uuid: Uuid, changes: Value) {
     let changes: Map<String, Value> = changes.as_object().unwrap().clone();
     let save = Save { uuid, changes: &changes, expected_vm_state: None, expected_task_state: None };
     instances::save(&cloud.db, save).await.unwrap();
@@ -82,7 +82,7 @@ fn network_info(cloud: &Cloud) -> String {
 }
 
 /// A server that runs.
-async fn active(cloud: &Cloud, name: &str) -> Uuid {
+pub(super) async fn active(cloud: &Cloud, name: &str) -> Uuid {
     let uuid = create(cloud, name).await;
     activate(cloud, uuid).await;
     uuid

@@ -1,9 +1,10 @@
 //! `/os-aggregates`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
 use kilonova_objects::Aggregate;
+use kilonova_rpcapi::conductor::CacheImages;
 use serde_json::json;
 
 use crate::call::{Answer, Call, empty, ok};
@@ -85,6 +86,20 @@ pub(crate) async fn set_metadata(call: Call) -> Answer {
     let metadata: BTreeMap<_, _> = given.map(|(key, value)| (key.clone(), value.as_str().map(str::to_owned))).collect();
     let changed = aggregates::update_metadata(&call.state, id, &metadata).await.map_err(invalid)?;
     answer(&call, &changed)
+}
+
+/// `POST /os-aggregates/{id}/images`: has the hosts of the aggregate fetch images before they need them.
+pub(crate) async fn images(call: Call) -> Answer {
+    let id = authorized(&call)?;
+    let given = call.body["cache"].as_array().into_iter().flatten().filter_map(|image| image["id"].as_str());
+    let image_ids: Vec<String> = given.map(str::to_owned).collect();
+    if image_ids.iter().collect::<BTreeSet<_>>().len() < image_ids.len() {
+        return Err(ApiError::BadRequest("Duplicate images in request".to_owned()));
+    }
+    let aggregate = kilonova_db::aggregates::get(&call.state.db, id).await.map_err(AggregateError::from);
+    let aggregate = aggregate.map_err(invalid)?;
+    call.state.conductor.cast(&call.context, CacheImages { aggregate, image_ids }).await?;
+    Ok(empty(StatusCode::ACCEPTED))
 }
 
 /// The aggregate of the path, once the route's rule allows it.

@@ -2,10 +2,15 @@
 //! renders.
 
 pub(crate) mod aggregates;
+pub(crate) mod assisted_volume_snapshots;
 pub(crate) mod availability_zones;
+pub(crate) mod baremetal_nodes;
 pub(crate) mod extensions;
 pub(crate) mod flavors;
+pub(crate) mod gone;
+pub(crate) mod hosts;
 pub(crate) mod hypervisors;
+pub(crate) mod instance_usage_audit_log;
 pub(crate) mod keypairs;
 pub(crate) mod limits;
 pub(crate) mod paging;

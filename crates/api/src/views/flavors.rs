@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::links::{Link, Links};
-use crate::versions::{V2_55, V2_75};
+use crate::versions::{V2_55, V2_75, V2_102};
 
 /// In a brief list.
 #[derive(Serialize)]
@@ -30,12 +30,13 @@ pub(crate) struct Detail<'a> {
     swap: Value,
     #[serde(rename = "OS-FLV-EXT-DATA:ephemeral")]
     ephemeral: i64,
-    #[serde(rename = "OS-FLV-DISABLED:disabled")]
-    disabled: bool,
+    #[serde(rename = "OS-FLV-DISABLED:disabled", skip_serializing_if = "Option::is_none")]
+    disabled: Option<bool>,
     vcpus: i64,
     #[serde(rename = "os-flavor-access:is_public")]
     is_public: bool,
-    rxtx_factor: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rxtx_factor: Option<Value>,
     links: [Link; 2],
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<Option<&'a str>>,
@@ -64,15 +65,19 @@ impl<'a> Detail<'a> {
             // No swap is the empty string in older microversions.
             swap: if flavor.swap == 0 && version < V2_75 { json!("") } else { json!(flavor.swap) },
             ephemeral: flavor.ephemeral_gb,
-            disabled: flavor.disabled,
+            disabled: (version < V2_102).then_some(flavor.disabled),
             vcpus: flavor.vcpus,
             is_public: flavor.is_public,
-            rxtx_factor: flavor.rxtx_factor.filter(|factor| *factor != 0.0).map_or(json!(""), |factor| json!(factor)),
+            rxtx_factor: (version < V2_102).then(|| rxtx_factor(flavor)),
             links: links.of("flavors", &flavor.flavorid),
             description: description(flavor, version),
             extra_specs: with_extra_specs.then_some(&flavor.extra_specs),
         }
     }
+}
+
+fn rxtx_factor(flavor: &Flavor) -> Value {
+    flavor.rxtx_factor.filter(|factor| *factor != 0.0).map_or(json!(""), |factor| json!(factor))
 }
 
 fn description(flavor: &Flavor, version: Microversion) -> Option<Option<&str>> {

@@ -3,6 +3,7 @@
 pub(crate) mod addresses;
 pub(crate) mod aggregates;
 pub(crate) mod flavors;
+pub(crate) mod hosts;
 pub(crate) mod hypervisors;
 pub(crate) mod instance_actions;
 pub(crate) mod keypairs;

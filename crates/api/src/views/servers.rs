@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use kilonova_core::Microversion;
+use kilonova_db::request_specs::Asked;
 use kilonova_objects::state::api_status;
 use kilonova_objects::{Instance, VmState};
 use serde::Serialize;
@@ -15,8 +16,9 @@ use uuid::Uuid;
 use super::addresses::Addresses;
 use super::links::{Link, Links};
 use super::time::{IsoTime, StrTime};
-use crate::compute::create::PINNED_ZONE;
-use crate::versions::{V2_3, V2_9, V2_16, V2_19, V2_26, V2_47, V2_63, V2_71, V2_73, V2_75, V2_90, V2_96};
+use crate::versions::{
+    V2_3, V2_9, V2_16, V2_19, V2_26, V2_47, V2_63, V2_71, V2_73, V2_75, V2_90, V2_96, V2_98, V2_100,
+};
 use fields::{Fault, FlavorView, Groups, ImageView, Tags, host_id, trusted_certs};
 
 /// `{"server": {…}}`
@@ -110,6 +112,8 @@ pub(crate) struct Viewer<'a> {
     pub default_zone: &'a str,
     /// The group that the server is in, where it is shown.
     pub server_group: Option<Uuid>,
+    /// What the servers were asked with, where it is shown.
+    pub asked: HashMap<Uuid, Asked>,
     /// `UP`, `DOWN`, … by host, where it is shown.
     pub host_statuses: HashMap<String, &'static str>,
     /// By project and host: a list repeats few of them.
@@ -164,7 +168,9 @@ pub(crate) struct Server<'a> {
     #[serde(rename = "OS-EXT-SRV-ATTR:hostname", skip_serializing_if = "Option::is_none")]
     hostname: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pinned_availability_zone: Option<Option<&'a str>>,
+    pinned_availability_zone: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduler_hints: Option<Option<BTreeMap<String, Vec<String>>>>,
 }
 
 /// What `PUT` does not show before 2.75.
@@ -232,6 +238,9 @@ impl<'a> Viewer<'a> {
         let status = status(instance);
         let since = |from: Microversion| version >= from;
         let has_attributes = whole && self.shown.extended_attributes;
+        let asked = self.asked.remove(&instance.uuid);
+        // A server without a spec has no hints, which a list says in another way.
+        let no_hints = || (kind != Kind::Detail).then(BTreeMap::new);
         Server {
             id: instance.uuid,
             name: instance.display_name.as_deref(),
@@ -240,7 +249,7 @@ impl<'a> Viewer<'a> {
             user_id: text(&instance.user_id),
             metadata: &instance.metadata,
             host_id: self.host_id(instance),
-            image: ImageView::new(instance, self.links),
+            image: ImageView::new(instance, self.links, since(V2_98)),
             flavor: FlavorView::new(instance, self.links, since(V2_47), self.shown.flavor_extra_specs),
             created: instance.created_at.map(IsoTime),
             updated: instance.updated_at.or(instance.created_at).map(IsoTime),
@@ -263,7 +272,9 @@ impl<'a> Viewer<'a> {
             server_groups: (since(V2_71) && kind != Kind::Detail).then(|| self.server_group.into_iter().collect()),
             locked_reason: since(V2_73).then(|| system_metadata(instance, "locked_reason")),
             hostname: (since(V2_90) && !has_attributes).then_some(instance.hostname.as_deref()),
-            pinned_availability_zone: (whole && since(V2_96)).then(|| system_metadata(instance, PINNED_ZONE)),
+            pinned_availability_zone: (whole && since(V2_96))
+                .then(|| asked.as_ref().and_then(|asked| asked.availability_zone.clone())),
+            scheduler_hints: since(V2_100).then(|| asked.map_or_else(no_hints, |asked| asked.scheduler_hints)),
         }
     }
 

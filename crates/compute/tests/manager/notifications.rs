@@ -353,3 +353,28 @@ async fn a_broker_that_is_gone_fails_and_delays_no_operation() {
         assert_eq!(world.faults(), Vec::<String>::new());
     }
 }
+
+#[tokio::test]
+async fn an_audit_tells_of_every_instance_once_in_a_period() {
+    let mut told = Told::new(BOTH).await;
+    let instance = told.world.active().await;
+    told.events().await;
+    for _ in 0..2 {
+        told.world.manager.instance_usage_audit(&context()).await.unwrap();
+    }
+    let events = told.events().await;
+    events.assert_are(&["exists"]);
+    let run = told.world.conductor.rows().task_logs[0].clone();
+    assert_eq!((run.state.as_str(), run.host.as_str(), run.task_items, run.errors), ("DONE", HOST, 1, 0));
+    assert!(run.message.starts_with("Instance usage audit ran for host host1, 1 instances in "), "{}", run.message);
+    let (begin, end) = (run.period_beginning, run.period_ending);
+    let old = events.unversioned("exists");
+    assert_eq!(old["instance_id"], json!(instance.uuid));
+    let printed = |at: chrono::DateTime<chrono::Utc>| json!(at.format("%Y-%m-%d %H:%M:%S").to_string());
+    assert_eq!((&old["audit_period_beginning"], &old["audit_period_ending"]), (&printed(begin), &printed(end)));
+    let new = events.versioned("exists");
+    assert_eq!(new["uuid"], json!(instance.uuid));
+    let period = &new["audit_period"]["nova_object.data"];
+    assert_eq!(period["audit_period_beginning"], json!(kilonova_core::time::isotime(begin)));
+    assert_eq!(period["audit_period_ending"], json!(kilonova_core::time::isotime(end)));
+}

@@ -1,6 +1,7 @@
 //! The steps of each kind of workflow.
 
 pub(crate) mod build;
+mod cache_images;
 pub(crate) mod delete;
 
 use std::time::Duration;

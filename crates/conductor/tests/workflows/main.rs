@@ -19,10 +19,12 @@ use kilonova_db::{Db, actions, instances, services, workflows};
 use kilonova_messaging::{
     ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Transport, Version,
 };
-use kilonova_objects::{BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState};
+use kilonova_objects::{
+    Aggregate, BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState,
+};
 use kilonova_placement::PlacementService;
-use kilonova_rpcapi::compute::{BuildAndRunInstance, TerminateInstance};
-use kilonova_rpcapi::conductor::{BuildInstances, ScheduleAndBuildInstances};
+use kilonova_rpcapi::compute::{BuildAndRunInstance, CacheImages, TerminateInstance};
+use kilonova_rpcapi::conductor::{self, BuildInstances, ScheduleAndBuildInstances};
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_TERMINATE};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications, SchedulerApi, exception, register};
@@ -42,6 +44,8 @@ struct Asked {
     selects: Vec<Vec<Uuid>>,
     builds: Vec<BuildAndRunInstance>,
     terminates: Vec<Instance>,
+    /// Hosts, and the images that they were to fetch.
+    cached: Vec<(String, Vec<String>)>,
     /// The scheduler has no host.
     refuses: bool,
 }
@@ -324,9 +328,32 @@ async fn agent(transport: &Arc<dyn Transport>, asked: &Arc<Mutex<Asked>>, host: 
         lock(&terminates).terminates.push(instance);
         async { Ok(()) }
     });
+    let (caches, name) = (asked.clone(), host.to_owned());
+    let endpoint = register(endpoint, move |_, CacheImages { image_ids }| {
+        lock(&caches).cached.push((name.clone(), image_ids.clone()));
+        let result = |image: String| (image, "cached".to_owned());
+        std::future::ready(Ok(image_ids.into_iter().map(result).collect()))
+    });
     let target = kilonova_rpcapi::target("compute").server(host);
     let dispatcher = Dispatcher::new(vec![endpoint]);
     RpcServer::start(transport.clone(), target, dispatcher, ServerOptions::default()).await.expect("an agent")
+}
+
+#[tokio::test]
+async fn images_are_cached_on_the_hosts_of_an_aggregate_that_are_up() {
+    let world = World::new().await;
+    let gone = "host3";
+    let aggregate = Aggregate {
+        name: "fast".to_owned(),
+        hosts: Some([gone, HOST, OTHER_HOST].map(str::to_owned).to_vec()),
+        ..Aggregate::default()
+    };
+    let image_ids = vec!["a".to_owned(), "b".to_owned()];
+    let method = conductor::CacheImages { aggregate, image_ids: image_ids.clone() };
+    world.conductor.cast(&RequestContext::admin(), method).await.unwrap();
+    world.until("both hosts to be asked", async || lock(&world.asked).cached.len() == 2).await;
+    let expected = [HOST, OTHER_HOST].map(|host| (host.to_owned(), image_ids.clone()));
+    assert_eq!(lock(&world.asked).cached, expected);
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub(crate) use create::take_turn;
 pub use create::{create, usage};
 pub use destroy::destroy;
 pub use metadata::{delete_metadata, update_metadata};
-pub use query::{by_host, get, list, list_brief};
+pub use query::{active_by_window, by_host, get, list, list_brief};
 pub use save::{save, save_and_get_original};
 pub use start_action::start_action;
 

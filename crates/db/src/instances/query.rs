@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use kilonova_objects::{Instance, InstanceFault, VmState};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbErr};
@@ -65,6 +66,27 @@ pub async fn list_brief(db: &Db, query: &InstanceQuery) -> Result<Vec<(Uuid, Str
 /// The instances on a host that are not deleted, whole.
 pub async fn by_host(db: &Db, host: &str) -> Result<Vec<Instance>, DbError> {
     list(db, &InstanceQuery { host: Some(host.to_owned()), ..InstanceQuery::default() }).await
+}
+
+/// The instances on a host, deleted ones too, that ran between two instants.
+pub async fn active_by_window(
+    db: &Db,
+    host: &str,
+    begin: DateTime<Utc>,
+    end: DateTime<Utc>,
+) -> Result<Vec<Instance>, DbError> {
+    let living = InstanceQuery { host: Some(host.to_owned()), ..InstanceQuery::default() };
+    // Deleted rows are kept for ever, but one that ends in the window or after it was changed after its beginning.
+    let gone = InstanceQuery { deleted: Deleted::Only, changes_since: Some(begin), ..living.clone() };
+    let mut found = list(db, &living).await?;
+    found.extend(list(db, &gone).await?);
+    found.retain(|instance| {
+        instance.launched_at.is_some_and(|at| at < end) && instance.terminated_at.is_none_or(|at| at > begin)
+    });
+    found.sort_by_key(|instance| instance.id);
+    // One that was deleted between the two queries is in both.
+    found.dedup_by_key(|instance| instance.uuid);
+    Ok(found)
 }
 
 /// Whether the row is kept from others until the transaction ends.

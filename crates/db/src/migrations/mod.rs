@@ -26,6 +26,7 @@ mod m0006_project_locks;
 mod m0007_server_groups;
 mod m0008_aggregates;
 mod m0013_routers;
+mod m0014_task_log;
 
 /// Where sea-orm-migration keeps the steps that were taken.
 const STEPS: &str = "seaql_migrations";
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_server_groups::Migration),
             Box::new(m0008_aggregates::Migration),
             Box::new(m0013_routers::Migration),
+            Box::new(m0014_task_log::Migration),
         ]
     }
 }

@@ -20,4 +20,5 @@ mod schema;
 mod server_groups;
 pub(crate) mod support;
 mod texts;
+mod usage_audit;
 mod workflows;

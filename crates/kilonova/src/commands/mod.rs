@@ -3,6 +3,7 @@
 //! Under the name of one of Nova's programs (`nova-compute`, a link to `kilonova`) the binary is that program.
 
 mod manage;
+mod openapi;
 mod policy;
 mod up;
 
@@ -41,6 +42,8 @@ enum Verb {
     Manage(manage::Manage),
     /// Shows, tries and checks the rules that say who may do what.
     Policy(policy::PolicyCommand),
+    /// Prints a description of the compute API, in OpenAPI 3.1.
+    Openapi,
 }
 
 /// Nova's programs, and what they are here.
@@ -65,6 +68,7 @@ impl Command {
             Verb::Up(up) => return up.run().await,
             Verb::Manage(manage) => return manage.run().await,
             Verb::Policy(policy) => return policy.run(),
+            Verb::Openapi => return openapi::run(),
             Verb::Api(options) => (Role::Api, options),
             Verb::Scheduler(options) => (Role::Scheduler, options),
             Verb::Conductor(options) => (Role::Conductor, options),

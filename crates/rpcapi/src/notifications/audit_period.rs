@@ -14,7 +14,7 @@ enum Unit {
 
 /// `month`, or `month@15`: a unit, and the minute, hour, day or month of it at which a period begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AuditPeriod {
+pub struct AuditPeriod {
     unit: Unit,
     offset: u32,
 }
@@ -56,6 +56,13 @@ impl AuditPeriod {
         let begin = if begin < naive { Some(begin) } else { self.one_earlier(begin) };
         // Only at the end of time there is none.
         (begin.map_or(now, |begin| begin.and_utc()), now)
+    }
+
+    /// The last period that was over at `now`.
+    pub fn last_completed(self, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
+        let (end, _) = self.current(now);
+        let begin = self.one_earlier(end.naive_utc());
+        (begin.map_or(end, |begin| begin.and_utc()), end)
     }
 
     fn begin_in_unit_of(self, now: NaiveDateTime) -> NaiveDateTime {
@@ -110,6 +117,21 @@ mod tests {
     fn the_first_instant_is_the_last_one_of_the_period_before() {
         assert_eq!(begin("month", "2012-01-01T00:00:00Z"), "2011-12-01T00:00:00Z");
         assert_eq!(begin("hour", "2012-01-01T00:00:00Z"), "2011-12-31T23:00:00Z");
+    }
+
+    #[test]
+    fn the_last_completed_period_ends_where_the_current_one_begins() {
+        let period = |period: &str, now: &str| {
+            let (begin, end) = period.parse::<AuditPeriod>().unwrap().last_completed(now.parse().unwrap());
+            (isotime(begin), isotime(end))
+        };
+        let of = |begin: &str, end: &str| (begin.to_owned(), end.to_owned());
+        let now = "2012-03-05T08:12:22Z";
+        assert_eq!(period("month", now), of("2012-02-01T00:00:00Z", "2012-03-01T00:00:00Z"));
+        assert_eq!(period("month@15", now), of("2012-01-15T00:00:00Z", "2012-02-15T00:00:00Z"));
+        assert_eq!(period("year", now), of("2011-01-01T00:00:00Z", "2012-01-01T00:00:00Z"));
+        assert_eq!(period("day@18", now), of("2012-03-03T18:00:00Z", "2012-03-04T18:00:00Z"));
+        assert_eq!(period("hour", now), of("2012-03-05T07:00:00Z", "2012-03-05T08:00:00Z"));
     }
 
     #[test]

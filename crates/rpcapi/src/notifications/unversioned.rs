@@ -53,6 +53,23 @@ pub(super) fn instance_update(
     Value::Object(info)
 }
 
+/// The payload of `compute.instance.exists`. Its period is whole seconds, as Python prints them.
+pub(super) fn instance_exists(
+    instance: &Instance,
+    image_ref_url: String,
+    (begin, end): (DateTime<Utc>, DateTime<Utc>),
+) -> Value {
+    let printed = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M:%S").to_string();
+    let properties = instance.system_metadata.iter();
+    let image_meta: Map<String, Value> =
+        properties.filter_map(|(key, value)| Some((key.strip_prefix("image_")?.to_owned(), json!(value)))).collect();
+    let mut info = info_from_instance(instance, image_ref_url);
+    info.insert("audit_period_beginning".to_owned(), json!(printed(begin)));
+    info.insert("audit_period_ending".to_owned(), json!(printed(end)));
+    info.insert("image_meta".to_owned(), Value::Object(image_meta));
+    Value::Object(info)
+}
+
 /// The payload of `compute_task.<method>`.
 pub(super) fn compute_task(
     method: &str,

@@ -54,13 +54,29 @@ pub(super) fn instance_update(
         "old_task_state": update.old_task_state.to_wire(),
         "new_task_state": update.new_task_state.to_wire(),
     });
-    let period = json!({"audit_period_beginning": begin.to_wire(), "audit_period_ending": end.to_wire()});
     let mut data = instance_data(shows, context, instance, None);
     data.insert("state_update".to_owned(), object("InstanceStateUpdatePayload", "1.0", states));
-    data.insert("audit_period".to_owned(), object("AuditPeriodPayload", "1.0", period));
+    data.insert("audit_period".to_owned(), audit_period((begin, end)));
     data.insert("old_display_name".to_owned(), json!(update.old_display_name));
     data.insert("tags".to_owned(), tags(instance));
     object("InstanceUpdatePayload", "2.1", Value::Object(data))
+}
+
+/// The payload of `instance.exists`.
+pub(super) fn instance_exists(
+    shows: &Shows,
+    context: &RequestContext,
+    instance: &Instance,
+    period: (DateTime<Utc>, DateTime<Utc>),
+) -> Value {
+    let mut data = instance_data(shows, context, instance, None);
+    data.insert("audit_period".to_owned(), audit_period(period));
+    object("InstanceExistsPayload", "2.1", Value::Object(data))
+}
+
+fn audit_period((begin, end): (DateTime<Utc>, DateTime<Utc>)) -> Value {
+    let period = json!({"audit_period_beginning": begin.to_wire(), "audit_period_ending": end.to_wire()});
+    object("AuditPeriodPayload", "1.0", period)
 }
 
 /// The payload of `compute_task.<method>.error`.

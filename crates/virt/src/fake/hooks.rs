@@ -29,6 +29,8 @@ pub enum FakeOperation {
     Reboot,
     /// `console_log`
     ConsoleLog,
+    /// `cache_image`
+    CacheImage,
 }
 
 #[derive(Debug, Default)]

@@ -7,15 +7,18 @@
 mod hooks;
 mod hypervisor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kilonova_objects::{Instance, NetworkInfo, PowerState};
 use uuid::Uuid;
 
-use crate::driver::{Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn};
+use crate::driver::{
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn,
+};
 pub use hooks::FakeOperation;
 use hooks::Hooks;
 pub use hypervisor::{FakeGuest, FakeHypervisor};
@@ -25,6 +28,8 @@ pub use hypervisor::{FakeGuest, FakeHypervisor};
 pub struct FakeDriver {
     hypervisor: FakeHypervisor,
     hooks: Hooks,
+    /// Keys of the images that a real driver would have in its cache.
+    cached_images: Mutex<BTreeSet<String>>,
 }
 
 impl FakeDriver {
@@ -35,7 +40,7 @@ impl FakeDriver {
 
     /// A driver on a hypervisor that outlives it.
     pub fn with_hypervisor(hypervisor: FakeHypervisor) -> Self {
-        Self { hypervisor, hooks: Hooks::default() }
+        Self { hypervisor, ..Self::default() }
     }
 
     /// A driver on a hypervisor of its own, whose guests are kept in `dir` if one is given.
@@ -126,6 +131,20 @@ impl Driver for FakeDriver {
             guest.stop();
             guest.start();
         })
+    }
+
+    async fn host_power_action(&self, action: &str) -> Result<String, DriverError> {
+        Ok(action.to_owned())
+    }
+
+    async fn host_maintenance_mode(&self, mode: bool) -> Result<String, DriverError> {
+        Ok(if mode { "on_maintenance" } else { "off_maintenance" }.to_owned())
+    }
+
+    async fn cache_image(&self, image: &DiskImage) -> Result<bool, DriverError> {
+        self.hooks.enter(FakeOperation::CacheImage).await?;
+        let mut cached = self.cached_images.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(cached.insert(image.cache_key.clone()))
     }
 
     async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError> {

@@ -48,6 +48,11 @@ impl ImageCache {
         }
     }
 
+    /// Whether the base of an image is there.
+    pub(super) fn contains(&self, image: &DiskImage) -> Result<bool, DriverError> {
+        Ok(size_of(&self.dir.join(key(image)))?.is_some())
+    }
+
     /// The base of an image, made if it is not there. An image over `flavor_bytes` is refused before anything is
     /// written; 0 bytes mean no bound.
     pub(super) async fn fetch(

@@ -39,7 +39,9 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::driver::{Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn};
+use crate::driver::{
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn,
+};
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};
 use errors::{blocking, host_error};
@@ -247,6 +249,12 @@ impl Driver for QemuDriver {
         kind: RebootKind,
     ) -> Result<(), DriverError> {
         power::reboot(self, instance.uuid, kind).await
+    }
+
+    async fn cache_image(&self, image: &DiskImage) -> Result<bool, DriverError> {
+        let is_there = self.images.contains(image)?;
+        self.images.fetch(&self.config, image, 0).await?;
+        Ok(!is_there)
     }
 
     async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError> {

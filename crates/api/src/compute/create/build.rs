@@ -12,9 +12,7 @@ use kilonova_objects::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{
-    CreateServers, Found, PINNED_ZONE, RequestedNetworks, block_devices, files, image, names, workflow_payload,
-};
+use super::{CreateServers, Found, RequestedNetworks, block_devices, files, image, names, workflow_payload};
 
 /// Everything that a request makes.
 pub(super) struct Plan {
@@ -113,7 +111,7 @@ fn instance(context: &RequestContext, wanted: &CreateServers, found: &Found, res
         auto_disk_config: wanted.auto_disk_config.unwrap_or_else(|| image::auto_disk_config(image)),
         progress: Some(0),
         metadata: wanted.metadata.clone(),
-        system_metadata: system_metadata(context, wanted, found),
+        system_metadata: system_metadata(context, found),
         security_groups: shown_groups(wanted, found),
         pci_requests: Some(InstancePciRequests::default()),
         trusted_certs: wanted.trusted_certs.as_ref().map(|ids| trusted_certs(ids)),
@@ -122,17 +120,10 @@ fn instance(context: &RequestContext, wanted: &CreateServers, found: &Found, res
     }
 }
 
-fn system_metadata(
-    context: &RequestContext,
-    wanted: &CreateServers,
-    found: &Found,
-) -> BTreeMap<String, Option<String>> {
+fn system_metadata(context: &RequestContext, found: &Found) -> BTreeMap<String, Option<String>> {
     let mut all = image::system_metadata(&found.image, &found.flavor);
     all.insert("owner_user_name".to_owned(), context.user_name.clone());
     all.insert("owner_project_name".to_owned(), context.project_name.clone());
-    if wanted.zone.name.is_some() {
-        all.insert(PINNED_ZONE.to_owned(), wanted.zone.name.clone());
-    }
     all
 }
 

@@ -43,9 +43,6 @@ pub(crate) use password::generate as generate_password;
 /// How long the conductor that gets the cast has before the workflow pass looks after a build.
 const BUILD_LEASE: Duration = Duration::from_secs(30);
 
-/// Key of a server's system metadata for the zone that it was asked in, and must stay in.
-pub(crate) const PINNED_ZONE: &str = "pinned_availability_zone";
-
 /// What is wanted, after the schema.
 #[derive(Clone, Debug)]
 pub(crate) struct CreateServers {

@@ -2,6 +2,7 @@
 
 use kilonova_db::flavors::{self, FlavorQuery};
 use kilonova_objects::Flavor;
+use regex::Regex;
 use serde::Serialize;
 
 use super::shows_extra_specs;
@@ -47,6 +48,7 @@ async fn list(call: &Call) -> Result<Vec<Flavor>, ApiError> {
     let mut wanted = FlavorQuery {
         min_ram: number(call, "minRam")?,
         min_disk: number(call, "minDisk")?,
+        name: name(call)?,
         include_disabled: call.context.is_admin,
         sort_key: query.get("sort_key").unwrap_or_default().to_owned(),
         sort_desc: query.get("sort_dir") == Some("desc"),
@@ -71,6 +73,12 @@ fn is_public(call: &Call) -> Result<Option<bool>, ApiError> {
             .map(Some)
             .ok_or_else(|| ApiError::BadRequest(format!("Invalid is_public filter [{text}]"))),
     }
+}
+
+/// From 2.102 on; older schemas drop it.
+fn name(call: &Call) -> Result<Option<Regex>, ApiError> {
+    let parsed = call.query.get("name").map(Regex::new).transpose();
+    parsed.map_err(|_| ApiError::BadRequest("Invalid filter field: name.".to_owned()))
 }
 
 fn number(call: &Call, name: &str) -> Result<Option<i64>, ApiError> {

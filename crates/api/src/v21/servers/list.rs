@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::versions::V2_16;
 use crate::views::servers::{Brief, Kind, Many};
 
-use super::viewer;
+use super::{asked, viewer};
 
 /// `GET /servers`
 pub(crate) async fn index(call: Call) -> Answer {
@@ -29,6 +29,7 @@ pub(crate) async fn detail(call: Call) -> Answer {
     let wanted = wanted(&call, "os_compute_api:servers:detail:get_all_tenants")?;
     let found = list::list(&call.state, &wanted).await?;
     let mut viewer = viewer(&call, Kind::Detail, call.own());
+    viewer.asked = asked(&call, &found).await?;
     if viewer.shown.host_status && call.since(V2_16) {
         viewer.host_statuses = host_status::all(&call.state).await?;
     }

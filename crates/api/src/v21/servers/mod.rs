@@ -10,18 +10,22 @@ pub(crate) mod ips;
 pub(crate) mod list;
 pub(crate) mod metadata;
 pub(crate) mod security_groups;
+pub(crate) mod shares;
 pub(crate) mod show;
 pub(crate) mod tags;
 pub(crate) mod update;
 
 use std::collections::HashMap;
 
+use kilonova_db::request_specs::{self, Asked};
 use kilonova_objects::Instance;
+use uuid::Uuid;
 
 use crate::call::Call;
 use crate::compute;
 use crate::error::ApiError;
 use crate::policy::Target;
+use crate::versions::V2_96;
 use crate::views::servers::{Kind, Shown, Viewer};
 
 /// The server as a policy target.
@@ -35,6 +39,15 @@ async fn authorized(call: &Call) -> Result<Instance, ApiError> {
     let instance = compute::get::get(&call.state, &call.context, id).await?;
     call.authorize(target(&instance))?;
     Ok(instance)
+}
+
+/// What servers were asked with: shown from 2.96 on.
+async fn asked(call: &Call, servers: &[Instance]) -> Result<HashMap<Uuid, Asked>, ApiError> {
+    if !call.since(V2_96) {
+        return Ok(HashMap::new());
+    }
+    let uuids: Vec<Uuid> = servers.iter().map(|server| server.uuid).collect();
+    Ok(request_specs::asked(&call.state.db, &uuids).await?)
 }
 
 /// A viewer for this caller, who looks at servers of `target`.
@@ -52,6 +65,7 @@ fn viewer<'a>(call: &'a Call, kind: Kind, target: Target<'_>) -> Viewer<'a> {
         links: &call.links,
         default_zone: &call.state.config.default_availability_zone,
         server_group: None,
+        asked: HashMap::new(),
         host_statuses: HashMap::new(),
         host_ids: HashMap::new(),
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{target, viewer};
+use super::{asked, target, viewer};
 use crate::call::{Answer, Call, ok};
 use crate::compute::{self, host_status, server_groups};
 use crate::versions::{V2_71, V2_75};
@@ -12,8 +12,12 @@ use crate::views::servers::{Kind, One};
 pub(crate) async fn update(call: Call) -> Answer {
     let instance = compute::get::get(&call.state, &call.context, call.param("id")).await?;
     call.authorize(target(&instance))?;
+    if let Some(zone) = call.body["server"].get("pinned_availability_zone") {
+        compute::pin::pin(&call.state, &instance, zone.as_str()).await?;
+    }
     let updated = compute::update::update(&call.state, &instance, changes(&call.body["server"])).await?;
     let mut viewer = viewer(&call, Kind::Update, target(&updated));
+    viewer.asked = asked(&call, std::slice::from_ref(&updated)).await?;
     if viewer.shown.host_status && call.since(V2_75) {
         viewer.host_statuses = host_status::all(&call.state).await?;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kilonova_objects::Instance;
+use kilonova_objects::{ImageMetaProps, Instance};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -15,17 +15,35 @@ use crate::views::time::IsoTime;
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum ImageView<'a> {
-    Image { id: &'a str, links: [Link; 1] },
+    Image {
+        id: &'a str,
+        links: [Link; 1],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        properties: Option<BTreeMap<&'a str, &'a str>>,
+    },
     None(&'static str),
 }
 
 impl<'a> ImageView<'a> {
-    pub(crate) fn new(instance: &'a Instance, links: &Links) -> Self {
+    pub(crate) fn new(instance: &'a Instance, links: &Links, with_properties: bool) -> Self {
         match instance.image_ref.as_deref().filter(|id| !id.is_empty()) {
-            Some(id) => Self::Image { id, links: [links.bookmark("images", id)] },
+            Some(id) => Self::Image {
+                id,
+                links: [links.bookmark("images", id)],
+                properties: with_properties.then(|| image_properties(instance)),
+            },
             None => Self::None(""),
         }
     }
+}
+
+/// The properties of its image that Nova knows, as they were when it was built.
+fn image_properties(instance: &Instance) -> BTreeMap<&str, &str> {
+    let properties = instance.system_metadata.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix("image_").filter(|name| ImageMetaProps::knows(name))?;
+        Some((name, value.as_deref()?))
+    });
+    properties.collect()
 }
 
 /// The flavor: a link up to 2.46, what it says from then on.

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use kilonova_core::RequestContext;
+use kilonova_core::time::strtime;
 use kilonova_messaging::{Dispatcher, Endpoint, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
-    BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, TaskState,
-    VmState, Wire,
+    BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, TaskLog,
+    TaskState, VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::{exception, register};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
+
+use super::HOST;
 
 /// What happens to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,7 @@ pub struct Rows {
     pub saves: Vec<Map<String, Value>>,
     /// How often a node was written.
     pub node_writes: usize,
+    pub task_logs: Vec<TaskLog>,
     /// `build_instances`, as hosts gave back.
     pub given_back: Vec<BuildInstances>,
     mishaps: Vec<(Call, Mishap)>,
@@ -199,6 +203,21 @@ impl FakeConductor {
                 *row = merged(row, changed);
                 Ok(updates(wire, row))
             }
+            "TaskLog.begin_task" => {
+                let run: TaskLog = object(wire)?;
+                if rows.task_logs.iter().any(|row| row.period_beginning == run.period_beginning) {
+                    return Err(exception::task_already_running(&run.task_name, &run.host));
+                }
+                rows.task_logs.push(TaskLog { state: "RUNNING".to_owned(), ..run.clone() });
+                Ok(updates(wire, &run))
+            }
+            "TaskLog.end_task" => {
+                let run: TaskLog = object(wire)?;
+                let row = rows.task_logs.iter_mut().find(|row| row.period_beginning == run.period_beginning);
+                let row = row.ok_or_else(|| exception::task_not_running(&run.task_name, &run.host))?;
+                *row = TaskLog { state: "DONE".to_owned(), ..run.clone() };
+                Ok(updates(wire, &run))
+            }
             "ComputeNode.create" => {
                 let node = ComputeNode { id: rows.nodes.len() as i64 + 1, ..object(wire)? };
                 rows.node_writes += 1;
@@ -244,6 +263,15 @@ impl FakeConductor {
                 Ok(found.ok_or_else(|| exception::instance_not_found(uuid))?.to_wire())
             }
             "BlockDeviceMappingList.get_by_instance_uuid" => Ok(rows.disks.to_wire()),
+            "InstanceList._get_active_by_window_joined" => {
+                assert_eq!(action.kwargs["host"], HOST);
+                let launched = rows.instances.values().filter(|row| row.launched_at.is_some()).cloned();
+                Ok(InstanceList::from(launched.collect::<Vec<_>>()).to_wire())
+            }
+            "TaskLog.get" => {
+                let beginning = |row: &TaskLog| strtime(row.period_beginning);
+                Ok(rows.task_logs.iter().find(|row| beginning(row) == text(1)).cloned().to_wire())
+            }
             "InstanceList.get_by_filters" => Ok(page(&rows, &action.kwargs).to_wire()),
             "InstanceActionEvent.event_start" => {
                 rows.events.push(Event { name: text(1), end: None });

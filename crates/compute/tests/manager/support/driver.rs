@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use kilonova_objects::{Instance, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-    Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn,
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -117,6 +117,18 @@ impl Driver for TestDriver {
     ) -> Result<(), DriverError> {
         self.reboots.lock().unwrap().push(kind);
         self.fake.reboot(instance, network_info, kind).await
+    }
+
+    async fn host_power_action(&self, action: &str) -> Result<String, DriverError> {
+        self.fake.host_power_action(action).await
+    }
+
+    async fn host_maintenance_mode(&self, mode: bool) -> Result<String, DriverError> {
+        self.fake.host_maintenance_mode(mode).await
+    }
+
+    async fn cache_image(&self, image: &DiskImage) -> Result<bool, DriverError> {
+        self.fake.cache_image(image).await
     }
 
     async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError> {

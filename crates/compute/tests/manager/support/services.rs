@@ -47,11 +47,15 @@ impl Placement for MemoryPlacement {
     async fn change_traits(
         &self,
         _context: &RequestContext,
-        _provider: Uuid,
-        _add: &[String],
-        _remove: &[String],
+        provider: Uuid,
+        add: &[String],
+        remove: &[String],
     ) -> Result<(), ClientError> {
-        panic!("an agent sets all traits together")
+        let mut providers = self.providers.lock().unwrap();
+        let provider = providers.get_mut(&provider).ok_or_else(|| ClientError::not_found("provider", provider))?;
+        provider.traits.retain(|name| !remove.contains(name) && !add.contains(name));
+        provider.traits.extend(add.iter().cloned());
+        Ok(())
     }
 
     async fn delete_provider(&self, _context: &RequestContext, _provider: Uuid) -> Result<(), ClientError> {
