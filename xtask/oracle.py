@@ -18,6 +18,17 @@ from nova.api.validation import validators
 from nova import exception
 
 
+# Where Nova's schemas are narrower than what Nova answers, by function and a part of the complaint.
+TOO_NARROW = [
+    # Names of hosts are said to be uuids.
+    ("instance_usage_audit_log.", "is not a 'uuid'"),
+    # From 2.92 on there are '@' and '.' in names.
+    ("keypairs.", "does not match '^[_\\\\- a-zA-Z0-9]+$'"),
+    # Groups with the policies of 2.15 are shown in older microversions too.
+    ("server_groups.", "is not one of ['affinity', 'anti-affinity']"),
+]
+
+
 class Request:
     """As much of a request as the choice of a schema needs."""
 
@@ -44,9 +55,14 @@ def table():
 
 
 def find(rows, record):
-    """The function that answers in Nova, or None."""
+    """The function that answers in Nova, or None. A project id may stand before the path."""
+    path = record["path"]
+    return find_path(rows, record, path) or find_path(rows, record, "/" + path[1:].partition("/")[2])
+
+
+def find_path(rows, record, path):
     for matches, _, method, controllers, function in rows:
-        if method != record["method"] or not matches.match(record["path"]):
+        if method != record["method"] or not matches.match(path):
             continue
         if function != "action":
             return getattr(controllers[0], function)
@@ -59,7 +75,7 @@ def find(rows, record):
 
 def main(recording):
     rows = table()
-    unknown, without, misfits, fitting, covered = set(), set(), {}, 0, set()
+    unknown, without, misfits, fitting, narrow, covered = set(), set(), {}, 0, 0, set()
     for line in open(recording, encoding="utf-8"):
         record = json.loads(line)
         if not 200 <= record["status"] < 300:
@@ -80,6 +96,9 @@ def main(recording):
             fitting += 1
         except exception.ValidationError as error:
             reason = str(error)
+            if any(name.startswith(where) and part in reason for where, part in TOO_NARROW):
+                narrow += 1
+                continue
             misfits.setdefault((name, reason.partition(". Value:")[0][:300]), []).append((record, reason))
     for (name, _), found in sorted(misfits.items(), key=lambda item: item[0]):
         record, reason = found[0]
@@ -90,7 +109,8 @@ def main(recording):
         print(f"not one of Nova's routes: {method} {path}")
     for name, version in sorted(without):
         print(f"Nova has no schema: {name} in {version}")
-    print(f"{fitting} answers fit, {sum(map(len, misfits.values()))} do not; {len(covered)} schemas were used")
+    print(f"{fitting} answers fit, {sum(map(len, misfits.values()))} do not, {narrow} are as Nova's own, whose schemas "
+          f"are too narrow; {len(covered)} schemas were used")
     return 1 if misfits or unknown or not fitting else 0
 
 

@@ -39,9 +39,14 @@ const ERRORS: [(&str, &str); 10] = [
 
 /// The description of the API.
 pub fn document() -> Value {
-    let mut by_path: BTreeMap<&str, BTreeMap<&str, Vec<&Route>>> = BTreeMap::new();
+    // In the order of the table: a schema has the name of the first operation with it.
+    let mut by_path: Vec<(&str, BTreeMap<&str, Vec<&Route>>)> = Vec::new();
     for route in ROUTES {
-        by_path.entry(route.path).or_default().entry(route.method.as_str()).or_default().push(route);
+        let at = by_path.iter().position(|(path, _)| *path == route.path).unwrap_or_else(|| {
+            by_path.push((route.path, BTreeMap::new()));
+            by_path.len() - 1
+        });
+        by_path[at].1.entry(route.method.as_str()).or_default().push(route);
     }
     let mut schemas = Schemas::default();
     let mut paths = Map::from_iter([("/".to_owned(), version_document())]);

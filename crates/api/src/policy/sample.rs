@@ -58,7 +58,8 @@ mod tests {
             let line = format!("# {}", operation(route));
             assert!(sample.lines().any(|other| other == line), "{line}");
         }
-        let reboot = "# POST  /servers/{id}/action (reboot)\n# Intended scope(s): project\n\
+        let reboot = "# POST  /servers/{id}/action (reboot)\n# POST  /os-volumes_boot/{id}/action (reboot)\n\
+                      # Intended scope(s): project\n\
                       #\"os_compute_api:servers:reboot\": \"rule:project_member_or_admin\"\n";
         assert!(sample.contains(reboot), "{sample}");
     }

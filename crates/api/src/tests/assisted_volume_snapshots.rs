@@ -11,9 +11,11 @@ use super::cloud::{ADMIN, Cloud, MEMBER, PROJECT};
 use super::hosts::{RUNNING, Ran, server};
 
 const PATH: &str = "/os-assisted-volume-snapshots";
+const SNAPSHOT: &str = "421752a6-acf6-4b2d-bc7a-119f9148cd8c";
+const VOLUME: &str = "521752a6-acf6-4b2d-bc7a-119f9148cd8c";
 
 fn create(volume_id: &str) -> Value {
-    let create_info = json!({"snapshot_id": "s", "type": "qcow2", "new_file": "f", "id": "i"});
+    let create_info = json!({"snapshot_id": "s", "type": "qcow2", "new_file": "f", "id": SNAPSHOT});
     json!({"snapshot": {"volume_id": volume_id, "create_info": create_info}})
 }
 
@@ -45,15 +47,15 @@ async fn save(cloud: &Cloud, uuid: Uuid, changes: Value) {
 #[tokio::test]
 async fn the_host_of_the_server_with_the_volume_is_told() {
     let cloud = Cloud::new().await;
-    let instance = with_volume(&cloud, "volume-1", RUNNING).await;
+    let instance = with_volume(&cloud, VOLUME, RUNNING).await;
     save(&cloud, instance.uuid, json!({"task_state": null})).await;
-    let reply = cloud.post(ADMIN, "2.1", PATH, create("volume-1")).await.expect(200);
-    assert_eq!(reply.body, json!({"snapshot": {"id": "i", "volumeId": "volume-1"}}));
+    let reply = cloud.post(ADMIN, "2.1", PATH, create(VOLUME)).await.expect(200);
+    assert_eq!(reply.body, json!({"snapshot": {"id": SNAPSHOT, "volumeId": VOLUME}}));
     let told = cloud.wait_for::<VolumeSnapshotCreate>(1).await.remove(0);
     assert_eq!(told["instance"]["nova_object.data"]["uuid"], json!(instance.uuid));
-    assert_eq!((&told["volume_id"], &told["create_info"]["new_file"]), (&json!("volume-1"), &json!("f")));
+    assert_eq!((&told["volume_id"], &told["create_info"]["new_file"]), (&json!(VOLUME), &json!("f")));
 
-    let info = json!({"volume_id": "volume-1", "merge_target_file": "g"});
+    let info = json!({"volume_id": VOLUME, "merge_target_file": "g"});
     cloud.delete(ADMIN, "2.75", &delete(&info)).await.expect(204);
     let told = cloud.wait_for::<VolumeSnapshotDelete>(1).await.remove(0);
     assert_eq!((&told["snapshot_id"], &told["delete_info"]), (&json!("snapshot-1"), &info));

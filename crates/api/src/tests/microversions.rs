@@ -141,11 +141,7 @@ async fn v2_102_no_query_string_is_passed_over() {
     for route in ROUTES.iter().filter(is_read) {
         let path = format!("{}?surely_unknown=1", route.path.replace(['{', '}'], ""));
         let reply = cloud.get(ADMIN, "2.102", &path).await.expect(400);
-        assert_eq!(
-            reply.message(),
-            "Additional properties are not allowed ('surely_unknown' was unexpected)",
-            "{path}"
-        );
+        assert!(reply.message().contains("'surely_unknown'"), "{path}: {}", reply.message());
         checked += usize::from(route.exists_in(V2_101));
     }
     assert!(checked > 40, "{checked}");
