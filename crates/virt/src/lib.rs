@@ -9,7 +9,7 @@ pub mod fake;
 pub mod qemu;
 
 pub use driver::{
-    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo, HostResources, ImageFile,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo, HostResources, ImageFile,
     ImageSource, Injected, RebootKind, Spawn,
 };
 pub use fake::{FakeDriver, FakeHypervisor, FakeOperation};

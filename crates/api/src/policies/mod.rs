@@ -6,6 +6,7 @@ pub(crate) mod deprecated;
 mod flavors;
 mod hosts;
 mod keypairs;
+mod network;
 mod quotas;
 mod server_groups;
 mod servers;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         flavors::RULES,
         hosts::RULES,
         keypairs::RULES,
+        network::RULES,
         quotas::RULES,
         server_groups::RULES,
         servers::RULES,
@@ -38,5 +40,6 @@ pub(crate) mod checks {
     pub(crate) const ADMIN: &str = "rule:context_is_admin";
     pub(crate) const MEMBER_OR_ADMIN: &str = "rule:project_member_or_admin";
     pub(crate) const READER_OR_ADMIN: &str = "rule:project_reader_or_admin";
+    pub(crate) const SERVICE_OR_ADMIN: &str = "rule:service_or_admin";
     pub(crate) const ANY: &str = "@";
 }

@@ -1,9 +1,13 @@
 //! The schemas of request bodies and query strings, as data: one file per resource, one function per schema.
 
 pub(crate) mod aggregates;
+pub(crate) mod consoles;
+pub(crate) mod external_events;
 pub(crate) mod flavors;
 pub(crate) mod hypervisors;
+pub(crate) mod interfaces;
 pub(crate) mod keypairs;
+pub(crate) mod network_proxies;
 pub(crate) mod parameter_types;
 mod query;
 pub(crate) mod quotas;
@@ -22,6 +26,16 @@ pub(crate) fn object(properties: Value, required: &[&str]) -> Value {
 /// A query string that is not looked at.
 pub(crate) fn any_query() -> Value {
     json!({"type": "object", "properties": {}, "additionalProperties": true})
+}
+
+/// The same once unknown parameters are refused.
+pub(crate) fn no_query() -> Value {
+    object(json!({}), &[])
+}
+
+/// A body that is not looked at.
+pub(crate) fn any_body() -> Value {
+    json!({})
 }
 
 /// The body of an action whose value does not matter: `{"os-start": null}`.

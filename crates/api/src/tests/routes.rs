@@ -3,7 +3,7 @@
 use super::cloud::Cloud;
 use crate::dispatch::Table;
 use crate::policy::Policy;
-use crate::routes::{ROUTES, Verb};
+use crate::routes::{NO_RULE, ROUTES, Verb};
 use crate::versions::{LEGACY, MAX_VERSION, MIN_VERSION};
 use kilonova_core::Microversion;
 
@@ -15,7 +15,7 @@ fn versions() -> impl Iterator<Item = Microversion> {
 #[test]
 fn every_route_has_a_policy_rule_that_exists() {
     let policy = Policy::defaults();
-    for route in ROUTES {
+    for route in ROUTES.iter().filter(|route| route.policy != NO_RULE) {
         assert!(policy.has(route.policy), "{} {} {:?}", route.method.as_str(), route.path, route.action);
     }
 }

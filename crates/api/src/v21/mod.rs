@@ -3,14 +3,20 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod availability_zones;
+pub(crate) mod console_auth_tokens;
 pub(crate) mod extensions;
 pub(crate) mod flavors;
+pub(crate) mod floating_ips;
+pub(crate) mod gone;
 pub(crate) mod hypervisors;
 pub(crate) mod keypairs;
 pub(crate) mod limits;
+pub(crate) mod networks;
 pub(crate) mod paging;
 pub(crate) mod quota_class_sets;
 pub(crate) mod quota_sets;
+pub(crate) mod security_groups;
+pub(crate) mod server_external_events;
 pub(crate) mod server_groups;
 pub(crate) mod servers;
 pub(crate) mod services;

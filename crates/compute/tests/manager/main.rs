@@ -4,6 +4,9 @@
 #![allow(clippy::large_futures, reason = "a test has a stack of its own")]
 
 mod build;
+mod consoles;
+mod external_events;
+mod interfaces;
 mod interrupted;
 mod notifications;
 mod power;

@@ -25,6 +25,7 @@ mod m0005_placement;
 mod m0006_project_locks;
 mod m0007_server_groups;
 mod m0008_aggregates;
+mod m0012_console_auth_tokens;
 
 /// Where sea-orm-migration keeps the steps that were taken.
 const STEPS: &str = "seaql_migrations";
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_project_locks::Migration),
             Box::new(m0007_server_groups::Migration),
             Box::new(m0008_aggregates::Migration),
+            Box::new(m0012_console_auth_tokens::Migration),
         ]
     }
 }

@@ -29,6 +29,14 @@ pub enum FakeOperation {
     Reboot,
     /// `console_log`
     ConsoleLog,
+    /// `attach_interface`
+    AttachInterface,
+    /// `detach_interface`
+    DetachInterface,
+    /// `power_update_event`
+    PowerUpdateEvent,
+    /// `console`
+    Console,
 }
 
 #[derive(Debug, Default)]
