@@ -237,10 +237,9 @@ impl From<ComputeError> for ApiError {
                 Self::Forbidden(error.to_string())
             }
             E::InvalidKeypair { .. } => Self::BadRequest(error.to_string()),
-            E::InstanceNotFound { .. }
-            | E::MetadataItemNotFound
-            | E::TagNotFound { .. }
-            | E::PortNotFound { .. } => Self::NotFound(error.to_string()),
+            E::InstanceNotFound { .. } | E::MetadataItemNotFound | E::TagNotFound { .. } | E::PortNotFound { .. } => {
+                Self::NotFound(error.to_string())
+            }
             E::InstanceInvalidState { .. }
             | E::InstanceNeverLaunched { .. }
             | E::InstanceIsLocked { .. }

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, InstanceQuery, Save, SaveError};
-use kilonova_db::{
-    DbError, actions, aggregates, block_devices, compute_nodes, console_auth_tokens, faults, services,
-};
+use kilonova_db::{DbError, actions, aggregates, block_devices, compute_nodes, console_auth_tokens, faults, services};
 use kilonova_messaging::RemoteException;
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{

@@ -44,7 +44,8 @@ pub async fn authorize(db: &Db, console: &ConsoleAuthToken, ttl_s: i64) -> Resul
         .retry(|| async {
             let tx = db.begin().await?;
             delete(&tx, Expr::col("expires").lte(now.timestamp())).await?;
-            let columns: Vec<&'static str> = std::iter::once("token_hash").chain(COLUMNS[1..].iter().copied()).collect();
+            let columns: Vec<&'static str> =
+                std::iter::once("token_hash").chain(COLUMNS[1..].iter().copied()).collect();
             let mut row = values(&console);
             row[0] = hash(&console.token).into();
             let id = insert(&tx, TABLE, &columns, row).await?;

@@ -6,8 +6,7 @@ use kilonova_core::RequestContext;
 use kilonova_objects::wire::{VersionedObject, changes, envelope};
 use kilonova_objects::{
     Aggregate, AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList,
-    ConsoleAuthToken, Instance,
-    InstanceFault, InstanceList, Service, ServiceList, TaskState, Tracked, VmState, Wire,
+    ConsoleAuthToken, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskState, Tracked, VmState, Wire,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -34,8 +34,7 @@ pub(crate) async fn dispatch(
     let query = InstanceQuery { uuids: Some(uuids.into_iter().collect()), ..InstanceQuery::default() };
     let found = instances::list(&state.db, &query).await?;
     let found: BTreeMap<Uuid, Instance> = found.into_iter().map(|instance| (instance.uuid, instance)).collect();
-    let outcomes: Vec<Outcome> =
-        events.iter().map(|event| outcome(event, found.get(&event.instance_uuid))).collect();
+    let outcomes: Vec<Outcome> = events.iter().map(|event| outcome(event, found.get(&event.instance_uuid))).collect();
     let mut by_host: BTreeMap<String, ExternalInstanceEvent> = BTreeMap::new();
     for (event, _) in events.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Accepted) {
         let Some(instance) = found.get(&event.instance_uuid) else { continue };

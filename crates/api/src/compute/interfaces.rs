@@ -5,9 +5,7 @@ use kilonova_core::RequestContext;
 use kilonova_db::actions;
 use kilonova_objects::Instance;
 use kilonova_objects::state::Action;
-use kilonova_rpcapi::compute::{
-    AddFixedIpToInstance, AttachInterface, DetachInterface, RemoveFixedIpFromInstance,
-};
+use kilonova_rpcapi::compute::{AddFixedIpToInstance, AttachInterface, DetachInterface, RemoveFixedIpFromInstance};
 use uuid::Uuid;
 
 use super::{ComputeError, checks};

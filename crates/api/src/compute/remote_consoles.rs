@@ -59,9 +59,12 @@ pub(crate) async fn url(
         Protocol::Serial => compute.call(context, &host, GetSerialConsole { instance, console_type }).await,
         Protocol::Mks => compute.call(context, &host, GetMksConsole { instance, console_type }).await,
     };
-    let info = info.map_err(|error| {
-        if error.is("NotImplementedError") { ComputeError::ConsoleUnsupported } else { error.into() }
-    })?;
+    let info =
+        info.map_err(
+            |error| {
+                if error.is("NotImplementedError") { ComputeError::ConsoleUnsupported } else { error.into() }
+            },
+        )?;
     let url = info["access_url"].as_str();
     Ok(url.ok_or_else(|| ComputeError::Internal("a console without an address".to_owned()))?.to_owned())
 }

@@ -48,11 +48,7 @@ pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
         WAS_OWNER,
         &["os_compute_api:os-instance-actions:list", "os_compute_api:os-instance-actions:show"],
     ),
-    (
-        "os_compute_api:os-multinic",
-        WAS_OWNER,
-        &["os_compute_api:os-multinic:add", "os_compute_api:os-multinic:remove"],
-    ),
+    ("os_compute_api:os-multinic", WAS_OWNER, &["os_compute_api:os-multinic:add", "os_compute_api:os-multinic:remove"]),
     (
         "os_compute_api:os-networks:view",
         WAS_OWNER,

@@ -30,10 +30,7 @@ fn remote_console(protocols: &[&str], types: &[&str]) -> Value {
 
 /// With what Nova has removed, which is refused later.
 pub(crate) fn create() -> Value {
-    remote_console(
-        &["vnc", "spice", "serial", "rdp"],
-        &["novnc", "xvpvnc", "spice-html5", "serial", "rdp-html5"],
-    )
+    remote_console(&["vnc", "spice", "serial", "rdp"], &["novnc", "xvpvnc", "spice-html5", "serial", "rdp-html5"])
 }
 
 /// With `mks`.

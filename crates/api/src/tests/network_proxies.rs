@@ -153,7 +153,8 @@ async fn rules_let_in_networks_and_groups() {
     let post = async |rule: Value| {
         cloud.post(MEMBER, "2.35", "/os-security-group-rules", json!({"security_group_rule": rule})).await
     };
-    let tcp = json!({"parent_group_id": id, "ip_protocol": "tcp", "from_port": 80, "to_port": "443", "cidr": "10.0.0.0/8"});
+    let tcp =
+        json!({"parent_group_id": id, "ip_protocol": "tcp", "from_port": 80, "to_port": "443", "cidr": "10.0.0.0/8"});
     let rule = post(tcp.clone()).await.expect(200).body["security_group_rule"].clone();
     let expected = json!({
         "id": rule["id"], "parent_group_id": id, "ip_protocol": "tcp", "from_port": 80, "to_port": 443, "group": {},
@@ -165,7 +166,10 @@ async fn rules_let_in_networks_and_groups() {
     let of_group = post(json!({"parent_group_id": id, "group_id": db.id})).await.expect(200);
     let of_group = of_group.body["security_group_rule"].clone();
     assert_eq!(of_group["group"], json!({"name": "db", "tenant_id": PROJECT}));
-    assert_eq!((&of_group["ip_protocol"], &of_group["from_port"], &of_group["ip_range"]), (&Value::Null, &Value::Null, &json!({})));
+    assert_eq!(
+        (&of_group["ip_protocol"], &of_group["from_port"], &of_group["ip_range"]),
+        (&Value::Null, &Value::Null, &json!({}))
+    );
     let path = format!("/os-security-groups/{}", id.as_str().unwrap());
     let shown = cloud.get(READER, "2.35", &path).await.expect(200);
     assert_eq!(shown.body["security_group"]["rules"], json!([expected, of_group]));

@@ -44,10 +44,7 @@ async fn each_event_goes_to_the_host_of_its_server_in_one_message() {
     assert_eq!(reply.body, json!({"events": expected}));
     let calls = cloud.wait_for::<ExternalInstanceEvent>(1).await;
     let sent: Vec<_> = calls[0]["events"].as_array().unwrap().iter().map(|it| &it["nova_object.data"]).collect();
-    assert_eq!(
-        *sent[1],
-        json!({"instance_uuid": one, "name": "network-vif-plugged", "status": "failed", "tag": "p"})
-    );
+    assert_eq!(*sent[1], json!({"instance_uuid": one, "name": "network-vif-plugged", "status": "failed", "tag": "p"}));
     assert_eq!((sent.len(), calls[0]["instances"].as_array().unwrap().len(), calls.len()), (3, 2, 1));
 }
 

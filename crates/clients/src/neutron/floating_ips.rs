@@ -67,11 +67,7 @@ pub async fn show(neutron: &dyn Neutron, context: &RequestContext, id: &str) -> 
 }
 
 /// Gets the caller's project one from a network.
-pub async fn create(
-    neutron: &dyn Neutron,
-    context: &RequestContext,
-    network: Uuid,
-) -> Result<FloatingIp, ClientError> {
+pub async fn create(neutron: &dyn Neutron, context: &RequestContext, network: Uuid) -> Result<FloatingIp, ClientError> {
     let item = json!({"floating_network_id": network});
     let body = neutron.create_resource(context, Collection::FloatingIps, item).await?;
     one(neutron, context, parse(body)?).await
@@ -97,11 +93,7 @@ pub async fn delete(neutron: &dyn Neutron, context: &RequestContext, id: Uuid) -
 }
 
 /// Adds to the addresses of interfaces the floating ones that lead there.
-pub async fn add_to_vifs(
-    neutron: &dyn Neutron,
-    context: &RequestContext,
-    vifs: &mut [Vif],
-) -> Result<(), ClientError> {
+pub async fn add_to_vifs(neutron: &dyn Neutron, context: &RequestContext, vifs: &mut [Vif]) -> Result<(), ClientError> {
     if vifs.is_empty() {
         return Ok(());
     }
@@ -111,7 +103,8 @@ pub async fn add_to_vifs(
         let of_vif: Vec<&Body> = bodies.iter().filter(|body| body.port_id == Some(vif.id)).collect();
         for ip in vif.network.subnets.iter_mut().flat_map(|subnet| &mut subnet.ips) {
             let leads_here = |body: &&&Body| body.fixed_ip_address.as_deref() == Some(ip.address.as_str());
-            ip.floating_ips = of_vif.iter().filter(leads_here).map(|body| in_model(&body.floating_ip_address)).collect();
+            ip.floating_ips =
+                of_vif.iter().filter(leads_here).map(|body| in_model(&body.floating_ip_address)).collect();
         }
     }
     Ok(())
@@ -128,7 +121,8 @@ async fn found(
     context: &RequestContext,
     filters: Filters<'_>,
 ) -> Result<Vec<FloatingIp>, ClientError> {
-    complete(neutron, context, parse_all(neutron.list_resources(context, Collection::FloatingIps, filters).await?)?).await
+    complete(neutron, context, parse_all(neutron.list_resources(context, Collection::FloatingIps, filters).await?)?)
+        .await
 }
 
 async fn one(neutron: &dyn Neutron, context: &RequestContext, body: Body) -> Result<FloatingIp, ClientError> {

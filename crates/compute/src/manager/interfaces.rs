@@ -16,9 +16,9 @@ use kilonova_core::RequestContext;
 use kilonova_objects::state::{Action, Refusal};
 use kilonova_objects::{Instance, InstanceInfoCache, NetworkInfo, Tracked};
 use kilonova_rpcapi::compute::AttachInterface;
+use kilonova_rpcapi::exception;
 use kilonova_rpcapi::notifications::InstanceAction;
 use kilonova_rpcapi::objects::Expected;
-use kilonova_rpcapi::exception;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -190,8 +190,8 @@ impl Manager {
         let mut instance = self.free(context, uuid, Action::DetachInterface).await?;
         let mut network_info = instance.network_info();
         let position = network_info.0.iter().position(|vif| vif.id.to_string() == port_id);
-        let position = position
-            .ok_or_else(|| refused("PortNotFound", 404, format!("Port {port_id} is not attached")))?;
+        let position =
+            position.ok_or_else(|| refused("PortNotFound", 404, format!("Port {port_id} is not attached")))?;
         let telling = self.telling(context, uuid, InstanceAction::InterfaceDetach).await;
         telling.begin(&instance);
         let vif = network_info.0.remove(position);
@@ -313,9 +313,7 @@ fn not_allocated(error: ClientError, asked: &AttachInterface, request: &PortRequ
         (ClientError::NotFound { resource: "network", id }, ..) => {
             refused("NetworkNotFound", 404, format!("Network {id} could not be found."))
         }
-        (ClientError::Conflict(_), Some(port), _) => {
-            refused("PortInUse", 409, format!("Port {port} is still in use."))
-        }
+        (ClientError::Conflict(_), Some(port), _) => refused("PortInUse", 409, format!("Port {port} is still in use.")),
         (ClientError::Conflict(_), None, Some(address)) => {
             refused("FixedIpAlreadyInUse", 409, format!("Fixed IP {address} is already in use."))
         }

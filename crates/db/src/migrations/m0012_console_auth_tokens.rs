@@ -31,7 +31,8 @@ impl MigrationTrait for Migration {
             .table("console_auth_tokens")
             .col("instance_uuid")
             .take();
-        super::create_index(manager, "console_auth_tokens", "console_auth_tokens_instance_uuid_idx", by_instance).await?;
+        super::create_index(manager, "console_auth_tokens", "console_auth_tokens_instance_uuid_idx", by_instance)
+            .await?;
         let by_end =
             Index::create().name("console_auth_tokens_expires_idx").table("console_auth_tokens").col("expires").take();
         super::create_index(manager, "console_auth_tokens", "console_auth_tokens_expires_idx", by_end).await

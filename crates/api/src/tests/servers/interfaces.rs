@@ -1,9 +1,7 @@
 //! `/servers/{server_id}/os-interface`, and fixed addresses added and removed.
 
 use kilonova_objects::Instance;
-use kilonova_rpcapi::compute::{
-    AddFixedIpToInstance, AttachInterface, DetachInterface, RemoveFixedIpFromInstance,
-};
+use kilonova_rpcapi::compute::{AddFixedIpToInstance, AttachInterface, DetachInterface, RemoveFixedIpFromInstance};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -53,7 +51,8 @@ async fn an_interface_is_plugged_in_by_the_host_and_shown() {
     let cloud = Cloud::new().await;
     let (uuid, _) = connected(&cloud, "vm").await;
     let network = cloud.networks.add_network("second", PROJECT, false);
-    let reply = attach(&cloud, uuid, json!({"net_id": network.id, "fixed_ips": [{"ip_address": "10.1.0.99"}], "tag": "t"}));
+    let reply =
+        attach(&cloud, uuid, json!({"net_id": network.id, "fixed_ips": [{"ip_address": "10.1.0.99"}], "tag": "t"}));
     let shown = reply.await.expect(200).body["interfaceAttachment"].clone();
     assert_eq!((&shown["net_id"], &shown["tag"]), (&json!(network.id), &json!("t")));
     assert_eq!(shown["fixed_ips"][0]["ip_address"], "10.1.0.99");

@@ -191,7 +191,9 @@ async fn every_operation_on_a_server_asks_its_own_rule() {
             }
             (_, None, _) => Some(json!({"metadata": {}})),
             (_, Some("addFixedIp"), _) => Some(json!({"addFixedIp": {"networkId": "1"}})),
-            (_, Some(action @ ("removeFixedIp" | "addFloatingIp")), _) => Some(json!({action: {"address": "10.0.0.1"}})),
+            (_, Some(action @ ("removeFixedIp" | "addFloatingIp")), _) => {
+                Some(json!({action: {"address": "10.0.0.1"}}))
+            }
             (_, Some(action @ ("addSecurityGroup" | "removeSecurityGroup")), _) => Some(json!({action: {"name": "g"}})),
             (_, Some("os-getVNCConsole"), _) => Some(json!({"os-getVNCConsole": {"type": "novnc"}})),
             (_, Some("os-getSPICEConsole"), _) => Some(json!({"os-getSPICEConsole": {"type": "spice-html5"}})),

@@ -42,12 +42,7 @@ pub(crate) async fn remove(call: Call) -> Answer {
 }
 
 /// The address of the server that is meant: the one that is named, or the first of IPv4.
-fn fixed_address(
-    instance: &Instance,
-    id: &str,
-    address: &str,
-    wanted: Option<&str>,
-) -> Result<String, ApiError> {
+fn fixed_address(instance: &Instance, id: &str, address: &str, wanted: Option<&str>) -> Result<String, ApiError> {
     let refused = |message: &str| Err(ApiError::BadRequest(message.to_owned()));
     let network_info = instance.network_info();
     if network_info.0.is_empty() {

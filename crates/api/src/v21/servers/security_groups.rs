@@ -91,9 +91,7 @@ async fn named(call: &Call, action: &str) -> Result<SecurityGroup, ApiError> {
     let mut found = known.into_iter().filter(|group| group.name == name);
     match (found.next(), found.next()) {
         (Some(group), None) => Ok(group),
-        (None, _) => {
-            Err(ApiError::NotFound(format!("Security group {name} is not found for project {project_id}")))
-        }
+        (None, _) => Err(ApiError::NotFound(format!("Security group {name} is not found for project {project_id}"))),
         _ => Err(ApiError::Conflict(format!(
             "Multiple security_group matches found for name '{name}', use an ID to be more specific."
         ))),

@@ -268,9 +268,9 @@ fn network_view(network: &Network) -> Value {
 }
 
 fn subnet_views(network: &Network) -> impl Iterator<Item = Value> {
-    network.subnet_ids.iter().map(|id| {
-        json!({"id": id, "network_id": network.id, "tenant_id": network.project_id, "shared": network.is_shared})
-    })
+    network.subnet_ids.iter().map(
+        |id| json!({"id": id, "network_id": network.id, "tenant_id": network.project_id, "shared": network.is_shared}),
+    )
 }
 
 fn text(value: &Value) -> String {

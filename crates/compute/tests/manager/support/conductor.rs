@@ -10,8 +10,8 @@ use kilonova_core::RequestContext;
 use kilonova_messaging::{Dispatcher, Endpoint, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
-    BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance, InstanceFault, InstanceList, Service, TaskState,
-    VmState, Wire,
+    BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance, InstanceFault, InstanceList,
+    Service, TaskState, VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::{exception, register};

@@ -10,7 +10,8 @@ use kilonova_objects::network_model::Vif;
 use kilonova_objects::{Instance, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, Injected,
+    RebootKind, Spawn,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
