@@ -36,7 +36,8 @@ impl Manager {
     ) -> Result<Value, ManagerError> {
         let uuid = asked.instance.uuid;
         let _lock = self.locks.lock(uuid).await;
-        let attached = self.with_event(context, uuid, "compute_attach_interface", self.attach(context, &asked)).await;
+        let attach = Box::pin(self.attach(context, &asked));
+        let attached = self.with_event(context, uuid, "compute_attach_interface", attach).await;
         let attached = self.with_fault(context, &asked.instance, attached).await?;
         Ok(json!(attached))
     }
@@ -49,7 +50,7 @@ impl Manager {
         port_id: &str,
     ) -> Result<(), ManagerError> {
         let _lock = self.locks.lock(instance.uuid).await;
-        let detach = self.detach(context, &instance, port_id);
+        let detach = Box::pin(self.detach(context, &instance, port_id));
         let detached = self.with_event(context, instance.uuid, "compute_detach_interface", detach).await;
         self.with_fault(context, &instance, detached).await
     }
