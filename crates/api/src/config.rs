@@ -71,6 +71,8 @@ pub struct ApiConfig {
     pub internal_service_availability_zone: String,
     /// `[DEFAULT] default_schedule_zone`: the zone of servers that ask for none.
     pub default_schedule_zone: Option<String>,
+    /// `[neutron] default_floating_pool`: the network that floating addresses come from when none is named.
+    pub default_floating_pool: String,
     /// `[DEFAULT] service_down_time`, seconds.
     pub service_down_time_s: i64,
     /// `[DEFAULT] instance_usage_audit_period`: what is asked for in the log of usage audits.
@@ -96,6 +98,7 @@ impl ApiConfig {
             default_availability_zone: default("default_availability_zone", "nova"),
             internal_service_availability_zone: default("internal_service_availability_zone", "internal"),
             default_schedule_zone: config.get("DEFAULT", "default_schedule_zone"),
+            default_floating_pool: config.get("neutron", "default_floating_pool").unwrap_or_else(|| "nova".to_owned()),
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
             instance_usage_audit_period: config.parse(
                 "DEFAULT",

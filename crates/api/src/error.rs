@@ -54,6 +54,9 @@ pub enum ApiError {
     /// 503
     #[error("{0}")]
     Unavailable(String),
+    /// 500 that a client is told the reason of.
+    #[error("{0}")]
+    Failed(String),
     /// 500: the cause goes to the log, never to the client.
     #[error("Unexpected API Error. The log of the API says more under this request's id.")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -63,6 +66,12 @@ impl ApiError {
     /// 404 of a path or a version of it that does not exist.
     pub(crate) fn no_such_resource() -> Self {
         Self::NotFound("The resource could not be found.".to_owned())
+    }
+
+    /// 400 without a reason, in webob's words.
+    pub(crate) fn malformed() -> Self {
+        let text = "The server could not comply with the request since it is either malformed or otherwise incorrect.";
+        Self::BadRequest(text.to_owned())
     }
 
     /// 404 of a server.
@@ -95,7 +104,7 @@ impl ApiError {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Failed(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -112,7 +121,7 @@ impl ApiError {
             Self::UnsupportedMediaType => "badMediaType",
             Self::NotImplemented(_) => "notImplemented",
             Self::Unavailable(_) => "serviceUnavailable",
-            Self::NotAcceptable(_) | Self::Gone | Self::Internal(_) => "computeFault",
+            Self::NotAcceptable(_) | Self::Gone | Self::Failed(_) | Self::Internal(_) => "computeFault",
         }
     }
 }
@@ -184,13 +193,28 @@ impl From<ClientError> for ApiError {
 
 impl From<RpcError> for ApiError {
     fn from(error: RpcError) -> Self {
-        if error.is("InstanceNotFound") || error.is("ConsoleNotAvailable") {
-            return Self::NotFound(error.to_string());
+        let RpcError::Remote(exception) = &error else { return Self::internal(error) };
+        let message = exception.message.clone();
+        match exception.class.as_str() {
+            "InstanceNotFound" | "ConsoleNotAvailable" | "PortNotFound" | "NetworkNotFound" => Self::NotFound(message),
+            "InstanceNotReady" | "InstanceInvalidState" | "PortInUse" | "FixedIpAlreadyInUse" => {
+                Self::Conflict(message)
+            }
+            "PortLimitExceeded" | "ExternalNetworkAttachForbidden" => Self::Forbidden(message),
+            "AttachInterfaceNotSupported"
+            | "ConsoleTypeInvalid"
+            | "ConsoleTypeUnavailable"
+            | "InterfaceAttachFailedNoNetwork"
+            | "Invalid"
+            | "InvalidInput"
+            | "NetworkAmbiguous"
+            | "NetworkInterfaceTaggedAttachNotSupported"
+            | "NoMoreFixedIps"
+            | "PortNotUsable"
+            | "SecurityGroupCannotBeApplied" => Self::BadRequest(message),
+            "InterfaceAttachFailed" => Self::Failed(message),
+            _ => Self::internal(error),
         }
-        if error.is("InstanceNotReady") || error.is("InstanceInvalidState") {
-            return Self::Conflict(error.to_string());
-        }
-        Self::internal(error)
     }
 }
 
@@ -214,7 +238,7 @@ impl From<ComputeError> for ApiError {
                 Self::Forbidden(error.to_string())
             }
             E::InvalidKeypair { .. } | E::VolumeBdmNotFound { .. } => Self::BadRequest(error.to_string()),
-            E::InstanceNotFound { .. } | E::MetadataItemNotFound | E::TagNotFound { .. } => {
+            E::InstanceNotFound { .. } | E::MetadataItemNotFound | E::TagNotFound { .. } | E::PortNotFound { .. } => {
                 Self::NotFound(error.to_string())
             }
             E::InstanceInvalidState { .. }

@@ -186,8 +186,9 @@ pub(crate) const ROUTES: &[Route] = &{
     use crate::{schemas, v21};
     use crate::schemas::{any_query, bare_action, no_query, server_metadata, servers as schema};
     use crate::v21::servers::{
-        action_admin, action_console_output, action_power, create, delete as delete_server, instance_actions, ips, list,
-        metadata, security_groups, shares, show, tags, update,
+        action_admin, action_console_output, action_fixed_ips, action_floating_ips, action_power, create,
+        delete as delete_server, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, shares,
+        show, tags, update,
     };
     use crate::versions::*;
 
@@ -289,6 +290,25 @@ pub(crate) const ROUTES: &[Route] = &{
             .body(&[Versioned::always(|| bare_action("os-stop"))]),
         boot_action("reboot", "os_compute_api:servers:reboot", handler!(action_power::reboot))
             .body(&[Versioned::always(schema::reboot)]),
+        server_action("addFixedIp", "os_compute_api:os-multinic:add", handler!(action_fixed_ips::add))
+            .body(&[Versioned::always(schemas::interfaces::add_fixed_ip)]).until(V2_43),
+        server_action("removeFixedIp", "os_compute_api:os-multinic:remove", handler!(action_fixed_ips::remove))
+            .body(&[Versioned::always(schemas::interfaces::remove_fixed_ip)]).until(V2_43),
+        server_action("addFloatingIp", "os_compute_api:os-floating-ips:add", handler!(action_floating_ips::add))
+            .body(&[Versioned::always(schemas::interfaces::add_floating_ip)]).until(V2_43),
+        server_action("removeFloatingIp", "os_compute_api:os-floating-ips:remove", handler!(action_floating_ips::remove))
+            .body(&[Versioned::always(schemas::interfaces::remove_floating_ip)]).until(V2_43),
+        server_action("addSecurityGroup", "os_compute_api:os-security-groups:add", handler!(security_groups::add))
+            .body(&[Versioned::always(schemas::interfaces::add_security_group)]),
+        server_action("removeSecurityGroup", "os_compute_api:os-security-groups:remove", handler!(security_groups::remove))
+            .body(&[Versioned::always(schemas::interfaces::remove_security_group)]),
+        server_action("os-getVNCConsole", "os_compute_api:os-remote-consoles", handler!(remote_consoles::get_vnc_console))
+            .body(&[Versioned::always(schemas::consoles::get_vnc_console)]).until(V2_5),
+        server_action("os-getSPICEConsole", "os_compute_api:os-remote-consoles", handler!(remote_consoles::get_spice_console))
+            .body(&[Versioned::always(schemas::consoles::get_spice_console)]).until(V2_5),
+        server_action("os-getSerialConsole", "os_compute_api:os-remote-consoles", handler!(remote_consoles::get_serial_console))
+            .body(&[Versioned::always(schemas::consoles::get_serial_console)]).until(V2_5),
+        server_action("os-getRDPConsole", NO_RULE, handler!(remote_consoles::get_rdp_console)).body(ANY_BODY).until(V2_5),
 
         // servers/{server_id}/…
         get("/servers/{server_id}/ips", "os_compute_api:ips:index", handler!(ips::index)).query(ANY_QUERY),
@@ -306,6 +326,20 @@ pub(crate) const ROUTES: &[Route] = &{
             .query(ACTIONS_QUERY),
         get("/servers/{server_id}/os-instance-actions/{id}", "os_compute_api:os-instance-actions:show", handler!(instance_actions::show))
             .query(ANY_QUERY),
+        get("/servers/{server_id}/os-interface", "os_compute_api:os-attach-interfaces:list", handler!(interfaces::index))
+            .query(ANY_QUERY),
+        post("/servers/{server_id}/os-interface", "os_compute_api:os-attach-interfaces:create", handler!(interfaces::create)).body(&[
+            Versioned::new(LEGACY, V2_48, schemas::interfaces::create),
+            Versioned::since(V2_49, schemas::interfaces::create_v249),
+        ]),
+        get("/servers/{server_id}/os-interface/{id}", "os_compute_api:os-attach-interfaces:show", handler!(interfaces::show))
+            .query(ANY_QUERY),
+        delete("/servers/{server_id}/os-interface/{id}", "os_compute_api:os-attach-interfaces:delete", handler!(interfaces::delete)),
+        post("/servers/{server_id}/remote-consoles", "os_compute_api:os-remote-consoles", handler!(remote_consoles::create)).body(&[
+            Versioned::new(V2_6, V2_7, schemas::consoles::create),
+            Versioned::new(V2_8, V2_98, schemas::consoles::create_v28),
+            Versioned::since(V2_99, schemas::consoles::create_v299),
+        ]).since(V2_6),
         get("/servers/{server_id}/os-security-groups", "os_compute_api:os-security-groups:list", handler!(security_groups::index))
             .query(ANY_QUERY),
         get("/servers/{server_id}/tags", "os_compute_api:os-server-tags:index", handler!(tags::index)).query(ANY_QUERY).since(V2_26),
@@ -523,6 +557,54 @@ pub(crate) const ROUTES: &[Route] = &{
         gone(Verb::Post, "/os-fixed-ips/{id}/action").action("unreserve"),
         gone(Verb::Get, "/os-fping"),
         gone(Verb::Get, "/os-fping/{id}"),
+        // told, or asked, by other services and by proxies
+        post("/os-server-external-events", "os_compute_api:os-server-external-events:create",
+            handler!(v21::server_external_events::create)).body(&[
+            Versioned::new(LEGACY, V2_50, || schemas::external_events::create(MIN_VERSION)),
+            Versioned::new(V2_51, V2_75, || schemas::external_events::create(V2_51)),
+            Versioned::new(V2_76, V2_81, || schemas::external_events::create(V2_76)),
+            Versioned::new(V2_82, V2_92, || schemas::external_events::create(V2_82)),
+            Versioned::since(V2_93, || schemas::external_events::create(V2_93)),
+        ]),
+        get("/os-console-auth-tokens/{id}", "os_compute_api:os-console-auth-tokens", handler!(v21::console_auth_tokens::show))
+            .query(&[Versioned::new(LEGACY, V2_98, any_query), Versioned::since(V2_99, no_query)]),
+
+        // the network service's
+        get("/os-networks", "os_compute_api:os-networks:list", handler!(v21::networks::index)).query(ANY_QUERY).until(V2_35),
+        get("/os-networks/{id}", "os_compute_api:os-networks:show", handler!(v21::networks::show)).query(ANY_QUERY).until(V2_35),
+        gone(Verb::Post, "/os-networks"),
+        gone(Verb::Post, "/os-networks/add"),
+        gone(Verb::Delete, "/os-networks/{id}"),
+        gone(Verb::Post, "/os-networks/{id}/action").action("associate_host"),
+        gone(Verb::Post, "/os-networks/{id}/action").action("disassociate"),
+        gone(Verb::Post, "/os-networks/{id}/action").action("disassociate_host"),
+        gone(Verb::Post, "/os-networks/{id}/action").action("disassociate_project"),
+        get("/os-tenant-networks", "os_compute_api:os-tenant-networks:list", handler!(v21::networks::tenant_index))
+            .query(ANY_QUERY).until(V2_35),
+        get("/os-tenant-networks/{id}", "os_compute_api:os-tenant-networks:show", handler!(v21::networks::tenant_show))
+            .query(ANY_QUERY).until(V2_35),
+        gone(Verb::Post, "/os-tenant-networks"),
+        gone(Verb::Delete, "/os-tenant-networks/{id}"),
+        get("/os-floating-ip-pools", "os_compute_api:os-floating-ip-pools", handler!(v21::floating_ips::pools))
+            .query(ANY_QUERY).until(V2_35),
+        get("/os-floating-ips", "os_compute_api:os-floating-ips:list", handler!(v21::floating_ips::index)).query(ANY_QUERY).until(V2_35),
+        post("/os-floating-ips", "os_compute_api:os-floating-ips:create", handler!(v21::floating_ips::create))
+            .body(&[Versioned::always(schemas::network_proxies::create_floating_ip)]).until(V2_35),
+        get("/os-floating-ips/{id}", "os_compute_api:os-floating-ips:show", handler!(v21::floating_ips::show)).query(ANY_QUERY).until(V2_35),
+        delete("/os-floating-ips/{id}", "os_compute_api:os-floating-ips:delete", handler!(v21::floating_ips::delete)).until(V2_35),
+        get("/os-security-groups", "os_compute_api:os-security-groups:get", handler!(v21::security_groups::index))
+            .query(&[Versioned::always(schemas::network_proxies::security_groups_query)]).until(V2_35),
+        post("/os-security-groups", "os_compute_api:os-security-groups:create", handler!(v21::security_groups::create))
+            .body(&[Versioned::always(schemas::network_proxies::security_group)]).until(V2_35),
+        get("/os-security-groups/{id}", "os_compute_api:os-security-groups:show", handler!(v21::security_groups::show))
+            .query(ANY_QUERY).until(V2_35),
+        put("/os-security-groups/{id}", "os_compute_api:os-security-groups:update", handler!(v21::security_groups::update))
+            .body(&[Versioned::always(schemas::network_proxies::security_group)]).until(V2_35),
+        delete("/os-security-groups/{id}", "os_compute_api:os-security-groups:delete", handler!(v21::security_groups::delete)).until(V2_35),
+        post("/os-security-group-rules", "os_compute_api:os-security-groups:rule:create", handler!(v21::security_groups::rules::create))
+            .body(&[Versioned::always(schemas::network_proxies::create_rule)]).until(V2_35),
+        delete("/os-security-group-rules/{id}", "os_compute_api:os-security-groups:rule:delete", handler!(v21::security_groups::rules::delete))
+            .until(V2_35),
 
         // extensions
         get("/extensions", "os_compute_api:extensions", handler!(v21::extensions::index)).query(ANY_QUERY),

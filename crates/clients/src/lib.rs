@@ -9,6 +9,7 @@ pub mod http;
 pub mod identity;
 pub mod image;
 pub mod network;
+pub mod neutron;
 pub mod placement;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use kilonova_objects::network_model::Vif;
 use uuid::Uuid;
 
 use crate::ClientError;
+use crate::neutron::Neutron;
 
 /// A network that a server may be attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +68,9 @@ pub struct PortRequest {
     pub security_group_ids: Vec<Uuid>,
 }
 
-/// What compute asks of the network service.
+/// What compute asks of the network service, beside what [`Neutron`] has.
 #[async_trait]
-pub trait NetworkService: Send + Sync + 'static {
+pub trait NetworkService: Neutron {
     /// The networks that the caller's project can attach servers to: its own and the shared ones.
     async fn available_networks(&self, context: &RequestContext) -> Result<Vec<Network>, ClientError>;
 
@@ -105,6 +106,30 @@ pub trait NetworkService: Send + Sync + 'static {
 
     /// Deletes the ports that were made for a server and releases the ones that it was given. Nothing there is success.
     async fn deallocate_for_instance(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError>;
+
+    /// One interface more for a server that has some: as [`Self::allocate_for_instance`], but the ports in `held` stay as
+    /// they are, and are not used again.
+    async fn allocate_port_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        project_id: &str,
+        host: &str,
+        request: &PortRequest,
+        held: &[Uuid],
+    ) -> Result<Vif, ClientError>;
+
+    /// Ends what a server has of one of its ports: deletes one that was made for it, and releases one that it was given.
+    /// One that it does not have is success.
+    async fn deallocate_port_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        port_id: Uuid,
+    ) -> Result<(), ClientError>;
+
+    /// The interfaces of a server as its ports are now, without floating addresses.
+    async fn instance_vifs(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<Vec<Vif>, ClientError>;
 
     /// Every server that has ports, for the reconciler.
     async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError>;

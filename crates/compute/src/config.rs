@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kilonova_core::{Config, ConfigError};
 use kilonova_rpcapi::notifications::AuditPeriod;
+use kilonova_virt::ConsoleKind;
 
 /// How often a periodic task runs that has no interval of its own.
 const DEFAULT_PACE: Duration = Duration::from_secs(60);
@@ -46,6 +47,64 @@ pub struct ComputeConfig {
     pub instance_usage_audit_period: AuditPeriod,
     /// `[DEFAULT] default_availability_zone`: what an instance here shows.
     pub availability_zone: String,
+    /// Which consoles there are.
+    pub consoles: ConsoleConfig,
+}
+
+/// Which consoles there are, and where their proxies are for users: one that is none is off.
+#[derive(Clone, Debug)]
+pub struct ConsoleConfig {
+    /// `[vnc] novncproxy_base_url`, unless `[vnc] enabled` is off.
+    pub novnc: Option<String>,
+    /// `[spice] html5proxy_base_url`, if `[spice] enabled` is on.
+    pub spice_html5: Option<String>,
+    /// `[spice] spice_direct_proxy_base_url`, if `[spice] enabled` is on.
+    pub spice_direct: Option<String>,
+    /// `[serial_console] base_url`, if `[serial_console] enabled` is on.
+    pub serial: Option<String>,
+    /// `[mks] mksproxy_base_url`, if `[mks] enabled` is on.
+    pub webmks: Option<String>,
+    /// `[consoleauth] token_ttl`: seconds in which one may connect.
+    pub token_ttl_s: i64,
+}
+
+/// Why there is no console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConsoleRefusal {
+    /// Consoles of that kind are off.
+    Unavailable,
+    /// There is no such type of that kind.
+    Invalid,
+}
+
+impl ConsoleConfig {
+    fn from_config(config: &Config) -> Result<Self, ConfigError> {
+        let url = |section: &str, is_on: bool, option: &str, default: &str| -> Result<Option<String>, ConfigError> {
+            let is_on = config.flag(section, "enabled", is_on)?;
+            Ok(is_on.then(|| config.get(section, option).unwrap_or_else(|| default.to_owned())))
+        };
+        Ok(Self {
+            novnc: url("vnc", true, "novncproxy_base_url", "http://127.0.0.1:6080/vnc_auto.html")?,
+            spice_html5: url("spice", false, "html5proxy_base_url", "http://127.0.0.1:6082/spice_auto.html")?,
+            spice_direct: url("spice", false, "spice_direct_proxy_base_url", "http://127.0.0.1:13002/nova")?,
+            serial: url("serial_console", false, "base_url", "ws://127.0.0.1:6083/")?,
+            webmks: url("mks", false, "mksproxy_base_url", "http://127.0.0.1:6090/")?,
+            token_ttl_s: config.parse("consoleauth", "token_ttl", 600)?,
+        })
+    }
+
+    /// Where users go for a console. By Nova's rule a serial console may be called anything.
+    pub(crate) fn base_url(&self, kind: ConsoleKind, console_type: &str) -> Result<&str, ConsoleRefusal> {
+        let (url, is_type) = match kind {
+            ConsoleKind::Vnc => (&self.novnc, console_type == "novnc"),
+            ConsoleKind::Spice if console_type == "spice-direct" => (&self.spice_direct, true),
+            ConsoleKind::Spice => (&self.spice_html5, console_type == "spice-html5"),
+            ConsoleKind::Serial => (&self.serial, true),
+            ConsoleKind::Mks => (&self.webmks, console_type == "webmks"),
+        };
+        let url = url.as_deref().ok_or(ConsoleRefusal::Unavailable)?;
+        if is_type { Ok(url) } else { Err(ConsoleRefusal::Invalid) }
+    }
 }
 
 impl ComputeConfig {
@@ -87,6 +146,7 @@ impl ComputeConfig {
                 AuditPeriod::default(),
             )?,
             availability_zone: config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned()),
+            consoles: ConsoleConfig::from_config(config)?,
         })
     }
 }

@@ -3,12 +3,15 @@
 mod build;
 mod console;
 mod events;
+mod external_events;
 mod host;
 mod image;
 mod init_host;
+mod interfaces;
 mod notify;
 mod orphans;
 mod power;
+mod remote_consoles;
 mod save;
 mod stale_tasks;
 mod sync_power_states;
@@ -21,6 +24,7 @@ use std::sync::{Arc, Mutex};
 
 use kilonova_clients::{ClientError, Clients};
 use kilonova_core::RequestContext;
+use kilonova_messaging::RemoteException;
 use kilonova_objects::{Instance, InstanceFault, PowerState};
 use kilonova_rpcapi::{ConductorApi, Notifications, RpcError};
 use kilonova_virt::{Driver, DriverError};
@@ -65,6 +69,9 @@ pub enum ManagerError {
     /// The request makes no sense on this host.
     #[error("{0}")]
     Invalid(String),
+    /// One of Nova's exceptions, for the caller.
+    #[error("{}", .0.message)]
+    Raised(RemoteException),
 }
 
 impl From<DriverError> for ManagerError {
@@ -83,8 +90,11 @@ impl From<DriverError> for ManagerError {
 impl ManagerError {
     /// The instance is being deleted, or is gone: what is being done to it ends without a fault.
     fn is_deletion(&self) -> bool {
-        matches!(self, Self::Rpc(error)
-            if error.is("UnexpectedDeletingTaskStateError") || error.is("InstanceNotFound"))
+        match self {
+            Self::Rpc(error) => error.is("UnexpectedDeletingTaskStateError") || error.is("InstanceNotFound"),
+            Self::Raised(exception) => exception.class == "InstanceNotFound",
+            _ => false,
+        }
     }
 
     /// Somebody else does something to the instance now: theirs counts.
@@ -189,6 +199,7 @@ fn fault_code(error: &ManagerError) -> i64 {
             DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. },
         ) => 400,
         ManagerError::Driver(DriverError::InstanceNotFound(_)) => 404,
+        ManagerError::Raised(exception) => exception.kwargs.get("code").and_then(|code| code.as_i64()).unwrap_or(500),
         _ => 500,
     }
 }

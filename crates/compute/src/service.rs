@@ -12,11 +12,10 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::compute::{
-    self, BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance,
-    SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+self, BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, RemoveFixedIpFromInstance,
 };
 use kilonova_rpcapi::{Notifications, RpcError, base, exception, register, servicegroup};
-use kilonova_virt::{DriverError, RebootKind};
+use kilonova_virt::{ConsoleKind, DriverError, RebootKind};
 use uuid::Uuid;
 
 use crate::Manager;
@@ -249,15 +248,73 @@ fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
         let manager = m.clone();
         async move { manager.volume_snapshot_delete(snapshot).await.map_err(raised) }
     });
+    let endpoint = register_network(endpoint, manager);
+    let endpoint = register_consoles(endpoint, manager);
     Dispatcher::new(vec![endpoint, base::endpoint("compute")])
+}
+
+/// What is done to the interfaces of instances, and what other services tell of instances.
+fn register_network(endpoint: Endpoint, manager: &Arc<Manager>) -> Endpoint {
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, asked: AttachInterface| {
+        let manager = m.clone();
+        async move { manager.attach_interface(&context, asked).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, DetachInterface { instance, port_id }| {
+        let manager = m.clone();
+        async move { manager.detach_interface(&context, instance, &port_id).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, AddFixedIpToInstance { instance, network_id }| {
+        let manager = m.clone();
+        async move { manager.add_fixed_ip_to_instance(&context, instance, &network_id).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, RemoveFixedIpFromInstance { instance, address }| {
+        let manager = m.clone();
+        async move { manager.remove_fixed_ip_from_instance(&context, instance, &address).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    register(endpoint, move |context, ExternalInstanceEvent { instances, events }| {
+        let manager = m.clone();
+        async move {
+            manager.external_instance_event(&context, &instances, &events).await;
+            Ok(())
+        }
+    })
+}
+
+/// Where the consoles of instances are.
+fn register_consoles(endpoint: Endpoint, manager: &Arc<Manager>) -> Endpoint {
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, GetVncConsole { instance, console_type }| {
+        let manager = m.clone();
+        async move { manager.get_console(&context, &instance, ConsoleKind::Vnc, &console_type).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, GetSpiceConsole { instance, console_type }| {
+        let manager = m.clone();
+        async move { manager.get_console(&context, &instance, ConsoleKind::Spice, &console_type).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, GetSerialConsole { instance, console_type }| {
+        let manager = m.clone();
+        async move { manager.get_console(&context, &instance, ConsoleKind::Serial, &console_type).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    register(endpoint, move |context, GetMksConsole { instance, console_type }| {
+        let manager = m.clone();
+        async move { manager.get_console(&context, &instance, ConsoleKind::Mks, &console_type).await.map_err(raised) }
+    })
 }
 
 /// The exception that a caller sees.
 fn raised(error: ManagerError) -> RemoteException {
     match error {
         ManagerError::Driver(DriverError::InstanceNotFound(uuid)) => exception::instance_not_found(uuid),
+        ManagerError::Rpc(RpcError::Remote(exception)) | ManagerError::Raised(exception) => exception,
         ManagerError::Driver(DriverError::NotSupported(what)) => exception::not_implemented(what),
-        ManagerError::Rpc(RpcError::Remote(exception)) => exception,
         other => exception::internal(&other),
     }
 }

@@ -8,12 +8,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, InstanceQuery, Save, SaveError};
-use kilonova_db::{DbError, actions, aggregates, block_devices, compute_nodes, faults, services, task_log};
-use kilonova_messaging::RemoteException;
-use kilonova_objects::wire::{VersionedObject, changes};
-use kilonova_objects::{
-    AggregateList, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList,
-    Service, ServiceList, TaskLog, TaskState, VmState, Wire,
+use kilonova_db::{DbError, actions, aggregates, block_devices, compute_nodes, faults, services, task_log, console_auth_tokens};
+use kilonova_messaging::RemoteException;use kilonova_objects::wire::{VersionedObject, changes};
+use kilonova_objects::{AggregateList, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, VmState, Wire, ConsoleAuthToken,
 };
 use kilonova_rpcapi::conductor::{ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::exception;
@@ -54,6 +51,20 @@ impl Conductor {
                 let uuid = arguments.uuid(0, "instance_uuid")?;
                 let mut found = block_devices::list(db, &[uuid]).await.map_err(raised)?;
                 Ok(BlockDeviceMappingList::from(found.remove(&uuid).unwrap_or_default()).to_wire())
+            }
+            ("ConsoleAuthToken", "validate") => {
+                let token = arguments.text(0, "token")?;
+                let found = console_auth_tokens::validate(db, &token).await.map_err(raised)?;
+                Ok(found.ok_or_else(exception::invalid_token)?.to_wire())
+            }
+            ("ConsoleAuthToken", "clean_console_auths_for_instance") => {
+                let uuid = arguments.uuid(0, "instance_uuid")?;
+                console_auth_tokens::destroy_all_by_instance(db, uuid).await.map_err(raised)?;
+                Ok(Value::Null)
+            }
+            ("ConsoleAuthToken", "clean_expired_console_auths") => {
+                console_auth_tokens::destroy_expired(db).await.map_err(raised)?;
+                Ok(Value::Null)
             }
             ("InstanceActionEvent", "event_start") => {
                 let uuid = arguments.uuid(0, "instance_uuid")?;
@@ -144,6 +155,16 @@ impl Conductor {
                 let instance: Instance = object(&action.objinst)?;
                 let found = instances::get(&self.db, instance.uuid, Deleted::No).await;
                 Ok(updates(&action.objinst, &found.map_err(|error| instance_raised(error, instance.uuid))?))
+            }
+            ("ConsoleAuthToken", "authorize") => {
+                let console: ConsoleAuthToken = object(&action.objinst)?;
+                let arguments = Arguments { args: &action.args, kwargs: &action.kwargs };
+                let ttl_s = arguments.get(0, "ttl").and_then(Value::as_i64);
+                let ttl_s = ttl_s.ok_or_else(|| type_error("the argument ttl is missing".to_owned()))?;
+                let authorized = console_auth_tokens::authorize(&self.db, &console, ttl_s).await.map_err(raised)?;
+                let mut reply = updates(&action.objinst, &authorized);
+                reply[1] = json!(authorized.token);
+                Ok(reply)
             }
             ("InstanceFault", "create") => {
                 let fault: InstanceFault = object(&action.objinst)?;

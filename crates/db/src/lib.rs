@@ -12,6 +12,7 @@ pub mod aggregates;
 pub mod block_devices;
 pub mod compute_nodes;
 mod connection;
+pub mod console_auth_tokens;
 pub mod error;
 pub mod faults;
 pub mod flavors;

@@ -7,6 +7,8 @@
 pub mod aggregate;
 mod block_device;
 mod compute_node;
+mod console_auth_token;
+mod external_event;
 mod flavor;
 mod image_meta;
 mod instance;
@@ -22,6 +24,8 @@ pub mod wire;
 pub use aggregate::{Aggregate, AggregateList};
 pub use block_device::{BlockDeviceMapping, BlockDeviceMappingList};
 pub use compute_node::{ComputeNode, ComputeNodeList};
+pub use console_auth_token::ConsoleAuthToken;
+pub use external_event::InstanceExternalEvent;
 pub use flavor::Flavor;
 pub use image_meta::{ImageMeta, ImageMetaProps};
 pub use instance::{

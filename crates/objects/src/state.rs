@@ -254,6 +254,10 @@ pub enum Action {
     Delete,
     /// Change of metadata
     UpdateMetadata,
+    /// `POST /servers/{id}/os-interface`
+    AttachInterface,
+    /// `DELETE /servers/{id}/os-interface/{port}`
+    DetachInterface,
 }
 
 /// Why an action is refused.
@@ -292,6 +296,8 @@ impl Action {
             Self::SoftReboot | Self::HardReboot => "reboot",
             Self::Delete => "delete",
             Self::UpdateMetadata => "update metadata",
+            Self::AttachInterface => "attach_interface",
+            Self::DetachInterface => "detach_interface",
         }
     }
 
@@ -304,6 +310,7 @@ impl Action {
             Self::SoftReboot => Some(&[Active]),
             Self::HardReboot => Some(&[Active, Stopped, Paused, Suspended, Error]),
             Self::UpdateMetadata => Some(&[Active, Paused, Suspended, Stopped]),
+            Self::AttachInterface | Self::DetachInterface => Some(&[Active, Paused, Stopped]),
             Self::Delete => None,
         }
     }
@@ -325,7 +332,9 @@ impl Action {
                         | T::Suspending
                 )
             ),
-            Self::Start | Self::Stop | Self::SoftReboot => task_state.is_none(),
+            Self::Start | Self::Stop | Self::SoftReboot | Self::AttachInterface | Self::DetachInterface => {
+                task_state.is_none()
+            }
         }
     }
 }

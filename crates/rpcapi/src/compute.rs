@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
-use kilonova_objects::{BlockDeviceMappingList, Instance, NetworkRequestList, RequestSpec, Selection, Wire as _};
+use kilonova_objects::{
+    BlockDeviceMappingList, Instance, InstanceExternalEvent, NetworkRequestList, RequestSpec, Selection, Wire as _,
+};
 use serde_json::Value;
 
 use crate::RpcError;
@@ -105,6 +107,35 @@ rpc_method! {
 }
 
 rpc_method! {
+    /// Plugs a new interface into an instance; answers with it, as the network model has it.
+    AttachInterface = "attach_interface", None, (6, 0), {
+        instance: Instance,
+        network_id: Option<String>,
+        port_id: Option<String>,
+        requested_ip: Option<String>,
+        tag: Option<String>,
+    } -> Value
+}
+
+rpc_method! {
+    /// Takes an interface from an instance.
+    DetachInterface = "detach_interface", None, (6, 0), { instance: Instance, port_id: String } -> ()
+}
+
+rpc_method! {
+    /// Gives an instance one address more on a network that it is on.
+    AddFixedIpToInstance = "add_fixed_ip_to_instance", None, (6, 0), { instance: Instance, network_id: String } -> ()
+}
+
+rpc_method! {
+    /// Takes an address from an instance.
+    RemoveFixedIpFromInstance = "remove_fixed_ip_from_instance", None, (6, 0), {
+        instance: Instance,
+        address: String,
+    } -> ()
+}
+
+rpc_method! {
     /// Has the files of a volume's snapshot merged.
     VolumeSnapshotDelete = "volume_snapshot_delete", None, (6, 0), {
         instance: Instance,
@@ -112,6 +143,34 @@ rpc_method! {
         snapshot_id: String,
         delete_info: Value,
     } -> ()
+}
+
+rpc_method! {
+    /// What other services tell of instances of this host.
+    ExternalInstanceEvent = "external_instance_event", None, (6, 0), {
+        instances: Vec<Instance>,
+        events: Vec<InstanceExternalEvent>,
+    } -> ()
+}
+
+rpc_method! {
+    /// How to connect to the VNC console: `access_url`, `token`, `host`, `port`, `internal_access_path`.
+    GetVncConsole = "get_vnc_console", None, (6, 0), { instance: Instance, console_type: String } -> Value
+}
+
+rpc_method! {
+    /// The same for SPICE, with `tlsPort`.
+    GetSpiceConsole = "get_spice_console", None, (6, 0), { instance: Instance, console_type: String } -> Value
+}
+
+rpc_method! {
+    /// The same for the serial console.
+    GetSerialConsole = "get_serial_console", None, (6, 0), { instance: Instance, console_type: String } -> Value
+}
+
+rpc_method! {
+    /// The same for MKS.
+    GetMksConsole = "get_mks_console", None, (6, 0), { instance: Instance, console_type: String } -> Value
 }
 
 /// Calls methods of compute agents. Cheap to clone.

@@ -107,6 +107,24 @@ pub fn not_implemented(what: &str) -> RemoteException {
     RemoteException::new("builtins", "NotImplementedError", what)
 }
 
+/// `ConsoleTypeUnavailable`: the operator does not want such consoles.
+pub fn console_type_unavailable(console_type: &str) -> RemoteException {
+    let message = format!("Unavailable console type {console_type}.");
+    nova("ConsoleTypeUnavailable", message, 400, &[("console_type", json!(console_type))])
+}
+
+/// `ConsoleTypeInvalid`: there are no such consoles.
+pub fn console_type_invalid(console_type: &str) -> RemoteException {
+    let message = format!("Invalid console type {console_type}");
+    nova("ConsoleTypeInvalid", message, 400, &[("console_type", json!(console_type))])
+}
+
+/// `InvalidToken`
+pub fn invalid_token() -> RemoteException {
+    let message = "The token '***' is invalid or has expired".to_owned();
+    nova("InvalidToken", message, 400, &[("token", json!("***"))])
+}
+
 /// Any other failure, as a class that every Python peer can rebuild.
 pub fn internal(error: &dyn std::error::Error) -> RemoteException {
     let mut message = error.to_string();

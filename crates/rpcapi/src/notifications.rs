@@ -114,10 +114,13 @@ impl Notifications {
         let Some(inner) = &self.0 else { return };
         let (action, phase) = (event.action.as_str(), event.phase.as_str());
         let priority = if event.fault.is_some() { Priority::Error } else { Priority::Info };
-        inner.unversioned(COMPUTE, context, priority, &format!("compute.instance.{action}.{phase}"), || {
-            let image_ref_url = unversioned::image_ref_url(context, instance, inner.options.image_endpoint.as_deref());
-            unversioned::instance_event(instance, image_ref_url, event)
-        });
+        if !event.action.is_versioned_only() {
+            inner.unversioned(COMPUTE, context, priority, &format!("compute.instance.{action}.{phase}"), || {
+                let image_endpoint = inner.options.image_endpoint.as_deref();
+                let image_ref_url = unversioned::image_ref_url(context, instance, image_endpoint);
+                unversioned::instance_event(instance, image_ref_url, event)
+            });
+        }
         inner.versioned(&inner.binary, context, priority, &format!("instance.{action}.{phase}"), || {
             versioned::instance_event(&inner.options.shows(), context, instance, event)
         });

@@ -7,8 +7,7 @@ use kilonova_core::RequestContext;
 use kilonova_core::time::strtime;
 use kilonova_objects::wire::{VersionedObject, changes, envelope};
 use kilonova_objects::{
-    Aggregate, AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance,
-    InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, Tracked, VmState, Wire,
+Aggregate, AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, Tracked, VmState, Wire, ConsoleAuthToken,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -113,6 +112,18 @@ impl ConductorApi {
     /// `InstanceFault.create`
     pub async fn fault_create(&self, context: &RequestContext, fault: &InstanceFault) -> Result<(), RpcError> {
         self.object_action(context, created(fault), "create", BTreeMap::new()).await.map(drop)
+    }
+
+    /// `ConsoleAuthToken.authorize`: makes the token, which is valid for `ttl_s` seconds.
+    pub async fn console_authorize(
+        &self,
+        context: &RequestContext,
+        console: &ConsoleAuthToken,
+        ttl_s: i64,
+    ) -> Result<ConsoleAuthToken, RpcError> {
+        let kwargs = BTreeMap::from([("ttl".to_owned(), json!(ttl_s))]);
+        let updates = self.object_action(context, created(console), "authorize", kwargs).await?;
+        updated(console, updates, "authorize")
     }
 
     /// `InstanceActionEvent.event_start`

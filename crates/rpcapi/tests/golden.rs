@@ -5,8 +5,10 @@ use kilonova_objects::Wire as _;
 use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
-    BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance,
-    SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+    AddFixedIpToInstance, AttachInterface, BuildAndRunInstance, CacheImages, DetachInterface, ExternalInstanceEvent,
+    GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode,
+    HostPowerAction, RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance,
+    TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::conductor::{
     self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
@@ -81,6 +83,26 @@ fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
         },
     });
     args_survive::<conductor::CacheImages>(&json!({"aggregate": aggregate, "image_ids": ["i"]}));
+    args_survive::<AttachInterface>(&json!({
+        "instance": an_instance(), "network_id": "5328de1c-6288-4783-a75a-8ea3d1781e17", "port_id": null,
+        "requested_ip": "10.0.0.9", "tag": null,
+    }));
+    args_survive::<DetachInterface>(&json!({"instance": an_instance(), "port_id": "x"}));
+    args_survive::<AddFixedIpToInstance>(&json!({"instance": an_instance(), "network_id": "x"}));
+    args_survive::<RemoveFixedIpFromInstance>(&json!({"instance": an_instance(), "address": "10.0.0.9"}));
+    let console = json!({"instance": an_instance(), "console_type": "novnc"});
+    args_survive::<GetVncConsole>(&console);
+    args_survive::<GetSpiceConsole>(&console);
+    args_survive::<GetSerialConsole>(&console);
+    args_survive::<GetMksConsole>(&console);
+    let event = json!({
+        "nova_object.name": "InstanceExternalEvent", "nova_object.namespace": "nova", "nova_object.version": "1.5",
+        "nova_object.data": {
+            "instance_uuid": "5328de1c-6288-4783-a75a-8ea3d1781e17", "name": "network-changed", "status": "completed",
+            "tag": "ce531f90-199f-48c0-816c-13e38010b442",
+        },
+    });
+    args_survive::<ExternalInstanceEvent>(&json!({"instances": [an_instance()], "events": [event]}));
     args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
     args_survive::<BuildInstances>(&json!({
         "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},
@@ -131,7 +153,7 @@ fn every_method_has_a_row_here() {
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())
         .collect();
-    assert_eq!(names.len(), 19, "{names:?}");
+    assert_eq!(names.len(), 28, "{names:?}");
     for name in names {
         let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
         assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kilonova_core::ConfigError;
+use kilonova_objects::network_model::Vif;
 use kilonova_objects::{Instance, NetworkInfo, PowerState};
 use serde_json::Value;
 use uuid::Uuid;
@@ -94,6 +95,10 @@ pub struct Capabilities {
     pub guests_outlive_agent: bool,
     /// There is a console log.
     pub has_console_log: bool,
+    /// Interfaces can be added to guests, and taken from them.
+    pub supports_attach_interface: bool,
+    /// An interface that is added can have a tag, which the guest can read.
+    pub supports_tagged_attach_interface: bool,
 }
 
 /// The disk that a guest starts from. The driver keeps what it makes of it in a cache of its own, by `cache_key`.
@@ -190,6 +195,32 @@ pub enum RebootKind {
     Soft,
     /// As pulling the plug.
     Hard,
+}
+
+/// A kind of console that one connects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsoleKind {
+    /// A screen, by VNC.
+    Vnc,
+    /// A screen, by SPICE.
+    Spice,
+    /// A serial port.
+    Serial,
+    /// A screen, by VMware's protocol.
+    Mks,
+}
+
+/// Where a console is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleAddress {
+    /// The host, as a proxy reaches it.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The port that speaks TLS, where SPICE has one.
+    pub tls_port: Option<u16>,
+    /// What a proxy asks the host for before the protocol begins.
+    pub internal_access_path: Option<String>,
 }
 
 /// The end of a console log.
@@ -298,4 +329,28 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The last `max_bytes` of the console log.
     async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError>;
+
+    /// Plugs an interface into a guest, running or not. One that is there already is success.
+    async fn attach_interface(&self, instance: &Instance, vif: &Vif) -> Result<(), DriverError> {
+        let _ = (instance, vif);
+        Err(DriverError::NotSupported("attach_interface"))
+    }
+
+    /// Takes an interface from a guest, running or not. One that is not there is success.
+    async fn detach_interface(&self, instance: &Instance, vif: &Vif) -> Result<(), DriverError> {
+        let _ = (instance, vif);
+        Err(DriverError::NotSupported("detach_interface"))
+    }
+
+    /// Somebody else has switched a guest on or off, and the driver shall follow.
+    async fn power_update_event(&self, instance: &Instance, is_on: bool) -> Result<(), DriverError> {
+        let _ = (instance, is_on);
+        Err(DriverError::NotSupported("power_update_event"))
+    }
+
+    /// Where a console of a guest is; [`DriverError::InstanceNotFound`] if there is no guest.
+    async fn console(&self, instance: &Instance, kind: ConsoleKind) -> Result<ConsoleAddress, DriverError> {
+        let _ = (instance, kind);
+        Err(DriverError::NotSupported("A console of that kind"))
+    }
 }

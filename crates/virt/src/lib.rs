@@ -9,8 +9,8 @@ pub mod fake;
 pub mod qemu;
 
 pub use driver::{
-    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo, HostResources, ImageFile,
-    ImageSource, Injected, RebootKind, Spawn,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo,
+    HostResources, ImageFile, ImageSource, Injected, RebootKind, Spawn,
 };
 pub use fake::{FakeDriver, FakeHypervisor, FakeOperation};
 pub use qemu::{QemuConfig, QemuDriver};

@@ -121,6 +121,12 @@ pub enum ComputeError {
     /// No network was named and there are several.
     #[error("Multiple possible networks found, use a Network ID to be more specific.")]
     NetworkAmbiguous,
+    /// No such port.
+    #[error("Port id {port} could not be found.")]
+    PortNotFound {
+        /// As the caller wrote it.
+        port: String,
+    },
     /// The port belongs to another server.
     #[error("Port {port} is still in use.")]
     PortInUse {

@@ -6,7 +6,29 @@ const WAS_OWNER: &str = "rule:admin_or_owner";
 
 /// An old name, its old default, and the rules that took its place.
 pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
+    (
+        "os_compute_api:os-attach-interfaces",
+        WAS_OWNER,
+        &[
+            "os_compute_api:os-attach-interfaces:list",
+            "os_compute_api:os-attach-interfaces:show",
+            "os_compute_api:os-attach-interfaces:create",
+            "os_compute_api:os-attach-interfaces:delete",
+        ],
+    ),
     ("os_compute_api:os-deferred-delete", WAS_OWNER, &["os_compute_api:os-deferred-delete:force"]),
+    (
+        "os_compute_api:os-floating-ips",
+        WAS_OWNER,
+        &[
+            "os_compute_api:os-floating-ips:add",
+            "os_compute_api:os-floating-ips:remove",
+            "os_compute_api:os-floating-ips:list",
+            "os_compute_api:os-floating-ips:create",
+            "os_compute_api:os-floating-ips:show",
+            "os_compute_api:os-floating-ips:delete",
+        ],
+    ),
     ("os_compute_api:os-flavor-extra-specs:index", WAS_OWNER, &["os_compute_api:servers:show:flavor-extra-specs"]),
     (
         "os_compute_api:os-hosts",
@@ -48,11 +70,37 @@ pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
         WAS_OWNER,
         &["os_compute_api:os-instance-actions:list", "os_compute_api:os-instance-actions:show"],
     ),
-    ("os_compute_api:os-security-groups", WAS_OWNER, &["os_compute_api:os-security-groups:list"]),
+    ("os_compute_api:os-multinic", WAS_OWNER, &["os_compute_api:os-multinic:add", "os_compute_api:os-multinic:remove"]),
+    (
+        "os_compute_api:os-networks:view",
+        WAS_OWNER,
+        &["os_compute_api:os-networks:list", "os_compute_api:os-networks:show"],
+    ),
+    (
+        "os_compute_api:os-security-groups",
+        WAS_OWNER,
+        &[
+            "os_compute_api:os-security-groups:list",
+            "os_compute_api:os-security-groups:get",
+            "os_compute_api:os-security-groups:show",
+            "os_compute_api:os-security-groups:create",
+            "os_compute_api:os-security-groups:update",
+            "os_compute_api:os-security-groups:delete",
+            "os_compute_api:os-security-groups:rule:create",
+            "os_compute_api:os-security-groups:rule:delete",
+            "os_compute_api:os-security-groups:add",
+            "os_compute_api:os-security-groups:remove",
+        ],
+    ),
     (
         "os_compute_api:os-services",
         WAS_ADMIN,
         &["os_compute_api:os-services:list", "os_compute_api:os-services:update", "os_compute_api:os-services:delete"],
+    ),
+    (
+        "os_compute_api:os-tenant-networks",
+        WAS_OWNER,
+        &["os_compute_api:os-tenant-networks:list", "os_compute_api:os-tenant-networks:show"],
     ),
     ("os_compute_api:os-used-limits", WAS_ADMIN, &["os_compute_api:limits:other_project"]),
 ];

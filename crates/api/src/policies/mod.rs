@@ -6,6 +6,7 @@ pub(crate) mod deprecated;
 mod flavors;
 mod hosts;
 mod keypairs;
+mod network;
 mod quotas;
 mod server_groups;
 mod servers;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         flavors::RULES,
         hosts::RULES,
         keypairs::RULES,
+        network::RULES,
         quotas::RULES,
         server_groups::RULES,
         servers::RULES,

@@ -2,10 +2,14 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod assisted_volume_snapshots;
+pub(crate) mod consoles;
+pub(crate) mod external_events;
 pub(crate) mod flavors;
 pub(crate) mod hosts;
 pub(crate) mod hypervisors;
+pub(crate) mod interfaces;
 pub(crate) mod keypairs;
+pub(crate) mod network_proxies;
 pub(crate) mod parameter_types;
 mod query;
 pub(crate) mod quotas;

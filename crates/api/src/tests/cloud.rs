@@ -12,7 +12,7 @@ use kilonova_clients::Clients;
 use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
 use kilonova_clients::identity::Identity;
 use kilonova_clients::image::Image;
-use kilonova_clients::network::Network;
+use kilonova_clients::network::{Network, NetworkService as _, PortRequest};
 use kilonova_core::Config;
 use kilonova_db::Db;
 use kilonova_messaging::{
@@ -20,8 +20,10 @@ use kilonova_messaging::{
 };
 use kilonova_objects::{Flavor, Service};
 use kilonova_rpcapi::compute::{
-    GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance,
-    StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+    AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetConsoleOutput, GetMksConsole,
+    GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, RebootInstance,
+    RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate,
+    VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::conductor::{CacheImages, ScheduleAndBuildInstances};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
@@ -46,6 +48,9 @@ pub(super) const OTHER_PROJECT: &str = "project-b";
 /// The only compute host.
 pub(super) const HOST: &str = "compute1";
 
+/// What the next call of the agent raises.
+type Raises = Arc<Mutex<Option<RemoteException>>>;
+
 /// What was asked over RPC: the method, and its arguments on the wire.
 type Calls = Arc<Mutex<Vec<(&'static str, Value)>>>;
 
@@ -61,6 +66,7 @@ pub(super) struct Cloud {
     pub network: Network,
     pub image: Image,
     calls: Calls,
+    raises: Raises,
     _servers: Vec<RpcServer>,
     dir: TempDir,
 }
@@ -148,10 +154,10 @@ impl Cloud {
         let network = networks.add_network("private", PROJECT, false);
         let placement = Arc::new(RecordingPlacement::default());
         let transport = MemoryTransport::new();
-        let calls = Calls::default();
+        let (calls, raises) = (Calls::default(), Raises::default());
         let servers = vec![
             serve(transport.clone(), "conductor", conductor(&calls)).await,
-            serve(transport.clone(), "compute", compute(&calls)).await,
+            serve(transport.clone(), "compute", compute(&calls, &raises, &networks)).await,
         ];
         let options = ClientOptions { timeout: Duration::from_secs(5), ..ClientOptions::default() };
         let clients = Clients {
@@ -181,6 +187,7 @@ impl Cloud {
             network,
             image,
             calls,
+            raises,
             _servers: servers,
             dir,
         };
@@ -267,6 +274,11 @@ impl Cloud {
         self.send("DELETE", Some(token), version, &format!("/v2.1{path}"), None).await
     }
 
+    /// Lets the next attach, or the next question for a console, fail with one of Nova's exceptions.
+    pub(crate) fn raise(&self, class: &str, message: &str) {
+        *self.raises.lock().unwrap() = Some(exception::nova(class, message.to_owned(), 400, &[]));
+    }
+
     /// The arguments of the calls of a method so far.
     pub(crate) fn calls<M: RpcMethod>(&self) -> Vec<Value> {
         let calls = self.calls.lock().unwrap();
@@ -315,8 +327,17 @@ fn conductor(calls: &Calls) -> Vec<Endpoint> {
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
 }
 
-fn compute(calls: &Calls) -> Vec<Endpoint> {
+fn compute(calls: &Calls, raises: &Raises, networks: &Arc<FakeNetwork>) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(None, Version::new(6, 5));
+    let endpoint = attach_interface(endpoint, calls, raises, networks);
+    let endpoint = record::<DetachInterface>(endpoint, calls, ());
+    let endpoint = record::<AddFixedIpToInstance>(endpoint, calls, ());
+    let endpoint = record::<RemoveFixedIpFromInstance>(endpoint, calls, ());
+    let endpoint = record::<ExternalInstanceEvent>(endpoint, calls, ());
+    let endpoint = console::<GetVncConsole>(endpoint, calls, raises);
+    let endpoint = console::<GetSpiceConsole>(endpoint, calls, raises);
+    let endpoint = console::<GetSerialConsole>(endpoint, calls, raises);
+    let endpoint = console::<GetMksConsole>(endpoint, calls, raises);
     let endpoint = record::<TerminateInstance>(endpoint, calls, ());
     let endpoint = record::<StartInstance>(endpoint, calls, ());
     let endpoint = record::<StopInstance>(endpoint, calls, ());
@@ -335,6 +356,40 @@ fn compute(calls: &Calls) -> Vec<Endpoint> {
         Ok(if method.mode { "on_maintenance" } else { "there are guests" }.to_owned())
     });
     vec![record::<GetConsoleOutput>(endpoint, calls, "\u{1}hello\nlogin:".to_owned())]
+}
+
+/// Plugs in as an agent does, as far as the network service sees it.
+fn attach_interface(endpoint: Endpoint, calls: &Calls, raises: &Raises, networks: &Arc<FakeNetwork>) -> Endpoint {
+    let (calls, raises, networks) = (Arc::clone(calls), Arc::clone(raises), Arc::clone(networks));
+    register(endpoint, move |context, asked: AttachInterface| {
+        calls.lock().unwrap().push((AttachInterface::NAME, json!(asked.to_args())));
+        let (raised, networks) = (raises.lock().unwrap().take(), Arc::clone(&networks));
+        async move {
+            if let Some(raised) = raised {
+                return Err(raised);
+            }
+            let parse = |id: &Option<String>| id.as_ref().map(|id| id.parse().unwrap());
+            let request = PortRequest {
+                network_id: parse(&asked.network_id),
+                port_id: parse(&asked.port_id),
+                fixed_ip: asked.requested_ip,
+                ..PortRequest::default()
+            };
+            let (uuid, project_id) = (asked.instance.uuid, asked.instance.project_id());
+            let vif = networks.allocate_port_for_instance(&context, uuid, project_id, HOST, &request, &[]).await;
+            Ok(json!(vif.unwrap()))
+        }
+    })
+}
+
+/// Writes the call down and answers with a console.
+fn console<M: RpcMethod<Reply = Value>>(endpoint: Endpoint, calls: &Calls, raises: &Raises) -> Endpoint {
+    let (calls, raises) = (Arc::clone(calls), Arc::clone(raises));
+    register(endpoint, move |_, method: M| {
+        calls.lock().unwrap().push((M::NAME, json!(method.to_args())));
+        let raised = raises.lock().unwrap().take();
+        async move { raised.map_or_else(|| Ok(json!({"access_url": "http://proxy/?token=t"})), Err) }
+    })
 }
 
 /// Writes the call down and answers `reply`.

@@ -1,17 +1,24 @@
 //! Servers through HTTP: create, list, show, update, delete, actions.
 
 mod bad_input;
+mod consoles;
 mod create;
+mod floating_ips;
+mod interfaces;
 mod lifecycle;
 mod list;
+mod security_groups;
 mod views;
 
+use kilonova_clients::network::{NetworkService as _, PortRequest};
+use kilonova_clients::network_model::Vif;
+use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, Save};
 use kilonova_objects::{Instance, InstanceInfoCache, NetworkInfo, Wire as _};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::cloud::{Cloud, HOST, MEMBER};
+use super::cloud::{Cloud, HOST, MEMBER, PROJECT};
 
 /// The smallest request for a server with a network.
 pub(super) fn minimal(cloud: &Cloud, name: &str) -> Value {
@@ -67,6 +74,22 @@ async fn activate(cloud: &Cloud, uuid: Uuid) {
         }),
     )
     .await;
+}
+
+/// The same, on the network, with a port that the network service knows.
+async fn connected(cloud: &Cloud, name: &str) -> (Uuid, Vif) {
+    let uuid = active(cloud, name).await;
+    let request = PortRequest { network_id: Some(cloud.network.id), ..PortRequest::default() };
+    let context = RequestContext::admin();
+    let vifs = cloud.networks.allocate_for_instance(&context, uuid, PROJECT, HOST, &[request]).await.unwrap();
+    let cache = InstanceInfoCache::new(uuid, &NetworkInfo(vifs.clone()));
+    save(cloud, uuid, json!({"info_cache": cache.to_wire()})).await;
+    (uuid, vifs[0].clone())
+}
+
+/// The first address of an interface.
+fn address(vif: &Vif) -> &str {
+    &vif.network.subnets[0].ips[0].address
 }
 
 fn network_info(cloud: &Cloud) -> String {

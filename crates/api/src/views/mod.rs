@@ -9,6 +9,7 @@ pub(crate) mod instance_actions;
 pub(crate) mod keypairs;
 pub(crate) mod limits;
 pub(crate) mod links;
+pub(crate) mod security_groups;
 pub(crate) mod server_groups;
 pub(crate) mod servers;
 pub(crate) mod services;

@@ -1,4 +1,6 @@
-//! Networks, ports and security groups in memory.
+//! Networks, ports, security groups and floating addresses in memory.
+
+mod neutron;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -26,6 +28,16 @@ struct State {
     groups: HashMap<String, Vec<SecurityGroup>>,
     /// Hosts of one network: the last address given.
     last_host: HashMap<Uuid, u16>,
+    /// The groups of ports that have some.
+    port_groups: HashMap<Uuid, Vec<Uuid>>,
+    /// The descriptions of groups that have one.
+    descriptions: HashMap<Uuid, String>,
+    /// As Neutron has them.
+    rules: Vec<Value>,
+    /// As Neutron has them.
+    floating_ips: Vec<Value>,
+    /// How many more there can be.
+    floating_ips_left: Option<usize>,
     failures: u32,
     /// Whether projects without networks get one.
     allocates: bool,
@@ -57,6 +69,33 @@ impl FakeNetwork {
         };
         self.lock().networks.push(network.clone());
         network
+    }
+
+    /// Adds a network that leads outside, and that floating addresses come from.
+    pub fn add_external_network(&self, name: &str, project_id: &str) -> Network {
+        let mut network = self.add_network(name, project_id, false);
+        network.is_external = true;
+        let mut state = self.lock();
+        let known = state.networks.iter_mut().filter(|known| known.id == network.id);
+        known.for_each(|known| known.is_external = true);
+        network
+    }
+
+    /// Takes the security off the ports of a network.
+    pub fn disable_port_security(&self, network_id: Uuid) {
+        let mut state = self.lock();
+        let known = state.networks.iter_mut().filter(|known| known.id == network_id);
+        known.for_each(|known| known.port_security_enabled = false);
+    }
+
+    /// Lets there be only so many floating addresses more.
+    pub fn limit_floating_ips(&self, left: usize) {
+        self.lock().floating_ips_left = Some(left);
+    }
+
+    /// Forgets a port, as if its owner had deleted it.
+    pub fn delete_port(&self, port_id: Uuid) {
+        self.lock().ports.retain(|port| port.port.id != port_id);
     }
 
     /// Adds a port of a project that no server has.
@@ -108,17 +147,23 @@ impl State {
         self.networks.iter().find(is_usable).ok_or_else(|| ClientError::not_found("network", id))
     }
 
-    fn new_port(&mut self, network_id: Uuid, project_id: &str, device_id: &str, fixed_ip: Option<&str>) -> Port {
+    /// MAC and IP address that no port of the network has.
+    fn next_address(&mut self, network_id: Uuid) -> (String, String) {
         let last = self.last_host.entry(network_id).or_insert(1);
         *last += 1;
         let [high, low] = last.to_be_bytes();
+        (format!("fa:16:3e:00:{high:02x}:{low:02x}"), Ipv4Addr::new(10, 1, high, low).to_string())
+    }
+
+    fn new_port(&mut self, network_id: Uuid, project_id: &str, device_id: &str, fixed_ip: Option<&str>) -> Port {
+        let (mac_address, address) = self.next_address(network_id);
         Port {
             id: Uuid::new_v4(),
             network_id,
             project_id: project_id.to_owned(),
-            mac_address: format!("fa:16:3e:00:{high:02x}:{low:02x}"),
+            mac_address,
             device_id: device_id.to_owned(),
-            fixed_ips: vec![fixed_ip.map_or_else(|| Ipv4Addr::new(10, 1, high, low).to_string(), str::to_owned)],
+            fixed_ips: vec![fixed_ip.map_or(address, str::to_owned)],
         }
     }
 
@@ -134,18 +179,38 @@ impl State {
         Ok(found.port.clone())
     }
 
-    /// The ports of the requests, in their order.
+    fn allocate_or_nothing(
+        &mut self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        project_id: &str,
+        requests: &[PortRequest],
+        kept: &[Uuid],
+    ) -> Result<Vec<Vif>, ClientError> {
+        let before = self.ports.clone();
+        let result = self.allocate(context, &instance_uuid.to_string(), project_id, requests, kept);
+        if result.is_err() {
+            self.ports = before;
+        }
+        result
+    }
+
+    /// The ports of the requests, in their order. Those in `kept` are not used again.
     fn allocate(
         &mut self,
         context: &RequestContext,
         device_id: &str,
         project_id: &str,
         requests: &[PortRequest],
+        kept: &[Uuid],
     ) -> Result<Vec<Vif>, ClientError> {
-        let mut used: Vec<Uuid> = Vec::new();
+        let mut used: Vec<Uuid> = kept.to_vec();
         let mut vifs = Vec::new();
         for request in requests {
             let port = match (request.port_id, request.network_id) {
+                (Some(id), _) if used.contains(&id) => {
+                    return Err(ClientError::Conflict(format!("Port {id} is still in use.")));
+                }
                 (Some(id), _) => self.take(context, id, device_id)?,
                 (None, Some(network_id)) => {
                     self.network(context, network_id)?;
@@ -186,8 +251,24 @@ impl State {
             return Err(ClientError::Conflict(format!("Fixed IP address {wanted} is already in use.")));
         }
         let port = self.new_port(network_id, project_id, device_id, wanted);
+        let groups = match request.security_group_ids.as_slice() {
+            [] => self.groups_of(project_id).iter().take(1).map(|group| group.id).collect(),
+            wanted => wanted.to_vec(),
+        };
+        self.port_groups.insert(port.id, groups);
         self.ports.push(FakePort { port: port.clone(), is_made_for_server: true });
         Ok(port)
+    }
+
+    /// Ends what a server has of its ports, or of one of them.
+    fn deallocate(&mut self, device_id: &str, only: Option<Uuid>) {
+        let is_meant = |port: &FakePort| port.port.device_id == device_id && only.is_none_or(|id| id == port.port.id);
+        self.ports.retain(|port| !(port.is_made_for_server && is_meant(port)));
+        for port in self.ports.iter_mut().filter(|port| is_meant(port)) {
+            port.port.device_id.clear();
+        }
+        let (ports, groups) = (&self.ports, &mut self.port_groups);
+        groups.retain(|id, _| ports.iter().any(|port| port.port.id == *id));
     }
 
     fn vif(&self, port: &Port) -> Vif {
@@ -290,22 +371,47 @@ impl NetworkService for FakeNetwork {
             state.failures -= 1;
             return Err(ClientError::unavailable("network", "told to fail"));
         }
-        let before = state.ports.clone();
-        let result = state.allocate(context, &instance_uuid.to_string(), project_id, requests);
-        if result.is_err() {
-            state.ports = before;
+        state.allocate_or_nothing(context, instance_uuid, project_id, requests, &[])
+    }
+
+    async fn allocate_port_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        project_id: &str,
+        _host: &str,
+        request: &PortRequest,
+        held: &[Uuid],
+    ) -> Result<Vif, ClientError> {
+        let mut state = self.lock();
+        if state.failures > 0 {
+            state.failures -= 1;
+            return Err(ClientError::unavailable("network", "told to fail"));
         }
-        result
+        let requests = std::slice::from_ref(request);
+        let mut vifs = state.allocate_or_nothing(context, instance_uuid, project_id, requests, held)?;
+        vifs.pop().ok_or_else(|| ClientError::unavailable("network", "no port was made"))
     }
 
     async fn deallocate_for_instance(&self, _context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError> {
-        let device_id = instance_uuid.to_string();
-        let mut state = self.lock();
-        state.ports.retain(|port| !(port.is_made_for_server && port.port.device_id == device_id));
-        for port in state.ports.iter_mut().filter(|port| port.port.device_id == device_id) {
-            port.port.device_id.clear();
-        }
+        self.lock().deallocate(&instance_uuid.to_string(), None);
         Ok(())
+    }
+
+    async fn deallocate_port_for_instance(
+        &self,
+        _context: &RequestContext,
+        instance_uuid: Uuid,
+        port_id: Uuid,
+    ) -> Result<(), ClientError> {
+        self.lock().deallocate(&instance_uuid.to_string(), Some(port_id));
+        Ok(())
+    }
+
+    async fn instance_vifs(&self, _context: &RequestContext, instance_uuid: Uuid) -> Result<Vec<Vif>, ClientError> {
+        let (state, device_id) = (self.lock(), instance_uuid.to_string());
+        let ports = state.ports.iter().filter(|port| port.port.device_id == device_id);
+        Ok(ports.map(|port| state.vif(&port.port)).collect())
     }
 
     async fn devices_with_ports(&self, _context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {

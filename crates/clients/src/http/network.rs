@@ -5,6 +5,7 @@
 //! also how this service tells its ports from those of another cloud that shares the Neutron.
 
 mod allocate;
+mod resources;
 mod wire;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use self::wire::{Mark, NetworkBody, PortBody, SecurityGroupBody};
 use super::adapter::{Adapter, By, Call, Kind};
+use super::answer::Failure;
 use super::options::HttpConfigError;
 use super::session::Sessions;
 use crate::ClientError;
@@ -54,11 +56,22 @@ impl HttpNetwork {
         call: Call,
         key: &str,
     ) -> Result<Vec<T>, ClientError> {
+        self.pages(context, call, key, |failure| failure.other(KIND.service)).await
+    }
+
+    /// The same; `refused` is what a refusal means.
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        context: &RequestContext,
+        call: Call,
+        key: &str,
+        refused: impl Fn(Failure) -> ClientError,
+    ) -> Result<Vec<T>, ClientError> {
         let mut found = Vec::new();
         let mut page = call.clone();
         loop {
             let answer = self.adapter.send(context, &page).await?;
-            let mut body = answer.ok().map_err(|failure| failure.other(KIND.service))?;
+            let mut body = answer.ok().map_err(&refused)?;
             let Value::Array(items) = body[key].take() else {
                 return Err(ClientError::unavailable(KIND.service, format!("a list without {key}")));
             };
@@ -186,13 +199,45 @@ impl NetworkService for HttpNetwork {
             return Ok(Vec::new());
         }
         let server = allocate::Server { uuid: instance_uuid, project_id, host };
-        self.allocate(context, &server, requests).await
+        self.allocate(context, &server, requests, &[]).await
+    }
+
+    async fn allocate_port_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        project_id: &str,
+        host: &str,
+        request: &PortRequest,
+        held: &[Uuid],
+    ) -> Result<Vif, ClientError> {
+        let server = allocate::Server { uuid: instance_uuid, project_id, host };
+        let vifs = self.allocate(context, &server, std::slice::from_ref(request), held).await?;
+        vifs.into_iter().next().ok_or_else(|| ClientError::unavailable(KIND.service, "no port was made"))
     }
 
     async fn deallocate_for_instance(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError> {
         let ports = self.ports_of(context, instance_uuid).await?;
         // All are tried, whatever becomes of one.
         join_all(ports.iter().map(|port| self.let_go(context, port))).await.into_iter().collect()
+    }
+
+    async fn deallocate_port_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        port_id: Uuid,
+    ) -> Result<(), ClientError> {
+        let ports = self.ports_of(context, instance_uuid).await?;
+        match ports.iter().find(|port| port.id == port_id) {
+            Some(port) => self.let_go(context, port).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn instance_vifs(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<Vec<Vif>, ClientError> {
+        let ports = self.ports_of(context, instance_uuid).await?;
+        self.vifs(context, &ports).await
     }
 
     async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {

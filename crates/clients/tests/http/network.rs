@@ -5,6 +5,7 @@ use kilonova_clients::ClientError;
 use kilonova_clients::http::{HttpNetwork, Sessions};
 use kilonova_clients::network::{NetworkService as _, PortRequest};
 use kilonova_clients::network_model::Vif;
+use kilonova_clients::neutron::{floating_ips, security_groups};
 use kilonova_core::RequestContext;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -222,6 +223,77 @@ async fn a_server_is_deallocated_whatever_becomes_of_one_port() {
     let expected = json!({"device_id": "", "device_owner": "", "binding:host_id": null, "binding:profile": {"x": 1}});
     assert_eq!(released.body["port"], expected);
     assert!(seen[1..].iter().all(|seen| seen.token() == "service-1"));
+}
+
+#[tokio::test]
+async fn what_is_only_passed_on_is_asked_by_the_caller() {
+    let id = Uuid::from_u128(7);
+    let group = json!({"id": id, "name": "web", "tenant_id": "p", "security_group_rules": []});
+    let server = Server::start(move |seen: Seen| {
+        let group = group.clone();
+        async move {
+            match seen.what.as_str() {
+                "GET /network/v2.0/security-groups" => reply(200, json!({"security_groups": [group]})),
+                "POST /network/v2.0/security-groups" => reply(201, json!({"security_group": group})),
+                _ => None,
+            }
+        }
+    })
+    .await;
+    let client = network(&server);
+    let found = security_groups::list(&client, &user(), Some("p")).await.unwrap();
+    assert_eq!((found.len(), found[0].id), (1, id));
+    security_groups::create(&client, &user(), "web", "d").await.unwrap();
+    let gone = ClientError::not_found("security group", id);
+    assert_eq!(security_groups::show(&client, &user(), id).await, Err(gone));
+    // A Neutron without routers answers 404 to that.
+    assert_eq!(floating_ips::list(&client, &user()).await, Ok(vec![]));
+    let seen = server.seen();
+    assert!(seen[1..].iter().all(|seen| seen.token() == "user"));
+    assert_eq!(seen[1].query, "tenant_id=p");
+    assert_eq!(seen[2].body, json!({"security_group": {"name": "web", "description": "d"}}));
+}
+
+#[tokio::test]
+async fn a_floating_address_is_shown_with_its_pool_and_its_server() {
+    let floating = |id: u128, port: Option<u128>, more: Value| {
+        let mut floating = json!({
+            "id": Uuid::from_u128(id), "floating_ip_address": format!("172.24.4.{id}"),
+            "floating_network_id": Uuid::from_u128(1), "port_id": port.map(Uuid::from_u128), "fixed_ip_address": null,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            floating[name] = value.clone();
+        }
+        floating
+    };
+    let all = json!([
+        floating(1, None, json!({"port_details": null})),
+        floating(2, Some(10), json!({"fixed_ip_address": "10.0.0.2"})),
+        floating(3, Some(11), json!({"port_details": {"device_id": "by details"}})),
+    ]);
+    let server = Server::start(move |seen: Seen| {
+        let all = all.clone();
+        async move {
+            match seen.what.as_str() {
+                "GET /network/v2.0/floatingips" => reply(200, json!({"floatingips": all})),
+                "GET /network/v2.0/ports" => reply(200, json!({"ports": [port(10, 1, json!({}))]})),
+                "GET /network/v2.0/networks" => {
+                    reply(200, json!({"networks": [{"id": Uuid::from_u128(1), "name": "public"}]}))
+                }
+                _ => None,
+            }
+        }
+    })
+    .await;
+    let found = floating_ips::list(&network(&server), &user()).await.unwrap();
+    let of = |at: usize| (found[at].address.as_str(), found[at].pool.as_str(), found[at].server_id.as_deref());
+    let device = SERVER.to_string();
+    assert_eq!(of(0), ("172.24.4.1", "public", None));
+    assert_eq!(of(1), ("172.24.4.2", "public", Some(device.as_str())));
+    assert_eq!(of(2), ("172.24.4.3", "public", Some("by details")));
+    let asked = server.seen();
+    let ports: Vec<&Seen> = asked.iter().filter(|seen| seen.what == "GET /network/v2.0/ports").collect();
+    assert_eq!((ports.len(), ports[0].query.clone()), (1, format!("id={}", Uuid::from_u128(10))));
 }
 
 #[tokio::test]

@@ -426,7 +426,7 @@ fn is_host_failure(error: &ManagerError) -> bool {
             DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. },
         ) => false,
         ManagerError::Driver(_) | ManagerError::Client(ClientError::Unavailable { .. }) => true,
-        ManagerError::Client(_) | ManagerError::Invalid(_) => false,
+        ManagerError::Client(_) | ManagerError::Invalid(_) | ManagerError::Raised(_) => false,
         // These end a build in other ways.
         ManagerError::Rpc(_) | ManagerError::Elsewhere => false,
     }

@@ -7,6 +7,7 @@
 //!   start      power_on.start ──> power_on.end
 //!   stop       power_off.start ──> power_off.end
 //!   reboot     reboot.start ──> reboot.end | reboot.error, and reboot.end if the guest runs all the same
+//!   attach, detach   interface_attach.start ──> .end | .error, interface_detach.start ──> .end
 //! ```
 
 use std::borrow::Cow;
@@ -145,6 +146,19 @@ impl Telling<'_> {
         }
     }
 
+    /// It begins, and is no task.
+    pub(super) fn begin(&self, instance: &Instance) {
+        self.tell(instance, InstanceEvent::start(self.action));
+    }
+
+    /// An interface could not be plugged in.
+    pub(super) fn attach_error(&self, instance: &Instance, error: &ManagerError) {
+        if self.notifications.is_enabled() {
+            let fault = fault(error, "_attach_interface");
+            self.tell(instance, InstanceEvent::error(self.action, &fault));
+        }
+    }
+
     /// It is done.
     pub(super) fn end(&self, instance: &Instance) {
         self.tell(instance, InstanceEvent::end(self.action));
@@ -177,7 +191,7 @@ fn fault(error: &ManagerError, function: &'static str) -> Fault {
         ManagerError::Driver(DriverError::ImageUnacceptable { .. }) => "ImageUnacceptable",
         ManagerError::Driver(DriverError::FlavorDiskSmallerThanImage { .. }) => "FlavorDiskSmallerThanImage",
         ManagerError::Driver(DriverError::InstanceNotFound(_)) => "InstanceNotFound",
-        ManagerError::Rpc(RpcError::Remote(exception)) => &exception.class,
+        ManagerError::Rpc(RpcError::Remote(exception)) | ManagerError::Raised(exception) => &exception.class,
         ManagerError::Invalid(_) => "BuildAbortException",
         _ => "NovaException",
     };

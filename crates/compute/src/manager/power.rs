@@ -10,10 +10,11 @@
 use std::time::Duration;
 
 use kilonova_core::RequestContext;
-use kilonova_objects::{Instance, TaskState, Tracked, VmState};
+use kilonova_objects::{Instance, PowerState, TaskState, Tracked, VmState};
 use kilonova_rpcapi::notifications::InstanceAction;
 use kilonova_rpcapi::objects::Expected;
 use kilonova_virt::RebootKind;
+use uuid::Uuid;
 
 use super::{Manager, ManagerError};
 
@@ -53,6 +54,11 @@ const HARD_REBOOT: PowerAction = PowerAction {
     begins_in: TaskState::RebootPendingHard,
     tasks: &[Some(TaskState::RebootingHard), Some(TaskState::RebootPendingHard), Some(TaskState::RebootStartedHard)],
 };
+
+/// Somebody else has switched the guest on.
+const POWER_UPDATE_ON: PowerAction = PowerAction { event: "compute_power_update", ..START };
+/// Somebody else has switched the guest off.
+const POWER_UPDATE_OFF: PowerAction = PowerAction { event: "compute_power_update", ..STOP };
 
 impl Manager {
     /// Starts a stopped instance.
@@ -97,6 +103,41 @@ impl Manager {
             self.settle(context, instance, VmState::Active, &[Some(started)]).await
         };
         Box::pin(self.power_action(context, instance, action, work)).await
+    }
+
+    /// Follows what somebody else has done to a guest, if it is not known yet and nothing else is being done.
+    pub(super) async fn power_update(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        is_on: bool,
+    ) -> Result<(), ManagerError> {
+        let (action, before, power_state, after) = if is_on {
+            (&POWER_UPDATE_ON, VmState::Stopped, PowerState::Shutdown, VmState::Active)
+        } else {
+            (&POWER_UPDATE_OFF, VmState::Active, PowerState::Running, VmState::Stopped)
+        };
+        let mut instance = self.mine(context, instance_uuid).await?;
+        let is_news =
+            instance.vm_state == before && instance.power_state == power_state && instance.task_state.is_none();
+        instance.task_state = Some(action.begins_in);
+        let expected = Expected { task_states: Some(&[None]), vm_states: Some(&[before]) };
+        let is_begun = match is_news {
+            true => self.save(context, &mut instance, expected).await,
+            false => Err(ManagerError::Elsewhere),
+        };
+        match is_begun {
+            Err(error) if error.is_deletion() || error.is_conflict() => {
+                tracing::info!(instance = %instance_uuid, is_on, "a power-update is no news, or comes in between");
+                return self.with_event(context, instance_uuid, action.event, std::future::ready(Ok(()))).await;
+            }
+            begun => begun?,
+        }
+        let work = async |instance: &mut Tracked<Instance>| {
+            self.driver.power_update_event(instance, is_on).await?;
+            self.settle(context, instance, after, action.tasks).await
+        };
+        Box::pin(self.power_action(context, instance.into_inner(), action, work)).await
     }
 
     /// One power action: alone on the instance, recorded, and with the task state cleared when it fails.

@@ -5,6 +5,9 @@
 
 mod build;
 mod host;
+mod consoles;
+mod external_events;
+mod interfaces;
 mod interrupted;
 mod notifications;
 mod power;

@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::Deleted;
 use super::query::{Lock, add_faults, row};
 use super::save::update;
-use crate::{Db, DbError, block_devices, workflows};
+use crate::{Db, DbError, block_devices, console_auth_tokens, workflows};
 
-/// Marks an instance deleted, removes its block devices and ends its workflows. Its metadata stay. A second time it
+/// Marks an instance deleted, removes its block devices and its permissions to connect to consoles,
+/// and ends its workflows. Its metadata stay. A second time it
 /// changes nothing and returns the row.
 pub async fn destroy(db: &Db, uuid: Uuid) -> Result<Instance, DbError> {
     db.retry_idempotent(|| destroy_once(db, uuid)).await
@@ -25,6 +26,7 @@ async fn destroy_once(db: &Db, uuid: Uuid) -> Result<Instance, DbError> {
         mark_deleted(&mut after);
         update(&tx, &before, &after).await?;
         block_devices::delete_of(&tx, uuid).await?;
+        console_auth_tokens::delete_of_instance(&tx, uuid).await?;
         workflows::end(&tx, uuid, None).await?;
     }
     add_faults(&tx, from_mut(&mut *after)).await?;

@@ -3,6 +3,7 @@
 mod create;
 mod destroy;
 mod filter;
+mod info_cache;
 mod metadata;
 mod query;
 mod row;
@@ -26,6 +27,7 @@ use crate::{DbError, Failure};
 pub(crate) use create::take_turn;
 pub use create::{create, usage};
 pub use destroy::destroy;
+pub use info_cache::update_network_info;
 pub use metadata::{delete_metadata, update_metadata};
 pub use query::{active_by_window, by_host, get, list, list_brief};
 pub use save::{save, save_and_get_original};

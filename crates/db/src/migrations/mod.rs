@@ -27,6 +27,7 @@ mod m0007_server_groups;
 mod m0008_aggregates;
 mod m0013_routers;
 mod m0014_task_log;
+mod m0012_console_auth_tokens;
 
 /// Where sea-orm-migration keeps the steps that were taken.
 const STEPS: &str = "seaql_migrations";
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_aggregates::Migration),
             Box::new(m0013_routers::Migration),
             Box::new(m0014_task_log::Migration),
+            Box::new(m0012_console_auth_tokens::Migration),
         ]
     }
 }

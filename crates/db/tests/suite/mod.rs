@@ -3,6 +3,7 @@
 
 mod actions;
 mod aggregates;
+mod console_auth_tokens;
 mod create;
 mod filters;
 mod flavors;

@@ -6,4 +6,5 @@ mod common;
 mod cloud;
 mod hosts;
 mod lossy_bus;
+mod network;
 mod servers;

@@ -14,6 +14,8 @@ pub enum InstanceAction {
     PowerOn,
     PowerOff,
     Reboot,
+    InterfaceAttach,
+    InterfaceDetach,
 }
 
 impl InstanceAction {
@@ -26,7 +28,14 @@ impl InstanceAction {
             Self::PowerOn => "power_on",
             Self::PowerOff => "power_off",
             Self::Reboot => "reboot",
+            Self::InterfaceAttach => "interface_attach",
+            Self::InterfaceDetach => "interface_detach",
         }
+    }
+
+    /// Whether Nova tells of it only with a version.
+    pub(super) const fn is_versioned_only(self) -> bool {
+        matches!(self, Self::InterfaceAttach | Self::InterfaceDetach)
     }
 }
 

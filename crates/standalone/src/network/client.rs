@@ -1,5 +1,7 @@
 //! The network service as compute sees it.
 
+mod resources;
+
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
@@ -166,12 +168,52 @@ impl NetworkService for BuiltinNetwork {
         }
         let server = Server { uuid: instance_uuid.to_string(), project_id, host };
         // What an earlier try has made is found again.
-        let allocated = self.db.retry_idempotent(|| self.allocate(context, &server, requests)).await;
+        let allocated = self.db.retry_idempotent(|| self.allocate(context, &server, requests, &[])).await;
         Ok(allocated?)
     }
 
+    async fn allocate_port_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        project_id: &str,
+        host: &str,
+        request: &PortRequest,
+        held: &[Uuid],
+    ) -> Result<Vif, ClientError> {
+        let server = Server { uuid: instance_uuid.to_string(), project_id, host };
+        let requests = std::slice::from_ref(request);
+        let mut vifs = self.db.retry_idempotent(|| self.allocate(context, &server, requests, held)).await?;
+        vifs.pop().ok_or_else(|| ClientError::unavailable("network", "no port was made"))
+    }
+
     async fn deallocate_for_instance(&self, _context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError> {
-        self.db.retry_idempotent(|| self.deallocate(instance_uuid)).await.map_err(failed)
+        self.db.retry_idempotent(|| self.deallocate(instance_uuid, None)).await.map_err(failed)
+    }
+
+    async fn deallocate_port_for_instance(
+        &self,
+        _context: &RequestContext,
+        instance_uuid: Uuid,
+        port_id: Uuid,
+    ) -> Result<(), ClientError> {
+        self.db.retry_idempotent(|| self.deallocate(instance_uuid, Some(port_id))).await.map_err(failed)
+    }
+
+    async fn instance_vifs(&self, _context: &RequestContext, instance_uuid: Uuid) -> Result<Vec<Vif>, ClientError> {
+        let (db, device_id) = (self.db.read(), instance_uuid.to_string());
+        let filter = PortFilter { device_ids: Some(vec![device_id.as_str()]), ..PortFilter::default() };
+        let ports = port_rows::list(db, filter).await.map_err(failed)?;
+        let mut ids: Vec<Uuid> = ports.iter().map(|port| port.row.network_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found = networks::get_many(db, &ids).await.map_err(failed)?;
+        let subnets = subnets::list_by_networks(db, &ids).await.map_err(failed)?;
+        let known = Networks {
+            networks: found.into_iter().map(|network| (network.id, network)).collect(),
+            subnets: subnets_by_network(subnets),
+        };
+        ports.iter().map(|port| vif(port, &known)).collect()
     }
 
     async fn devices_with_ports(&self, _context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {
@@ -182,19 +224,21 @@ impl NetworkService for BuiltinNetwork {
 }
 
 impl BuiltinNetwork {
-    /// In one transaction: an error takes everything back.
+    /// In one transaction: an error takes everything back. The server's ports in `kept` are no leftovers of an earlier try.
     async fn allocate(
         &self,
         context: &RequestContext,
         server: &Server<'_>,
         requests: &[PortRequest],
+        kept: &[Uuid],
     ) -> Result<Vec<Vif>, AllocateError> {
         let tx = self.db.begin().await?;
         let filter = PortFilter { device_ids: Some(vec![server.uuid.as_str()]), ..PortFilter::default() };
         let mut held = port_rows::list_locked(&tx, filter).await?;
+        held.retain(|port| !kept.contains(&port.row.id));
         let given = given_ports(&tx, context, server, requests).await?;
         let known = load_networks(&tx, requests, &given).await?;
-        let mut used = HashSet::new();
+        let mut used: HashSet<Uuid> = kept.iter().copied().collect();
         let mut vifs = Vec::with_capacity(requests.len());
         for request in requests {
             let port = match request.port_id {
@@ -250,9 +294,11 @@ impl BuiltinNetwork {
         Ok(self.make_port(tx, new).await?)
     }
 
-    async fn deallocate(&self, instance_uuid: Uuid) -> Result<(), DbError> {
+    /// All of a server's ports, or one of them.
+    async fn deallocate(&self, instance_uuid: Uuid, only: Option<Uuid>) -> Result<(), DbError> {
         let device_id = instance_uuid.to_string();
-        let filter = PortFilter { device_ids: Some(vec![device_id.as_str()]), ..PortFilter::default() };
+        let ids = only.map(|id| vec![id]);
+        let filter = PortFilter { ids, device_ids: Some(vec![device_id.as_str()]), ..PortFilter::default() };
         let tx = self.db.begin().await?;
         let (made, given): (Vec<_>, Vec<_>) =
             port_rows::list_locked(&tx, filter).await?.into_iter().partition(|port| port.row.is_made_for_server);

@@ -59,7 +59,7 @@ pub(super) fn select(view: Value, fields: &[&str]) -> Value {
 }
 
 /// Values of one parameter are alternatives; different parameters must all hold. What is no attribute is ignored.
-fn matches(view: &Value, pairs: &[(String, String)]) -> bool {
+pub(super) fn matches(view: &Value, pairs: &[(String, String)]) -> bool {
     let mut keys: Vec<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
     keys.sort_unstable();
     keys.dedup();

@@ -46,7 +46,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// By the last part of the path.
-    fn parse(collection: &str) -> Result<Self, NetworkError> {
+    pub(super) fn parse(collection: &str) -> Result<Self, NetworkError> {
         match collection.trim_end_matches(".json") {
             "networks" => Ok(Self::Network),
             "subnets" => Ok(Self::Subnet),
@@ -102,7 +102,7 @@ impl Kind {
         Uuid::try_parse(text).map_err(|_| self.not_found(text))
     }
 
-    async fn show(
+    pub(super) async fn show(
         self,
         connection: &impl Connection,
         context: &RequestContext,
@@ -157,22 +157,7 @@ async fn list(
     base: BaseUrl,
 ) -> Answer {
     let kind = Kind::parse(&collection)?;
-    let db = service.db.read();
-    let views = match kind {
-        Kind::Network => networks::list(db, &context).await?,
-        Kind::Subnet => subnets::list(db, &context).await?,
-        Kind::Port => ports::list(db, &context, &pairs).await?,
-        Kind::SecurityGroup => {
-            service.ensure_default_group_of_list(&context, &pairs).await?;
-            security_groups::list(db, &context).await?
-        }
-        Kind::Rule => {
-            service.ensure_own_default_group(&context).await?;
-            rules::list(db, &context).await?
-        }
-        Kind::Router => routers::list(db, &context).await?,
-        Kind::FloatingIp => floating_ips::list(db, &context).await?,
-    };
+    let views = service.views(&context, kind, &pairs).await?;
     Ok(Json(listing::respond(kind, &format!("{}/v2.0/{collection}", base.0), &pairs, views)?))
 }
 
@@ -244,9 +229,36 @@ fn unfit_body(kind: Kind) -> NetworkError {
     NetworkError::bad_request(format!("Unable to find '{}' in request body", kind.name()))
 }
 
+impl BuiltinNetwork {
+    /// All of a collection that the caller may see, or those of them that the database can choose by `pairs`.
+    pub(super) async fn views(
+        &self,
+        context: &RequestContext,
+        kind: Kind,
+        pairs: &[(String, String)],
+    ) -> Result<Vec<Value>, NetworkError> {
+        let db = self.db.read();
+        match kind {
+            Kind::Network => networks::list(db, context).await,
+            Kind::Subnet => subnets::list(db, context).await,
+            Kind::Port => ports::list(db, context, pairs).await,
+            Kind::SecurityGroup => {
+                self.ensure_default_group_of_list(context, pairs).await?;
+                security_groups::list(db, context).await
+            }
+            Kind::Rule => {
+                self.ensure_own_default_group(context).await?;
+                rules::list(db, context).await
+            }
+            Kind::Router => routers::list(db, context).await,
+            Kind::FloatingIp => floating_ips::list(db, context).await,
+        }
+    }
+}
+
 /// Each a transaction of its own.
 impl BuiltinNetwork {
-    async fn create_all(
+    pub(super) async fn create_all(
         &self,
         context: &RequestContext,
         kind: Kind,
@@ -262,7 +274,7 @@ impl BuiltinNetwork {
         Ok(views)
     }
 
-    async fn update(
+    pub(super) async fn update(
         &self,
         context: &RequestContext,
         kind: Kind,
@@ -284,7 +296,7 @@ impl BuiltinNetwork {
         Ok(view)
     }
 
-    async fn delete(&self, context: &RequestContext, kind: Kind, id: Uuid) -> Result<(), NetworkError> {
+    pub(super) async fn delete(&self, context: &RequestContext, kind: Kind, id: Uuid) -> Result<(), NetworkError> {
         let tx = self.db.begin().await?;
         match kind {
             Kind::Network => networks::delete(&tx, context, id).await?,

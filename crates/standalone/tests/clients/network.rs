@@ -6,6 +6,8 @@ use std::sync::Arc;
 use kilonova_clients::ClientError;
 use kilonova_clients::network::PortRequest;
 use kilonova_clients::network_model::Vif;
+use kilonova_clients::neutron::security_groups::NewRule;
+use kilonova_clients::neutron::{floating_ips, networks, ports as server_ports, security_groups};
 use kilonova_core::RequestContext;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -23,6 +25,11 @@ crate::suite! {
     security_groups_are_the_projects_own,
     compute_sees_the_networks_and_groups_of_the_project,
     forty_servers_at_once_get_addresses_of_their_own,
+    one_interface_more_is_none_that_the_server_has,
+    an_address_is_added_to_a_port_and_removed,
+    groups_and_rules_are_made_changed_and_deleted,
+    the_groups_of_a_port_are_replaced,
+    what_there_is_none_of_is_an_empty_list,
 }
 
 fn on(network: Uuid) -> PortRequest {
@@ -242,6 +249,115 @@ async fn forty_servers_at_once_get_addresses_of_their_own(cloud: Cloud) {
     let given: HashSet<String> = tasks.join_all().await.iter().flat_map(|vifs| addresses(vifs)).collect();
     assert_eq!(given.len(), 40);
     assert_eq!(cloud.network.devices_with_ports(&demo).await.unwrap().len(), 40);
+}
+
+async fn one_interface_more_is_none_that_the_server_has(cloud: Cloud) {
+    let (network, demo, server) = (private(&cloud).await, cloud.demo().await, Uuid::new_v4());
+    let first = allocate(&cloud, &demo, server, "h", &[on(network)]).await.unwrap().remove(0);
+    let more = async |request: PortRequest, held: &[Uuid]| {
+        cloud.network.allocate_port_for_instance(&demo, server, demo.project_id(), "h", &request, held).await
+    };
+    let second = more(on(network), &[first.id]).await.unwrap();
+    assert_ne!(second.id, first.id);
+    // Cut off before anybody wrote it down.
+    assert_eq!(more(on(network), &[first.id]).await.unwrap().id, second.id);
+    let port = id(&make(&cloud, &demo, "port", json!({"network_id": network})).await);
+    let third = more(given(port), &[first.id, second.id]).await.unwrap();
+    assert_eq!((third.id, third.preserve_on_delete), (port, true));
+    let again = more(given(port), &[first.id, second.id, port]).await;
+    assert_eq!(again, Err(ClientError::Conflict(format!("Port {port} is still in use."))));
+
+    let ids = async || -> HashSet<Uuid> {
+        cloud.network.instance_vifs(&demo, server).await.unwrap().iter().map(|vif| vif.id).collect()
+    };
+    assert_eq!(ids().await, HashSet::from([first.id, second.id, port]));
+    let of_first = cloud.network.instance_vifs(&demo, server).await.unwrap();
+    assert_eq!(of_first.into_iter().find(|vif| vif.id == first.id), Some(first.clone()));
+    for gone in [second.id, port, Uuid::new_v4()] {
+        cloud.network.deallocate_port_for_instance(&demo, server, gone).await.unwrap();
+        cloud.network.deallocate_port_for_instance(&demo, server, gone).await.unwrap();
+    }
+    assert_eq!(ids().await, HashSet::from([first.id]));
+    let left = ports(&cloud).await;
+    let devices: HashSet<_> = left.iter().map(|port| (id(port), port["device_id"].clone())).collect();
+    assert_eq!(devices, HashSet::from([(first.id, json!(server)), (port, json!(""))]));
+}
+
+async fn an_address_is_added_to_a_port_and_removed(cloud: Cloud) {
+    let (network, demo, server) = (private(&cloud).await, cloud.demo().await, Uuid::new_v4());
+    allocate(&cloud, &demo, server, "h", &[on(network)]).await.unwrap();
+    let client = &*cloud.network;
+    server_ports::add_fixed_ip(client, &demo, server, &network.to_string()).await.unwrap();
+    let both = addresses(&cloud.network.instance_vifs(&demo, server).await.unwrap());
+    assert_eq!(both, ["10.0.0.2", "10.0.0.3"]);
+    server_ports::remove_fixed_ip(client, &demo, server, "10.0.0.2").await.unwrap();
+    assert_eq!(addresses(&cloud.network.instance_vifs(&demo, server).await.unwrap()), ["10.0.0.3"]);
+    let gone = server_ports::remove_fixed_ip(client, &demo, server, "10.0.0.2").await;
+    assert_eq!(gone, Err(ClientError::not_found("fixed IP", "10.0.0.2")));
+    let nowhere = Uuid::new_v4().to_string();
+    let refused = server_ports::add_fixed_ip(client, &demo, server, &nowhere).await;
+    assert_eq!(refused, Err(ClientError::not_found("network", nowhere)));
+}
+
+async fn groups_and_rules_are_made_changed_and_deleted(cloud: Cloud) {
+    let (demo, other, client) = (cloud.demo().await, cloud.other().await, &*cloud.network);
+    let group = security_groups::create(client, &demo, "web", "pages").await.unwrap();
+    assert_eq!((group.name.as_str(), group.description.as_str()), ("web", "pages"));
+    assert_eq!(group.project_id, demo.project_id());
+    let rule = NewRule {
+        security_group_id: group.id,
+        protocol: Some("tcp".to_owned()),
+        port_range_min: Some(80),
+        port_range_max: Some(81),
+        remote_ip_prefix: Some("10.0.0.0/8".to_owned()),
+        ..NewRule::default()
+    };
+    let made = security_groups::create_rule(client, &demo, &rule).await.unwrap();
+    assert_eq!((made.port_range_min, made.direction.as_str()), (Some(80), "ingress"));
+    let again = security_groups::create_rule(client, &demo, &rule).await;
+    assert!(matches!(again, Err(ClientError::Conflict(_))), "{again:?}");
+    let shown = security_groups::show(client, &demo, group.id).await.unwrap();
+    assert!(shown.rules.contains(&made), "{shown:?}");
+    let renamed = security_groups::update(client, &demo, group.id, "shop", "").await.unwrap();
+    assert_eq!(renamed.name, "shop");
+
+    let not_found = ClientError::not_found("security group", group.id);
+    assert_eq!(security_groups::show(client, &other, group.id).await, Err(not_found.clone()));
+    let listed = security_groups::list(client, &demo, Some(demo.project_id())).await.unwrap();
+    let names: HashSet<&str> = listed.iter().map(|group| group.name.as_str()).collect();
+    assert_eq!(names, HashSet::from(["default", "shop"]));
+    let some = security_groups::get_many(client, &demo, &[group.id, Uuid::new_v4()].into()).await.unwrap();
+    assert_eq!(some.iter().map(|group| group.id).collect::<Vec<_>>(), [group.id]);
+
+    security_groups::delete_rule(client, &demo, made.id).await.unwrap();
+    let gone = ClientError::not_found("security group rule", made.id);
+    assert_eq!(security_groups::show_rule(client, &demo, made.id).await, Err(gone));
+    security_groups::delete(client, &demo, group.id).await.unwrap();
+    assert_eq!(security_groups::delete(client, &demo, group.id).await, Err(not_found));
+}
+
+async fn the_groups_of_a_port_are_replaced(cloud: Cloud) {
+    let (network, demo, server) = (private(&cloud).await, cloud.demo().await, Uuid::new_v4());
+    allocate(&cloud, &demo, server, "h", &[on(network)]).await.unwrap();
+    let client = &*cloud.network;
+    let group = security_groups::create(client, &demo, "web", "").await.unwrap().id;
+    let port = server_ports::of_server(client, &demo, server).await.unwrap().remove(0);
+    assert!(port.is_of(server) && port.takes_security_groups());
+    assert_eq!((port.fixed_ips[0].ip_address.as_str(), port.security_groups.len()), ("10.0.0.2", 1));
+    server_ports::set_security_groups(client, &demo, port.id, &[group]).await.unwrap();
+    let port = server_ports::show(client, &demo, &port.id.to_string()).await.unwrap();
+    assert_eq!((port.security_groups, port.status.as_str()), (vec![group], "ACTIVE"));
+    let wrong = server_ports::show(client, &demo, "pony").await;
+    assert_eq!(wrong, Err(ClientError::not_found("port", "pony")));
+}
+
+async fn what_there_is_none_of_is_an_empty_list(cloud: Cloud) {
+    let (demo, client) = (cloud.demo().await, &*cloud.network);
+    assert_eq!(floating_ips::list(client, &demo).await, Ok(vec![]));
+    assert_eq!(floating_ips::by_address(client, &demo, "172.24.4.9").await, Ok(vec![]));
+    assert!(networks::external(client, &demo).await.is_ok());
+    let names: Vec<String> = networks::list(client, &demo).await.unwrap().iter().map(|it| it.or_id()).collect();
+    assert!(names.contains(&"private".to_owned()), "{names:?}");
 }
 
 #[tokio::test]

@@ -31,6 +31,14 @@ pub enum FakeOperation {
     ConsoleLog,
     /// `cache_image`
     CacheImage,
+    /// `attach_interface`
+    AttachInterface,
+    /// `detach_interface`
+    DetachInterface,
+    /// `power_update_event`
+    PowerUpdateEvent,
+    /// `console`
+    Console,
 }
 
 #[derive(Debug, Default)]

@@ -3,10 +3,11 @@
 //! A file is written under another name and renamed, so a kill at any moment leaves the old or the new one. Nothing is
 //! synced: it shall survive the process, not the machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kilonova_objects::NetworkInfo;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,6 +33,9 @@ pub struct FakeGuest {
     pub has_config_drive: bool,
     /// What it wrote.
     pub console: String,
+    /// The ports that its interfaces are plugged into.
+    #[serde(default)]
+    pub interfaces: BTreeSet<Uuid>,
 }
 
 impl FakeGuest {
@@ -45,7 +49,13 @@ impl FakeGuest {
             boots: 0,
             has_config_drive: spawn.has_config_drive,
             console: String::new(),
+            interfaces: ports(spawn.network_info),
         }
+    }
+
+    /// Replaces its interfaces, as a new start by the hypervisor does.
+    pub(super) fn plug(&mut self, network_info: &NetworkInfo) {
+        self.interfaces = ports(network_info);
     }
 
     pub(super) fn start(&mut self) {
@@ -159,6 +169,10 @@ impl FakeHypervisor {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, FakeGuest>> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn ports(network_info: &NetworkInfo) -> BTreeSet<Uuid> {
+    network_info.0.iter().map(|vif| vif.id).collect()
 }
 
 fn file_of(dir: &Path, uuid: Uuid) -> PathBuf {

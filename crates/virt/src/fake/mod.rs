@@ -13,11 +13,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kilonova_objects::network_model::Vif;
 use kilonova_objects::{Instance, NetworkInfo, PowerState};
 use uuid::Uuid;
 
 use crate::driver::{
-    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn,
+Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, ConsoleAddress, ConsoleKind,
 };
 pub use hooks::FakeOperation;
 use hooks::Hooks;
@@ -71,7 +72,12 @@ impl Driver for FakeDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { guests_outlive_agent: true, has_console_log: true }
+        Capabilities {
+            guests_outlive_agent: true,
+            has_console_log: true,
+            supports_attach_interface: true,
+            supports_tagged_attach_interface: true,
+        }
     }
 
     fn requires_config_drive(&self) -> bool {
@@ -115,20 +121,26 @@ impl Driver for FakeDriver {
         self.hypervisor.change(uuid, FakeGuest::stop)
     }
 
-    async fn power_on(&self, instance: &Instance, _network_info: &NetworkInfo) -> Result<(), DriverError> {
+    async fn power_on(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
         self.hooks.enter(FakeOperation::PowerOn).await?;
-        self.hypervisor.change(instance.uuid, FakeGuest::start)
+        self.hypervisor.change(instance.uuid, |guest| {
+            guest.plug(network_info);
+            guest.start();
+        })
     }
 
     async fn reboot(
         &self,
         instance: &Instance,
-        _network_info: &NetworkInfo,
-        _kind: RebootKind,
+        network_info: &NetworkInfo,
+        kind: RebootKind,
     ) -> Result<(), DriverError> {
         self.hooks.enter(FakeOperation::Reboot).await?;
         self.hypervisor.change(instance.uuid, |guest| {
             guest.stop();
+            if kind == RebootKind::Hard {
+                guest.plug(network_info);
+            }
             guest.start();
         })
     }
@@ -153,6 +165,44 @@ impl Driver for FakeDriver {
         let log = guest.ok_or(DriverError::InstanceNotFound(uuid))?.console.into_bytes();
         let kept = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(log.len());
         Ok(ConsoleLog(log[log.len() - kept..].to_vec()))
+    }
+
+    async fn attach_interface(&self, instance: &Instance, vif: &Vif) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::AttachInterface).await?;
+        self.hypervisor.change(instance.uuid, |guest| {
+            guest.interfaces.insert(vif.id);
+        })
+    }
+
+    async fn detach_interface(&self, instance: &Instance, vif: &Vif) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::DetachInterface).await?;
+        self.hypervisor.change(instance.uuid, |guest| {
+            guest.interfaces.remove(&vif.id);
+        })
+    }
+
+    async fn power_update_event(&self, instance: &Instance, is_on: bool) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::PowerUpdateEvent).await?;
+        self.hypervisor.change(instance.uuid, if is_on { FakeGuest::start } else { FakeGuest::stop })
+    }
+
+    /// Nobody listens there; the addresses are those of Nova's fake driver.
+    async fn console(&self, instance: &Instance, kind: ConsoleKind) -> Result<ConsoleAddress, DriverError> {
+        self.hooks.enter(FakeOperation::Console).await?;
+        let guest = self.hypervisor.guest(instance.uuid);
+        let guest = guest.ok_or(DriverError::InstanceNotFound(instance.uuid))?;
+        let host = match kind {
+            ConsoleKind::Vnc => "fakevncconsole.com",
+            ConsoleKind::Spice => "fakespiceconsole.com",
+            ConsoleKind::Serial => "fakerdpconsole.com",
+            ConsoleKind::Mks => "fakemksconsole.com",
+        };
+        Ok(ConsoleAddress {
+            host: host.to_owned(),
+            port: 6969,
+            tls_port: (kind == ConsoleKind::Spice).then_some(6970),
+            internal_access_path: Some(guest.uuid.to_string()),
+        })
     }
 }
 

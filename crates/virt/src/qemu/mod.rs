@@ -195,7 +195,7 @@ impl Driver for QemuDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { guests_outlive_agent: true, has_console_log: true }
+        Capabilities { guests_outlive_agent: true, has_console_log: true, ..Capabilities::default() }
     }
 
     // The user-mode network has no metadata service.

@@ -2,13 +2,17 @@
 
 pub(crate) mod action_admin;
 pub(crate) mod action_console_output;
+pub(crate) mod action_fixed_ips;
+pub(crate) mod action_floating_ips;
 pub(crate) mod action_power;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod instance_actions;
+pub(crate) mod interfaces;
 pub(crate) mod ips;
 pub(crate) mod list;
 pub(crate) mod metadata;
+pub(crate) mod remote_consoles;
 pub(crate) mod security_groups;
 pub(crate) mod shares;
 pub(crate) mod show;

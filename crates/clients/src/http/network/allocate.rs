@@ -48,16 +48,22 @@ struct Networks {
 }
 
 impl HttpNetwork {
+    /// The interfaces of the requests, in their order. The server's ports in `kept` are no leftovers of an earlier try.
     pub(super) async fn allocate(
         &self,
         context: &RequestContext,
         server: &Server<'_>,
         requests: &[PortRequest],
+        kept: &[Uuid],
     ) -> Result<Vec<Vif>, ClientError> {
         let given_ids: BTreeSet<Uuid> = requests.iter().filter_map(|request| request.port_id).collect();
+        if let Some(id) = given_ids.iter().find(|id| kept.contains(id)) {
+            return Err(in_use(*id));
+        }
         let (held, given) = try_join(self.ports_of(context, server.uuid), self.ports(context, &given_ids)).await?;
         let known = self.networks(context, requests, &given).await?;
-        let sources = plan(context, server, requests, &known, &held, given)?;
+        let reusable: Vec<PortBody> = held.iter().filter(|port| !kept.contains(&port.id)).cloned().collect();
+        let sources = plan(context, server, requests, &known, &reusable, given)?;
         let free: Vec<PortBody> = sources.iter().filter_map(Source::free).collect();
         match self.carry_out(context, server, &known, sources).await {
             Ok(vifs) => Ok(vifs),
@@ -93,6 +99,17 @@ impl HttpNetwork {
         .await?;
         let by_id = |network: NetworkBody| (network.id, network);
         Ok(Networks { networks: networks.into_iter().map(by_id).collect(), subnets, groups })
+    }
+
+    /// The interfaces that a server has by its ports.
+    pub(super) async fn vifs(&self, context: &RequestContext, ports: &[PortBody]) -> Result<Vec<Vif>, ClientError> {
+        let known = self.networks(context, &[], ports).await?;
+        let vif = |port: &PortBody| {
+            let network = known.networks.get(&port.network_id)?;
+            // Without a mark of ours: bound by another service, which would not delete it either.
+            Some(port.vif(port.mark().unwrap_or(Mark::Given), network, &known.subnets))
+        };
+        Ok(ports.iter().filter_map(vif).collect())
     }
 
     /// What the caller sees of a collection, where `filter` is one of `ids`.

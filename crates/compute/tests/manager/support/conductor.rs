@@ -11,8 +11,7 @@ use kilonova_core::time::strtime;
 use kilonova_messaging::{Dispatcher, Endpoint, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
-    BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, TaskLog,
-    TaskState, VmState, Wire,
+BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, TaskLog, TaskState, VmState, Wire, ConsoleAuthToken,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::{exception, register};
@@ -50,6 +49,8 @@ pub struct Rows {
     pub services: Vec<Service>,
     pub nodes: Vec<ComputeNode>,
     pub faults: Vec<InstanceFault>,
+    /// Permissions to connect to consoles, as they were asked for.
+    pub consoles: Vec<ConsoleAuthToken>,
     pub events: Vec<Event>,
     /// Every method that was asked for, in order.
     pub asked: Vec<String>,
@@ -190,6 +191,11 @@ impl FakeConductor {
                 let fault: InstanceFault = object(wire)?;
                 rows.faults.push(fault.clone());
                 Ok(updates(wire, &fault))
+            }
+            "ConsoleAuthToken.authorize" => {
+                let console = ConsoleAuthToken { id: 1, token: "t-1".to_owned(), expires: 1, ..object(wire)? };
+                rows.consoles.push(console.clone());
+                Ok(updates(wire, &console))
             }
             "Service.create" => {
                 let service = Service { id: rows.services.len() as i64 + 1, ..object(wire)? };

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kilonova_objects::network_model::Vif;
 use kilonova_objects::{Instance, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn,
+Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn, ConsoleAddress, ConsoleKind,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -133,5 +134,21 @@ impl Driver for TestDriver {
 
     async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError> {
         self.fake.console_log(uuid, max_bytes).await
+    }
+
+    async fn attach_interface(&self, instance: &Instance, vif: &Vif) -> Result<(), DriverError> {
+        self.fake.attach_interface(instance, vif).await
+    }
+
+    async fn detach_interface(&self, instance: &Instance, vif: &Vif) -> Result<(), DriverError> {
+        self.fake.detach_interface(instance, vif).await
+    }
+
+    async fn power_update_event(&self, instance: &Instance, is_on: bool) -> Result<(), DriverError> {
+        self.fake.power_update_event(instance, is_on).await
+    }
+
+    async fn console(&self, instance: &Instance, kind: ConsoleKind) -> Result<ConsoleAddress, DriverError> {
+        self.fake.console(instance, kind).await
     }
 }

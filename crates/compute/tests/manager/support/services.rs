@@ -10,8 +10,10 @@ use kilonova_clients::ClientError;
 use kilonova_clients::fake::FakeNetwork;
 use kilonova_clients::network::{Network, NetworkService, Port, PortRequest, SecurityGroup};
 use kilonova_clients::network_model::Vif;
+use kilonova_clients::neutron::{Collection, Filters, Neutron};
 use kilonova_clients::placement::{Allocations, Candidate, CandidatesQuery, Inventory, Placement, Resources};
 use kilonova_core::RequestContext;
+use serde_json::Value;
 use uuid::Uuid;
 
 /// A provider as it was last set.
@@ -183,7 +185,82 @@ impl NetworkService for FlakyNetwork {
         self.fake.deallocate_for_instance(context, instance_uuid).await
     }
 
+    async fn allocate_port_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        project_id: &str,
+        host: &str,
+        request: &PortRequest,
+        held: &[Uuid],
+    ) -> Result<Vif, ClientError> {
+        self.fake.allocate_port_for_instance(context, instance_uuid, project_id, host, request, held).await
+    }
+
+    async fn deallocate_port_for_instance(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        port_id: Uuid,
+    ) -> Result<(), ClientError> {
+        take_one(&self.failing_releases, "network")?;
+        self.fake.deallocate_port_for_instance(context, instance_uuid, port_id).await
+    }
+
+    async fn instance_vifs(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<Vec<Vif>, ClientError> {
+        self.fake.instance_vifs(context, instance_uuid).await
+    }
+
     async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {
         self.fake.devices_with_ports(context).await
+    }
+}
+
+#[async_trait]
+impl Neutron for FlakyNetwork {
+    async fn list_resources(
+        &self,
+        context: &RequestContext,
+        collection: Collection,
+        filters: Filters<'_>,
+    ) -> Result<Vec<Value>, ClientError> {
+        self.fake.list_resources(context, collection, filters).await
+    }
+
+    async fn show_resource(
+        &self,
+        context: &RequestContext,
+        collection: Collection,
+        id: &str,
+    ) -> Result<Value, ClientError> {
+        self.fake.show_resource(context, collection, id).await
+    }
+
+    async fn create_resource(
+        &self,
+        context: &RequestContext,
+        collection: Collection,
+        item: Value,
+    ) -> Result<Value, ClientError> {
+        self.fake.create_resource(context, collection, item).await
+    }
+
+    async fn update_resource(
+        &self,
+        context: &RequestContext,
+        collection: Collection,
+        id: Uuid,
+        item: Value,
+    ) -> Result<Value, ClientError> {
+        self.fake.update_resource(context, collection, id, item).await
+    }
+
+    async fn delete_resource(
+        &self,
+        context: &RequestContext,
+        collection: Collection,
+        id: Uuid,
+    ) -> Result<(), ClientError> {
+        self.fake.delete_resource(context, collection, id).await
     }
 }

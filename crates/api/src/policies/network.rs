@@ -1,0 +1,35 @@
+//! The rules of what a server has to do with networks and consoles, and of what other services tell.
+
+use super::checks::{ADMIN, ANY, MEMBER_OR_ADMIN, READER_OR_ADMIN, SERVICE_OR_ADMIN};
+
+pub(super) const RULES: &[(&str, &str)] = &[
+    ("os_compute_api:os-attach-interfaces:list", READER_OR_ADMIN),
+    ("os_compute_api:os-attach-interfaces:show", READER_OR_ADMIN),
+    ("os_compute_api:os-attach-interfaces:create", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-attach-interfaces:delete", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-multinic:add", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-multinic:remove", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-floating-ips:add", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-floating-ips:remove", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-floating-ips:list", READER_OR_ADMIN),
+    ("os_compute_api:os-floating-ips:create", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-floating-ips:show", READER_OR_ADMIN),
+    ("os_compute_api:os-floating-ips:delete", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-floating-ip-pools", ANY),
+    ("os_compute_api:os-networks:list", READER_OR_ADMIN),
+    ("os_compute_api:os-networks:show", READER_OR_ADMIN),
+    ("os_compute_api:os-tenant-networks:list", READER_OR_ADMIN),
+    ("os_compute_api:os-tenant-networks:show", READER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:get", READER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:show", READER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:create", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:update", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:delete", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:rule:create", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:rule:delete", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:add", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-security-groups:remove", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-remote-consoles", MEMBER_OR_ADMIN),
+    ("os_compute_api:os-console-auth-tokens", ADMIN),
+    ("os_compute_api:os-server-external-events:create", SERVICE_OR_ADMIN),
+];
