@@ -46,6 +46,11 @@ pub struct ApiConfig {
     pub internal_service_availability_zone: String,
     /// `[DEFAULT] default_schedule_zone`: the zone of servers that ask for none.
     pub default_schedule_zone: Option<String>,
+    /// `[DEFAULT] non_inheritable_image_properties`: what the image of a server does not have of the image that the
+    /// server was made from.
+    pub non_inheritable_image_properties: Vec<String>,
+    /// `[api] glance_link_prefix`: scheme and authority of links to images at the image service.
+    pub glance_link_prefix: Option<String>,
     /// `[DEFAULT] service_down_time`, seconds.
     pub service_down_time_s: i64,
     /// `[keystone_authtoken] www_authenticate_uri`: where a client without a token is sent.
@@ -67,6 +72,12 @@ impl ApiConfig {
             default_availability_zone: default("default_availability_zone", "nova"),
             internal_service_availability_zone: default("internal_service_availability_zone", "internal"),
             default_schedule_zone: config.get("DEFAULT", "default_schedule_zone"),
+            non_inheritable_image_properties: config.list(
+                "DEFAULT",
+                "non_inheritable_image_properties",
+                &["cache_in_nova", "bittorrent"],
+            ),
+            glance_link_prefix: config.get("api", "glance_link_prefix"),
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
             www_authenticate_uri: config.get("keystone_authtoken", "www_authenticate_uri"),
             quota: quota(config)?,

@@ -99,6 +99,14 @@ pub trait NetworkService: Send + Sync + 'static {
     /// Deletes the ports that were made for a server and releases the ones that it was given. Nothing there is success.
     async fn deallocate_for_instance(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError>;
 
+    /// Binds all ports of a server to `host`; to none where it is the empty string. No ports is success.
+    async fn setup_instance_network_on_host(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError>;
+
     /// Every server that has ports, for the reconciler.
     async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError>;
 }

@@ -254,6 +254,18 @@ pub enum Action {
     Delete,
     /// Change of metadata
     UpdateMetadata,
+    /// `createImage`
+    Snapshot,
+    /// `createBackup`
+    Backup,
+    /// `rebuild`
+    Rebuild,
+    /// `shelve`
+    Shelve,
+    /// `shelveOffload`
+    ShelveOffload,
+    /// `unshelve`
+    Unshelve,
 }
 
 /// Why an action is refused.
@@ -292,18 +304,28 @@ impl Action {
             Self::SoftReboot | Self::HardReboot => "reboot",
             Self::Delete => "delete",
             Self::UpdateMetadata => "update metadata",
+            Self::Snapshot => "createImage",
+            Self::Backup => "createBackup",
+            Self::Rebuild => "rebuild",
+            Self::Shelve => "shelve",
+            Self::ShelveOffload => "shelveOffload",
+            Self::Unshelve => "unshelve",
         }
     }
 
     /// `None`: any.
     const fn vm_states(self) -> Option<&'static [VmState]> {
-        use VmState::{Active, Error, Paused, Stopped, Suspended};
+        use VmState::{Active, Error, Paused, Shelved, ShelvedOffloaded, Stopped, Suspended};
         match self {
             Self::Start => Some(&[Stopped]),
             Self::Stop => Some(&[Active, Error]),
             Self::SoftReboot => Some(&[Active]),
             Self::HardReboot => Some(&[Active, Stopped, Paused, Suspended, Error]),
             Self::UpdateMetadata => Some(&[Active, Paused, Suspended, Stopped]),
+            Self::Snapshot | Self::Backup | Self::Shelve => Some(&[Active, Stopped, Paused, Suspended]),
+            Self::Rebuild => Some(&[Active, Stopped, Error]),
+            Self::ShelveOffload => Some(&[Shelved]),
+            Self::Unshelve => Some(&[Shelved, ShelvedOffloaded]),
             Self::Delete => None,
         }
     }
@@ -326,6 +348,12 @@ impl Action {
                 )
             ),
             Self::Start | Self::Stop | Self::SoftReboot => task_state.is_none(),
+            Self::Snapshot
+            | Self::Backup
+            | Self::Rebuild
+            | Self::Shelve
+            | Self::ShelveOffload
+            | Self::Unshelve => task_state.is_none(),
         }
     }
 }

@@ -53,6 +53,35 @@ rpc_method! {
 }
 
 rpc_method! {
+    /// Has an instance made anew: on its host if there is a `host`, else where the scheduler says.
+    RebuildInstanceTask = "rebuild_instance", Some(TASK_NAMESPACE), (1, 25), {
+        instance: Instance,
+        new_pass: Option<String>,
+        injected_files: Option<Vec<Value>>,
+        image_ref: Option<String>,
+        orig_image_ref: Option<String>,
+        orig_sys_metadata: Option<BTreeMap<String, Option<String>>>,
+        bdms: Option<BlockDeviceMappingList>,
+        /// An evacuation.
+        recreate: bool,
+        on_shared_storage: Option<bool>,
+        preserve_ephemeral: bool,
+        host: Option<String>,
+        request_spec: Option<RequestSpec>,
+        reimage_boot_volume: bool,
+        target_state: Option<String>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Has a shelved instance run again: on its host if it still has one, else where the scheduler says.
+    UnshelveInstanceTask = "unshelve_instance", Some(TASK_NAMESPACE), (1, 14), {
+        instance: Instance,
+        request_spec: Option<RequestSpec>,
+    } -> ()
+}
+
+rpc_method! {
     /// Runs a class method of an object where the database is.
     ObjectClassActionVersions = "object_class_action_versions", None, (3, 0), {
         objname: String,

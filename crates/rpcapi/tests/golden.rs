@@ -5,9 +5,13 @@ use kilonova_objects::Wire as _;
 use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
-    BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
+    BackupInstance, BuildAndRunInstance, GetConsoleOutput, RebootInstance, RebuildInstance, ShelveInstance,
+    ShelveOffloadInstance, SnapshotInstance, StartInstance, StopInstance, TerminateInstance, UnshelveInstance,
 };
-use kilonova_rpcapi::conductor::{BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances};
+use kilonova_rpcapi::conductor::{
+    BuildInstances, ObjectAction, ObjectClassActionVersions, RebuildInstanceTask, ScheduleAndBuildInstances,
+    UnshelveInstanceTask,
+};
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use serde_json::{Map, Value, json};
 
@@ -59,6 +63,34 @@ fn recorded_messages_are_read_and_written_back_unchanged() {
 fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
     args_survive::<StartInstance>(&json!({"instance": an_instance()}));
     args_survive::<GetConsoleOutput>(&json!({"instance": an_instance(), "tail_length": 10}));
+    let image_id = "00000000-0000-0000-0000-000000000001";
+    args_survive::<SnapshotInstance>(&json!({"instance": an_instance(), "image_id": image_id}));
+    args_survive::<BackupInstance>(&json!({
+        "instance": an_instance(), "image_id": image_id, "backup_type": "daily", "rotation": 1,
+    }));
+    args_survive::<RebuildInstance>(&json!({
+        "instance": an_instance(), "new_pass": "pw", "injected_files": [], "image_ref": image_id,
+        "orig_image_ref": image_id, "orig_sys_metadata": {"image_min_ram": "0"}, "bdms": null, "recreate": false,
+        "on_shared_storage": false, "preserve_ephemeral": false, "migration": null, "scheduled_node": "node1",
+        "limits": {}, "request_spec": null, "accel_uuids": [], "reimage_boot_volume": true, "target_state": null,
+    }));
+    args_survive::<RebuildInstanceTask>(&json!({
+        "instance": an_instance(), "new_pass": "pw", "injected_files": null, "image_ref": null, "orig_image_ref": null,
+        "orig_sys_metadata": null, "bdms": null, "recreate": true, "on_shared_storage": null,
+        "preserve_ephemeral": false, "host": null, "request_spec": null, "reimage_boot_volume": false,
+        "target_state": "stopped",
+    }));
+    args_survive::<ShelveInstance>(&json!({
+        "instance": an_instance(), "image_id": image_id, "clean_shutdown": true, "accel_uuids": [],
+    }));
+    args_survive::<ShelveOffloadInstance>(&json!({
+        "instance": an_instance(), "clean_shutdown": true, "accel_uuids": [],
+    }));
+    args_survive::<UnshelveInstance>(&json!({
+        "instance": an_instance(), "image": {"id": image_id}, "filter_properties": {}, "node": "node1",
+        "request_spec": null, "accel_uuids": [],
+    }));
+    args_survive::<UnshelveInstanceTask>(&json!({"instance": an_instance(), "request_spec": null}));
     args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
     args_survive::<BuildInstances>(&json!({
         "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},
@@ -109,7 +141,7 @@ fn every_method_has_a_row_here() {
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())
         .collect();
-    assert_eq!(names.len(), 12, "{names:?}");
+    assert_eq!(names.len(), 20, "{names:?}");
     for name in names {
         let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
         assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");

@@ -21,8 +21,11 @@ pub(crate) mod power;
 pub(crate) mod projects;
 pub(crate) mod quota;
 pub(crate) mod quota_sets;
+pub(crate) mod rebuild;
 pub(crate) mod server_groups;
 pub(crate) mod services;
+pub(crate) mod shelve;
+pub(crate) mod snapshot;
 pub(crate) mod tags;
 pub(crate) mod update;
 

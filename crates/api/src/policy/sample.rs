@@ -45,6 +45,7 @@ fn operation(route: &Route) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::NO_RULE;
 
     #[test]
     fn the_sample_has_every_rule_and_every_operation() {
@@ -53,7 +54,7 @@ mod tests {
             let line = format!("#\"{name}\": \"{check}\"");
             assert_eq!(sample.lines().filter(|other| *other == line).count(), 1, "{name}");
         }
-        for route in ROUTES {
+        for route in ROUTES.iter().filter(|route| route.policy != NO_RULE) {
             let line = format!("# {}", operation(route));
             assert!(sample.lines().any(|other| other == line), "{line}");
         }

@@ -3,11 +3,13 @@
 pub(crate) mod aggregates;
 pub(crate) mod flavors;
 pub(crate) mod hypervisors;
+pub(crate) mod images;
 pub(crate) mod keypairs;
 pub(crate) mod parameter_types;
 mod query;
 pub(crate) mod quotas;
 pub(crate) mod server_groups;
+pub(crate) mod server_images;
 pub(crate) mod server_metadata;
 pub(crate) mod servers;
 pub(crate) mod services;

@@ -11,6 +11,11 @@ pub(crate) fn name_with_leading_trailing_spaces() -> Value {
     json!({"type": "string", "format": "name_with_leading_trailing_spaces", "minLength": 1, "maxLength": 255})
 }
 
+/// A name, or null for none.
+pub(crate) fn name_or_none() -> Value {
+    json!({"oneOf": [name(), {"type": "null"}]})
+}
+
 pub(crate) fn description() -> Value {
     json!({"type": ["string", "null"], "format": "description", "minLength": 0, "maxLength": 255})
 }

@@ -17,8 +17,11 @@ use kilonova_core::Config;
 use kilonova_db::Db;
 use kilonova_messaging::{ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Version};
 use kilonova_objects::{Flavor, Service};
-use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance};
-use kilonova_rpcapi::conductor::ScheduleAndBuildInstances;
+use kilonova_rpcapi::compute::{
+    BackupInstance, GetConsoleOutput, RebootInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance,
+    StartInstance, StopInstance, TerminateInstance,
+};
+use kilonova_rpcapi::conductor::{RebuildInstanceTask, ScheduleAndBuildInstances, UnshelveInstanceTask};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, register};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -286,6 +289,8 @@ async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endp
 
 fn conductor(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(Some("compute_task"), Version::new(1, 26));
+    let endpoint = record::<RebuildInstanceTask>(endpoint, calls, ());
+    let endpoint = record::<UnshelveInstanceTask>(endpoint, calls, ());
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
 }
 
@@ -294,6 +299,10 @@ fn compute(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = record::<TerminateInstance>(endpoint, calls, ());
     let endpoint = record::<StartInstance>(endpoint, calls, ());
     let endpoint = record::<StopInstance>(endpoint, calls, ());
+    let endpoint = record::<SnapshotInstance>(endpoint, calls, ());
+    let endpoint = record::<BackupInstance>(endpoint, calls, ());
+    let endpoint = record::<ShelveInstance>(endpoint, calls, ());
+    let endpoint = record::<ShelveOffloadInstance>(endpoint, calls, ());
     let endpoint = record::<RebootInstance>(endpoint, calls, ());
     vec![record::<GetConsoleOutput>(endpoint, calls, "\u{1}hello\nlogin:".to_owned())]
 }

@@ -11,6 +11,7 @@ mod flavors;
 mod framework;
 mod hosts;
 mod hypervisors;
+mod images;
 mod keypairs;
 mod limits;
 mod placement;

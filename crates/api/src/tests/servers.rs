@@ -2,8 +2,11 @@
 
 mod bad_input;
 mod create;
+mod images;
 mod lifecycle;
 mod list;
+mod rebuild;
+mod shelve;
 mod views;
 
 use kilonova_db::instances::{self, Deleted, Save};

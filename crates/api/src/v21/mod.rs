@@ -6,6 +6,8 @@ pub(crate) mod availability_zones;
 pub(crate) mod extensions;
 pub(crate) mod flavors;
 pub(crate) mod hypervisors;
+pub(crate) mod image_metadata;
+pub(crate) mod images;
 pub(crate) mod keypairs;
 pub(crate) mod limits;
 pub(crate) mod paging;

@@ -27,6 +27,8 @@ struct State {
     /// Hosts of one network: the last address given.
     last_host: HashMap<Uuid, u16>,
     failures: u32,
+    /// Where the ports of a server were last bound to, once they were moved.
+    hosts: HashMap<Uuid, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +41,11 @@ impl FakeNetwork {
     /// One without networks.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Where the ports of a server were moved to; none for one that was not moved.
+    pub fn host_of(&self, instance_uuid: Uuid) -> Option<String> {
+        self.lock().hosts.get(&instance_uuid).cloned()
     }
 
     /// Adds a network of a project.
@@ -285,6 +292,16 @@ impl NetworkService for FakeNetwork {
         for port in state.ports.iter_mut().filter(|port| port.port.device_id == device_id) {
             port.port.device_id.clear();
         }
+        Ok(())
+    }
+
+    async fn setup_instance_network_on_host(
+        &self,
+        _context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError> {
+        self.lock().hosts.insert(instance_uuid, host.to_owned());
         Ok(())
     }
 

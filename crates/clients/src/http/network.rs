@@ -180,6 +180,18 @@ impl NetworkService for HttpNetwork {
         join_all(ports.iter().map(|port| self.let_go(context, port))).await.into_iter().collect()
     }
 
+    async fn setup_instance_network_on_host(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError> {
+        let ports = self.ports_of(context, instance_uuid).await?;
+        let binding = json!({"binding:host_id": (!host.is_empty()).then_some(host)});
+        let updates = ports.iter().map(|port| self.update_port(context, port.id, binding.clone()));
+        join_all(updates).await.into_iter().try_for_each(|updated| updated.map(drop))
+    }
+
     async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {
         let call = Call::get(&["ports"]).query("device_owner", COMPUTE_OWNER).query("limit", PAGE).by(By::Service);
         let ports: Vec<PortBody> = self.list(context, call, "ports").await?;

@@ -4,6 +4,7 @@
 #![allow(clippy::large_futures, reason = "a test has a stack of its own")]
 
 mod build;
+mod images;
 mod interrupted;
 mod notifications;
 mod power;

@@ -4,5 +4,6 @@
 mod common;
 
 mod cloud;
+mod images;
 mod lossy_bus;
 mod servers;

@@ -15,7 +15,9 @@ use async_trait::async_trait;
 use kilonova_objects::{Instance, NetworkInfo, PowerState};
 use uuid::Uuid;
 
-use crate::driver::{Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn};
+use crate::driver::{
+    Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, RebootKind, Snapshot, Spawn,
+};
 pub use hooks::FakeOperation;
 use hooks::Hooks;
 pub use hypervisor::{FakeGuest, FakeHypervisor};
@@ -98,6 +100,11 @@ impl Driver for FakeDriver {
         self.hooks.enter(FakeOperation::Spawn).await?;
         self.hypervisor.spawn(FakeGuest::new(&spawn))?;
         Ok(BTreeMap::new())
+    }
+
+    async fn snapshot(&self, uuid: Uuid) -> Result<Snapshot, DriverError> {
+        self.hooks.enter(FakeOperation::Snapshot).await?;
+        Ok(Snapshot { file: self.hypervisor.snapshot(uuid)?, disk_format: "raw".to_owned() })
     }
 
     async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {

@@ -24,6 +24,7 @@ mod process;
 mod qmp;
 mod record;
 mod recover;
+mod snapshot;
 mod spawn;
 mod tools;
 
@@ -39,7 +40,9 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::driver::{Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn};
+use crate::driver::{
+    Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, RebootKind, Snapshot, Spawn,
+};
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};
 use errors::{blocking, host_error};
@@ -226,6 +229,10 @@ impl Driver for QemuDriver {
 
     async fn spawn(&self, spawn: Spawn<'_>) -> Result<BTreeMap<String, String>, DriverError> {
         spawn::spawn(self, spawn).await
+    }
+
+    async fn snapshot(&self, uuid: Uuid) -> Result<Snapshot, DriverError> {
+        snapshot::snapshot(self, uuid).await
     }
 
     async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {

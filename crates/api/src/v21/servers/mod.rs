@@ -2,7 +2,10 @@
 
 pub(crate) mod action_admin;
 pub(crate) mod action_console_output;
+pub(crate) mod action_images;
 pub(crate) mod action_power;
+pub(crate) mod action_rebuild;
+pub(crate) mod action_shelve;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod instance_actions;

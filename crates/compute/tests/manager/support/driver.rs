@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use kilonova_objects::{Instance, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-    Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn,
+    Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Snapshot, Spawn,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -94,6 +94,10 @@ impl Driver for TestDriver {
         *self.injected.lock().unwrap() = Some(spawn.injected.clone());
         self.fake.spawn(spawn).await?;
         Ok(self.metadata.lock().unwrap().clone())
+    }
+
+    async fn snapshot(&self, uuid: Uuid) -> Result<Snapshot, DriverError> {
+        self.fake.snapshot(uuid).await
     }
 
     async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {
