@@ -240,9 +240,7 @@ fn image_methods(endpoint: Endpoint, manager: &Arc<Manager>, builds: &Builds) ->
     let endpoint = register(endpoint, move |context: RequestContext, message: SnapshotInstance| {
         let (manager, uuid) = (m.clone(), message.instance.uuid);
         let SnapshotInstance { instance, image_id } = message;
-        b.run("snapshot_instance", uuid, async move {
-            manager.snapshot_instance(&context, instance, image_id).await
-        })
+        b.run("snapshot_instance", uuid, async move { manager.snapshot_instance(&context, instance, image_id).await })
     });
     let (m, b) = (manager.clone(), builds.clone());
     let endpoint = register(endpoint, move |context: RequestContext, message: BackupInstance| {
@@ -255,9 +253,7 @@ fn image_methods(endpoint: Endpoint, manager: &Arc<Manager>, builds: &Builds) ->
     let (m, b) = (manager.clone(), builds.clone());
     let endpoint = register(endpoint, move |context: RequestContext, message: RebuildInstance| {
         let (manager, uuid) = (m.clone(), message.instance.uuid);
-        b.run("rebuild_instance", uuid, async move {
-            Box::pin(manager.rebuild_instance(&context, message)).await
-        })
+        b.run("rebuild_instance", uuid, async move { Box::pin(manager.rebuild_instance(&context, message)).await })
     });
     let (m, b) = (manager.clone(), builds.clone());
     let endpoint = register(endpoint, move |context: RequestContext, message: ShelveInstance| {
@@ -278,9 +274,7 @@ fn image_methods(endpoint: Endpoint, manager: &Arc<Manager>, builds: &Builds) ->
     let (m, b) = (manager.clone(), builds.clone());
     register(endpoint, move |context: RequestContext, message: UnshelveInstance| {
         let (manager, uuid) = (m.clone(), message.instance.uuid);
-        b.run("unshelve_instance", uuid, async move {
-            Box::pin(manager.unshelve_instance(&context, message)).await
-        })
+        b.run("unshelve_instance", uuid, async move { Box::pin(manager.unshelve_instance(&context, message)).await })
     })
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::conductor::{
-    BuildInstances, ObjectAction, ObjectClassActionVersions, RebuildInstanceTask, ScheduleAndBuildInstances,
-    TASK_NAMESPACE, TASK_VERSION, TOPIC, UnshelveInstanceTask, VERSION,
+    BuildInstances, ObjectAction, ObjectClassActionVersions, RebuildInstance, ScheduleAndBuildInstances,
+    TASK_NAMESPACE, TASK_VERSION, TOPIC, UnshelveInstance, VERSION,
 };
 use kilonova_rpcapi::{base, register};
 use tokio::sync::Semaphore;
@@ -113,12 +113,12 @@ fn dispatcher(conductor: &Arc<Conductor>, tasks: &Tasks) -> Dispatcher {
         t.begin(async move { Box::pin(conductor.build_instances(&context, message)).await })
     });
     let (c, t) = (conductor.clone(), tasks.clone());
-    let orchestration = register(orchestration, move |context: RequestContext, message: RebuildInstanceTask| {
+    let orchestration = register(orchestration, move |context: RequestContext, message: RebuildInstance| {
         let conductor = c.clone();
         t.begin(async move { Box::pin(conductor.rebuild_instance(&context, message)).await })
     });
     let (c, t) = (conductor.clone(), tasks.clone());
-    let orchestration = register(orchestration, move |context: RequestContext, message: UnshelveInstanceTask| {
+    let orchestration = register(orchestration, move |context: RequestContext, message: UnshelveInstance| {
         // All else is in the workflow's row.
         let (conductor, uuid) = (c.clone(), message.instance.uuid);
         t.begin(async move { Box::pin(conductor.unshelve_instance(&context, uuid)).await })

@@ -348,12 +348,9 @@ impl Action {
                 )
             ),
             Self::Start | Self::Stop | Self::SoftReboot => task_state.is_none(),
-            Self::Snapshot
-            | Self::Backup
-            | Self::Rebuild
-            | Self::Shelve
-            | Self::ShelveOffload
-            | Self::Unshelve => task_state.is_none(),
+            Self::Snapshot | Self::Backup | Self::Rebuild | Self::Shelve | Self::ShelveOffload | Self::Unshelve => {
+                task_state.is_none()
+            }
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The compute agent's methods: topic `compute`, and `compute.<host>` for one host.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kilonova_core::RequestContext;
@@ -91,7 +90,8 @@ rpc_method! {
         injected_files: Option<Vec<Value>>,
         image_ref: Option<String>,
         orig_image_ref: Option<String>,
-        orig_sys_metadata: Option<BTreeMap<String, Option<String>>>,
+        /// Of the image that it was made from.
+        orig_sys_metadata: Value,
         bdms: Option<BlockDeviceMappingList>,
         /// An evacuation.
         recreate: bool,
@@ -102,7 +102,7 @@ rpc_method! {
         limits: Value,
         request_spec: Option<RequestSpec>,
         accel_uuids: Vec<Value>,
-        reimage_boot_volume: bool,
+        reimage_boot_volume: Option<bool>,
         target_state: Option<String>,
     } -> ()
 }

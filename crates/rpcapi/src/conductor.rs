@@ -54,13 +54,14 @@ rpc_method! {
 
 rpc_method! {
     /// Has an instance made anew: on its host if there is a `host`, else where the scheduler says.
-    RebuildInstanceTask = "rebuild_instance", Some(TASK_NAMESPACE), (1, 25), {
+    RebuildInstance = "rebuild_instance", Some(TASK_NAMESPACE), (1, 25), {
         instance: Instance,
         new_pass: Option<String>,
         injected_files: Option<Vec<Value>>,
         image_ref: Option<String>,
         orig_image_ref: Option<String>,
-        orig_sys_metadata: Option<BTreeMap<String, Option<String>>>,
+        /// Of the image that it was made from.
+        orig_sys_metadata: Value,
         bdms: Option<BlockDeviceMappingList>,
         /// An evacuation.
         recreate: bool,
@@ -75,7 +76,7 @@ rpc_method! {
 
 rpc_method! {
     /// Has a shelved instance run again: on its host if it still has one, else where the scheduler says.
-    UnshelveInstanceTask = "unshelve_instance", Some(TASK_NAMESPACE), (1, 14), {
+    UnshelveInstance = "unshelve_instance", Some(TASK_NAMESPACE), (1, 14), {
         instance: Instance,
         request_spec: Option<RequestSpec>,
     } -> ()

@@ -9,8 +9,7 @@ use kilonova_rpcapi::compute::{
     ShelveOffloadInstance, SnapshotInstance, StartInstance, StopInstance, TerminateInstance, UnshelveInstance,
 };
 use kilonova_rpcapi::conductor::{
-    BuildInstances, ObjectAction, ObjectClassActionVersions, RebuildInstanceTask, ScheduleAndBuildInstances,
-    UnshelveInstanceTask,
+    self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
 };
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use serde_json::{Map, Value, json};
@@ -74,7 +73,7 @@ fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
         "on_shared_storage": false, "preserve_ephemeral": false, "migration": null, "scheduled_node": "node1",
         "limits": {}, "request_spec": null, "accel_uuids": [], "reimage_boot_volume": true, "target_state": null,
     }));
-    args_survive::<RebuildInstanceTask>(&json!({
+    args_survive::<conductor::RebuildInstance>(&json!({
         "instance": an_instance(), "new_pass": "pw", "injected_files": null, "image_ref": null, "orig_image_ref": null,
         "orig_sys_metadata": null, "bdms": null, "recreate": true, "on_shared_storage": null,
         "preserve_ephemeral": false, "host": null, "request_spec": null, "reimage_boot_volume": false,
@@ -90,7 +89,7 @@ fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
         "instance": an_instance(), "image": {"id": image_id}, "filter_properties": {}, "node": "node1",
         "request_spec": null, "accel_uuids": [],
     }));
-    args_survive::<UnshelveInstanceTask>(&json!({"instance": an_instance(), "request_spec": null}));
+    args_survive::<conductor::UnshelveInstance>(&json!({"instance": an_instance(), "request_spec": null}));
     args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
     args_survive::<BuildInstances>(&json!({
         "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},

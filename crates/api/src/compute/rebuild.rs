@@ -13,9 +13,9 @@ use kilonova_db::{block_devices, request_specs};
 use kilonova_objects::state::Action;
 use kilonova_objects::wire::VersionedObject as _;
 use kilonova_objects::{
-    BlockDeviceMappingList, Flavor, Instance, KeyPair, KeyPairList, RequestSpec, TaskState, Tracked,
+    BlockDeviceMappingList, Flavor, Instance, KeyPair, KeyPairList, RequestSpec, TaskState, Tracked, Wire as _,
 };
-use kilonova_rpcapi::conductor::RebuildInstanceTask;
+use kilonova_rpcapi::conductor::RebuildInstance;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -193,12 +193,12 @@ async fn tell(
     is_same_image: bool,
 ) -> Result<(), ComputeError> {
     let mut bdms = block_devices::list(&state.db, &[busy.uuid]).await?;
-    let message = RebuildInstanceTask {
+    let message = RebuildInstance {
         new_pass: Some(wanted.admin_password.clone()),
         injected_files: Some(files::on_the_wire(&wanted.injected_files)),
         image_ref: Some(wanted.image_ref.to_string()),
         orig_image_ref: before.image_ref.clone(),
-        orig_sys_metadata: Some(before.system_metadata.clone()),
+        orig_sys_metadata: before.system_metadata.to_wire(),
         bdms: Some(BlockDeviceMappingList::from(bdms.remove(&busy.uuid).unwrap_or_default())),
         recreate: false,
         on_shared_storage: Some(false),

@@ -13,7 +13,7 @@ use kilonova_db::{compute_nodes, request_specs, services};
 use kilonova_objects::state::Action;
 use kilonova_objects::{Instance, RequestSpec, TaskState, VmState, Wire as _};
 use kilonova_rpcapi::compute::{ShelveInstance, ShelveOffloadInstance};
-use kilonova_rpcapi::conductor::UnshelveInstanceTask;
+use kilonova_rpcapi::conductor::UnshelveInstance;
 use kilonova_rpcapi::workflow::{STEP_UNSHELVE, UnshelvePayload};
 use serde_json::Map;
 
@@ -28,11 +28,7 @@ const UNSHELVE_LEASE: Duration = Duration::from_secs(30);
 const UNSHELVE_TO_HOST: &str = "os_compute_api:os-shelve:unshelve_to_host";
 
 /// `shelve`
-pub(crate) async fn shelve(
-    state: &ApiState,
-    context: &RequestContext,
-    instance: Instance,
-) -> Result<(), ComputeError> {
+pub(crate) async fn shelve(state: &ApiState, context: &RequestContext, instance: Instance) -> Result<(), ComputeError> {
     checks::unlocked(context, &instance)?;
     checks::allowed(Action::Shelve, &instance, Action::Shelve.method())?;
     let name = format!("{}-shelved", instance.display_name.as_deref().unwrap_or_default());
@@ -41,8 +37,7 @@ pub(crate) async fn shelve(
     let mut system_metadata = instance.system_metadata.clone();
     system_metadata.insert("image_base_image_ref".to_owned(), instance.image_ref.clone());
     let changes = Map::from_iter([("system_metadata".to_owned(), system_metadata.to_wire())]);
-    let method =
-        |instance| ShelveInstance { instance, image_id, clean_shutdown: true, accel_uuids: Vec::new() };
+    let method = |instance| ShelveInstance { instance, image_id, clean_shutdown: true, accel_uuids: Vec::new() };
     let begin = Begin { action: Action::Shelve, task_state: TaskState::Shelving, changes };
     run(state, context, &instance, &image, begin, method).await
 }
@@ -135,7 +130,7 @@ pub(crate) async fn unshelve(
     let busy = busy.map_err(|error| checks::lost_race(error, &instance, word))?;
     let uuid = busy.uuid;
     // A cast that fails is no error: the workflow row is there.
-    let message = UnshelveInstanceTask { instance: busy, request_spec: Some(spec) };
+    let message = UnshelveInstance { instance: busy, request_spec: Some(spec) };
     if let Err(error) = state.conductor.cast(context, message).await {
         tracing::warn!(instance = %uuid, %error, "an unshelve was not handed over and waits for the workflow pass");
         state.nudge();
@@ -162,8 +157,7 @@ async fn check_destination(
     }
     let zone = to.new_az.clone().unwrap_or_else(|| spec.availability_zone.clone());
     let Some(host) = &to.host else { return Ok(zone) };
-    let target =
-        Target { project_id: instance.project_id(), user_id: instance.user_id.as_deref().unwrap_or_default() };
+    let target = Target { project_id: instance.project_id(), user_id: instance.user_id.as_deref().unwrap_or_default() };
     if !state.policy.allows(UNSHELVE_TO_HOST, context, target) {
         return Err(ComputeError::PolicyNotAuthorized { rule: UNSHELVE_TO_HOST });
     }

@@ -21,7 +21,7 @@ use kilonova_rpcapi::compute::{
     BackupInstance, GetConsoleOutput, RebootInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance,
     StartInstance, StopInstance, TerminateInstance,
 };
-use kilonova_rpcapi::conductor::{RebuildInstanceTask, ScheduleAndBuildInstances, UnshelveInstanceTask};
+use kilonova_rpcapi::conductor::{RebuildInstance, ScheduleAndBuildInstances, UnshelveInstance};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, register};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -289,8 +289,8 @@ async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endp
 
 fn conductor(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(Some("compute_task"), Version::new(1, 26));
-    let endpoint = record::<RebuildInstanceTask>(endpoint, calls, ());
-    let endpoint = record::<UnshelveInstanceTask>(endpoint, calls, ());
+    let endpoint = record::<RebuildInstance>(endpoint, calls, ());
+    let endpoint = record::<UnshelveInstance>(endpoint, calls, ());
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
 }
 

@@ -16,7 +16,13 @@ fn versions() -> impl Iterator<Item = Microversion> {
 fn every_route_has_a_policy_rule_that_exists() {
     let policy = Policy::defaults();
     for route in ROUTES {
-        assert!(route.policy == NO_RULE || policy.has(route.policy), "{} {} {:?}", route.method.as_str(), route.path, route.action);
+        assert!(
+            route.policy == NO_RULE || policy.has(route.policy),
+            "{} {} {:?}",
+            route.method.as_str(),
+            route.path,
+            route.action
+        );
     }
 }
 

@@ -20,11 +20,8 @@ use super::build::{injected_file, parse_uuid};
 use super::{Manager, ManagerError};
 
 const EVENT: &str = "compute_rebuild_instance";
-const TASKS: [Option<TaskState>; 3] = [
-    Some(TaskState::Rebuilding),
-    Some(TaskState::RebuildBlockDeviceMapping),
-    Some(TaskState::RebuildSpawning),
-];
+const TASKS: [Option<TaskState>; 3] =
+    [Some(TaskState::Rebuilding), Some(TaskState::RebuildBlockDeviceMapping), Some(TaskState::RebuildSpawning)];
 
 impl Manager {
     /// Makes an instance anew.

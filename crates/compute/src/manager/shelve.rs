@@ -46,10 +46,8 @@ const SHELVE_TASKS: [Option<TaskState>; 4] = [
 const OFFLOAD_TASKS: [Option<TaskState>; 2] = [Some(TaskState::ShelvingOffloading), Some(TaskState::Shelving)];
 const UNSHELVE_TASKS: [Option<TaskState>; 2] = [Some(TaskState::Unshelving), Some(TaskState::Spawning)];
 
-const COPY_TASKS: CopyTasks = CopyTasks {
-    pending: TaskState::ShelvingImagePendingUpload,
-    uploading: TaskState::ShelvingImageUploading,
-};
+const COPY_TASKS: CopyTasks =
+    CopyTasks { pending: TaskState::ShelvingImagePendingUpload, uploading: TaskState::ShelvingImageUploading };
 
 impl Manager {
     /// Shuts an instance down, makes the image `image_id` of it, and removes it from this host if it may not stay.
@@ -207,7 +205,11 @@ impl Manager {
     }
 
     /// Unshelves an instance that a crash, or a lost message, has left on this host without a guest.
-    pub(super) async fn unshelve_again(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
+    pub(super) async fn unshelve_again(
+        &self,
+        context: &RequestContext,
+        instance: Instance,
+    ) -> Result<(), ManagerError> {
         let image = instance.system_metadata.get(SHELVED_IMAGE_ID).cloned().flatten().map(|id| json!({"id": id}));
         let message = UnshelveInstance {
             image,
@@ -280,8 +282,7 @@ impl Manager {
         instance.launched_on = Some(self.config.host.clone());
         instance.availability_zone.get_or_insert_with(|| self.config.availability_zone.clone());
         instance.task_state = Some(TaskState::Spawning);
-        let expected =
-            Expected { task_states: Some(&UNSHELVE_TASKS), vm_states: Some(&[VmState::ShelvedOffloaded]) };
+        let expected = Expected { task_states: Some(&UNSHELVE_TASKS), vm_states: Some(&[VmState::ShelvedOffloaded]) };
         self.save_mine(context, instance, expected).await?;
         let allocations = self.clients.placement.allocations(context, instance.uuid).await?;
         if !allocations.contains_key(&node.uuid) {

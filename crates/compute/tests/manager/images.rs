@@ -70,7 +70,7 @@ impl World {
             injected_files: Some(vec![json!(["/a", "YQ=="])]),
             image_ref: Some(self.disk.id.to_string()),
             orig_image_ref: Some(self.disk.id.to_string()),
-            orig_sys_metadata: None,
+            orig_sys_metadata: json!(null),
             bdms: None,
             recreate: false,
             on_shared_storage: Some(false),
@@ -80,7 +80,7 @@ impl World {
             limits: json!({}),
             request_spec: None,
             accel_uuids: vec![],
-            reimage_boot_volume: false,
+            reimage_boot_volume: Some(false),
             target_state: None,
         }
     }
@@ -259,16 +259,14 @@ async fn a_shelved_server_leaves_its_host_at_once_and_comes_back_from_its_image(
     let active = world.active().await;
     world.tasks();
     let (shelved, image_id) = world.shelve(&active).await;
-    let tasks = [
-        "shelving_image_pending_upload",
-        "shelving_image_uploading",
-        "shelving_offloading",
-        "none",
-    ];
+    let tasks = ["shelving_image_pending_upload", "shelving_image_uploading", "shelving_offloading", "none"];
     assert_eq!(world.tasks(), tasks);
     assert_eq!((shelved.vm_state, shelved.task_state), (VmState::ShelvedOffloaded, None));
     assert_eq!(shelved.power_state, PowerState::Shutdown);
-    assert_eq!((shelved.host.as_deref(), shelved.node.as_deref(), shelved.availability_zone.as_deref()), (None, None, None));
+    assert_eq!(
+        (shelved.host.as_deref(), shelved.node.as_deref(), shelved.availability_zone.as_deref()),
+        (None, None, None)
+    );
     assert_eq!(shelved.system_metadata["shelved_image_id"], Some(image_id.to_string()));
     assert_eq!(shelved.system_metadata["shelved_host"].as_deref(), Some(HOST));
     assert_eq!((world.guest(&active), world.allocations(&active)), (None, None));
@@ -293,7 +291,10 @@ async fn a_shelved_server_that_may_stay_keeps_its_disk_and_is_started_again() {
     let world = World::with(|config| config.shelved_offload_time_s = -1).await;
     let active = world.active().await;
     let (shelved, image_id) = world.shelve(&active).await;
-    assert_eq!((shelved.vm_state, shelved.task_state, shelved.power_state), (VmState::Shelved, None, PowerState::Shutdown));
+    assert_eq!(
+        (shelved.vm_state, shelved.task_state, shelved.power_state),
+        (VmState::Shelved, None, PowerState::Shutdown)
+    );
     assert_eq!(shelved.host.as_deref(), Some(HOST));
     assert!(!world.guest(&active).unwrap().is_running);
     assert!(world.allocations(&active).is_some());

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kilonova_clients::image::{ImageService as _, NewImage};
 use kilonova_core::Config;
 use kilonova_messaging::{Address, Consumer, MemoryTransport, MessagingError, Outgoing, Replies, Transport, envelope};
-use kilonova_objects::{BlockDeviceMapping, BlockDeviceMappingList, Instance, TaskState, VmState};
-use kilonova_rpcapi::Notifications;
+use kilonova_objects::{BlockDeviceMapping, BlockDeviceMappingList, Instance, TaskState, VmState, Wire as _};
+use kilonova_rpcapi::compute::{RebuildInstance, UnshelveInstance};
+use kilonova_rpcapi::{Notifications, RpcMethod as _};
 use kilonova_virt::{DriverError, FakeOperation, RebootKind};
 use serde_json::{Value, json};
 
@@ -433,7 +435,10 @@ async fn a_rebuild_that_fails_is_told_with_its_error() {
     assert_eq!(payload["nova_object.name"], "InstanceActionRebuildPayload");
     assert_eq!(events.unversioned("rebuild.start")["image_name"], "disk");
     let fault = &events.versioned("rebuild.error")["fault"]["nova_object.data"];
-    assert_eq!(fields(fault, &["function_name", "exception_message"]), [json!("rebuild_instance"), json!("out of paper")]);
+    assert_eq!(
+        fields(fault, &["function_name", "exception_message"]),
+        [json!("rebuild_instance"), json!("out of paper")]
+    );
     told.world.begin(&instance, TaskState::Rebuilding);
     told.world.manager.rebuild_instance(&context(), again).await.unwrap();
     told.events().await.assert_are(&["rebuild.start", "rebuild.end"]);

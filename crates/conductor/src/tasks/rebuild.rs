@@ -7,8 +7,8 @@ use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted};
 use kilonova_objects::{Instance, TaskState, VmState, Wire as _};
 use kilonova_rpcapi::RpcError;
-use kilonova_rpcapi::compute::RebuildInstance;
-use kilonova_rpcapi::conductor::RebuildInstanceTask;
+use kilonova_rpcapi::compute;
+use kilonova_rpcapi::conductor::RebuildInstance;
 use kilonova_rpcapi::notifications::Fault;
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use serde_json::{Map, Value, json};
@@ -24,13 +24,13 @@ impl Conductor {
     pub(crate) async fn rebuild_instance(
         &self,
         context: &RequestContext,
-        message: RebuildInstanceTask,
+        message: RebuildInstance,
     ) -> Result<(), TaskError> {
         let uuid = message.instance.uuid;
         self.with_event(context, uuid, EVENT, self.rebuild_server(context, message)).await
     }
 
-    async fn rebuild_server(&self, context: &RequestContext, message: RebuildInstanceTask) -> Result<(), TaskError> {
+    async fn rebuild_server(&self, context: &RequestContext, message: RebuildInstance) -> Result<(), TaskError> {
         let (host, node) = match &message.host {
             Some(host) => (host.clone(), message.instance.node.clone()),
             None => match self.ask_where_to_rebuild(context, &message).await {
@@ -42,7 +42,7 @@ impl Conductor {
             },
         };
         self.notifications.rebuild_scheduled(context, &message.instance);
-        let rebuild = RebuildInstance {
+        let rebuild = compute::RebuildInstance {
             instance: message.instance,
             new_pass: message.new_pass,
             injected_files: message.injected_files,
@@ -58,7 +58,7 @@ impl Conductor {
             limits: json!({}),
             request_spec: message.request_spec,
             accel_uuids: Vec::new(),
-            reimage_boot_volume: message.reimage_boot_volume,
+            reimage_boot_volume: Some(message.reimage_boot_volume),
             target_state: message.target_state,
         };
         Ok(self.compute.cast(context, &host, rebuild).await?)
@@ -68,7 +68,7 @@ impl Conductor {
     async fn ask_where_to_rebuild(
         &self,
         context: &RequestContext,
-        message: &RebuildInstanceTask,
+        message: &RebuildInstance,
     ) -> Result<(String, Option<String>), TaskError> {
         let mut spec = message.request_spec.clone().unwrap_or_default();
         let uuid = message.instance.uuid;
@@ -91,7 +91,7 @@ impl Conductor {
     async fn fail_rebuild(
         &self,
         context: &RequestContext,
-        message: &RebuildInstanceTask,
+        message: &RebuildInstance,
         error: &TaskError,
     ) -> Result<(), TaskError> {
         let uuid = message.instance.uuid;
@@ -120,15 +120,13 @@ impl Conductor {
     }
 }
 
-fn failed_rebuild(before: &Instance, message: &RebuildInstanceTask) -> Map<String, Value> {
-    let mut changes = Map::from_iter([
-        ("vm_state".to_owned(), VmState::Error.to_wire()),
-        ("task_state".to_owned(), Value::Null),
-    ]);
+fn failed_rebuild(before: &Instance, message: &RebuildInstance) -> Map<String, Value> {
+    let mut changes =
+        Map::from_iter([("vm_state".to_owned(), VmState::Error.to_wire()), ("task_state".to_owned(), Value::Null)]);
     if message.orig_image_ref.is_some() && before.image_ref != message.orig_image_ref {
         changes.insert("image_ref".to_owned(), message.orig_image_ref.to_wire());
-        if let Some(system_metadata) = &message.orig_sys_metadata {
-            changes.insert("system_metadata".to_owned(), system_metadata.to_wire());
+        if message.orig_sys_metadata.is_object() {
+            changes.insert("system_metadata".to_owned(), message.orig_sys_metadata.clone());
         }
     }
     changes

@@ -6,7 +6,7 @@ use kilonova_db::instances::{self, Save, StartAction};
 use kilonova_db::workflows::{self, NewWorkflow, WorkflowKind};
 use kilonova_db::{actions, request_specs};
 use kilonova_objects::{Instance, TaskState, VmState};
-use kilonova_rpcapi::conductor::{RebuildInstanceTask, UnshelveInstanceTask};
+use kilonova_rpcapi::conductor::{RebuildInstance, UnshelveInstance};
 use kilonova_rpcapi::workflow::{STEP_UNSHELVE, UnshelvePayload};
 use serde_json::{Map, Value, json};
 
@@ -61,7 +61,7 @@ impl World {
 
     async fn nudge_unshelve(&self, instance: &Instance) {
         let context = kilonova_core::RequestContext { request_id: Some("req-unshelve".to_owned()), ..context() };
-        let message = UnshelveInstanceTask { instance: instance.clone(), request_spec: None };
+        let message = UnshelveInstance { instance: instance.clone(), request_spec: None };
         self.conductor.cast(&context, message).await.unwrap();
     }
 
@@ -193,7 +193,7 @@ async fn an_unshelve_that_a_delete_overtook_keeps_no_claim() {
 }
 
 /// A running server that the API has marked as being rebuilt from the image `new`.
-async fn rebuilding(world: &World) -> (Instance, RebuildInstanceTask) {
+async fn rebuilding(world: &World) -> (Instance, RebuildInstance) {
     let (instance, spec) = world.create().await;
     world
         .save(
@@ -205,13 +205,13 @@ async fn rebuilding(world: &World) -> (Instance, RebuildInstanceTask) {
         )
         .await;
     let instance = world.instance(&instance).await;
-    let message = RebuildInstanceTask {
+    let message = RebuildInstance {
         instance: instance.clone(),
         new_pass: Some("pw".to_owned()),
         injected_files: Some(vec![]),
         image_ref: Some("new".to_owned()),
         orig_image_ref: Some("old".to_owned()),
-        orig_sys_metadata: Some([("image_base_image_ref".to_owned(), Some("old".to_owned()))].into()),
+        orig_sys_metadata: json!({"image_base_image_ref": "old"}),
         bdms: None,
         recreate: false,
         on_shared_storage: Some(false),
@@ -228,7 +228,7 @@ async fn rebuilding(world: &World) -> (Instance, RebuildInstanceTask) {
 async fn a_rebuild_from_the_same_image_asks_its_host_and_no_scheduler() {
     let world = World::new().await;
     let (_, message) = rebuilding(&world).await;
-    let message = RebuildInstanceTask { host: Some(HOST.to_owned()), ..message };
+    let message = RebuildInstance { host: Some(HOST.to_owned()), ..message };
     world.conductor.cast(&context(), message).await.unwrap();
     world.until("the rebuild", async || !lock(&world.asked).rebuilds.is_empty()).await;
     assert_eq!(lock(&world.asked).selects.len(), 0);

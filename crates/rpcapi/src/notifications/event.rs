@@ -97,7 +97,15 @@ pub struct InstanceEvent<'a> {
 
 impl<'a> InstanceEvent<'a> {
     fn new(action: InstanceAction, phase: Phase) -> Self {
-        Self { action, phase, fault: None, bdms: None, shows_fixed_ips: false, usage: Map::new(), snapshot_image_id: None }
+        Self {
+            action,
+            phase,
+            fault: None,
+            bdms: None,
+            shows_fixed_ips: false,
+            usage: Map::new(),
+            snapshot_image_id: None,
+        }
     }
 
     /// It begins.

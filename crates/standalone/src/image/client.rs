@@ -98,7 +98,8 @@ impl ImageService for BuiltinImage {
 
 /// The body that a REST client would make the image with.
 fn attributes_of(new: &NewImage) -> Map<String, Value> {
-    let mut body: Map<String, Value> = new.properties.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let mut body: Map<String, Value> =
+        new.properties.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let attributes = json!({
         "name": new.name,
         "visibility": new.visibility,

@@ -138,7 +138,8 @@ fn new_image(name: &str, properties: &[(&str, &str)]) -> NewImage {
 
 async fn an_image_is_made_filled_changed_and_deleted(cloud: Cloud) {
     let demo = cloud.demo().await;
-    let made = cloud.image.create(&demo, &new_image("snap", &[("image_type", "snapshot"), ("a/b~", "1")])).await.unwrap();
+    let made =
+        cloud.image.create(&demo, &new_image("snap", &[("image_type", "snapshot"), ("a/b~", "1")])).await.unwrap();
     assert_eq!((made.status.as_str(), made.min_disk, made.disk_format.as_deref()), ("queued", 1, None));
     assert_eq!(made.owner, demo.project_id);
 
@@ -197,11 +198,8 @@ async fn images_are_listed_by_their_properties_newest_first(cloud: Cloud) {
 
 async fn what_a_caller_may_not_change_is_refused(cloud: Cloud) {
     let (demo, other) = (cloud.demo().await, cloud.other().await);
-    let shared = NewImage {
-        visibility: "shared".to_owned(),
-        member: other.project_id.clone(),
-        ..new_image("shared", &[])
-    };
+    let shared =
+        NewImage { visibility: "shared".to_owned(), member: other.project_id.clone(), ..new_image("shared", &[]) };
     let image_id = cloud.image.create(&demo, &shared).await.unwrap().id;
     assert_eq!(cloud.image.show(&other, image_id).await.unwrap().visibility, "shared");
     let update = ImageUpdate { properties: Some([("a".to_owned(), "1".to_owned())].into()), ..ImageUpdate::default() };

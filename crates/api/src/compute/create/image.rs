@@ -41,12 +41,7 @@ pub(in crate::compute) async fn look_up(
     Ok(image)
 }
 
-async fn show(
-    state: &ApiState,
-    context: &RequestContext,
-    id: Uuid,
-    not_found: &str,
-) -> Result<Image, ComputeError> {
+async fn show(state: &ApiState, context: &RequestContext, id: Uuid, not_found: &str) -> Result<Image, ComputeError> {
     state.clients.image.show(context, id).await.map_err(|error| match error {
         ClientError::NotFound { .. } => ComputeError::invalid(not_found),
         ClientError::Forbidden(_) => ComputeError::Invalid(format!("Not authorized for image {id}.")),

@@ -33,7 +33,10 @@ async fn an_image_is_made_the_server_marked_and_its_host_told() {
     let image = made(&cloud).remove(0);
     assert_eq!(reply.body, json!({"image_id": image.id}));
     assert_eq!(reply.header("location"), "");
-    assert_eq!((image.name.as_deref(), image.status.as_str(), image.visibility.as_str()), (Some("snap"), "queued", "private"));
+    assert_eq!(
+        (image.name.as_deref(), image.status.as_str(), image.visibility.as_str()),
+        (Some("snap"), "queued", "private")
+    );
     assert_eq!((image.disk_format.as_deref(), image.min_disk), (None, 1));
     for (name, value) in [
         ("instance_uuid", uuid.to_string()),
@@ -81,7 +84,10 @@ async fn a_backup_has_its_type_and_the_formats_of_its_image() {
     let reply = act(&cloud, MEMBER, "2.96", uuid, create_backup(json!(2))).await.expect(202);
     let image = made(&cloud).remove(0);
     assert_eq!(reply.body, json!({"image_id": image.id}));
-    assert_eq!((image.properties["image_type"].as_str(), image.properties["backup_type"].as_str()), ("backup", "daily"));
+    assert_eq!(
+        (image.properties["image_type"].as_str(), image.properties["backup_type"].as_str()),
+        ("backup", "daily")
+    );
     assert_eq!(image.disk_format.as_deref(), Some("raw"));
     let call = &cloud.wait_for::<BackupInstance>(1).await[0];
     assert_eq!((&call["backup_type"], &call["rotation"]), (&json!("daily"), &json!(2)));

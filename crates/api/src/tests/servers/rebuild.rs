@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kilonova_clients::image::Image;
 use kilonova_db::request_specs;
 use kilonova_objects::KeyPair;
-use kilonova_rpcapi::conductor::RebuildInstanceTask;
+use kilonova_rpcapi::conductor::RebuildInstance;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -40,7 +40,7 @@ async fn a_rebuild_from_the_same_image_goes_to_its_host() {
     let server = &reply.body["server"];
     assert_eq!((&server["status"], &server["adminPass"]), (&json!("REBUILD"), &json!("secret")));
     assert_eq!(reply.header("location"), format!("http://cloud:8774/v2.1/servers/{uuid}"));
-    let call = &cloud.wait_for::<RebuildInstanceTask>(1).await[0];
+    let call = &cloud.wait_for::<RebuildInstance>(1).await[0];
     assert_eq!((&call["host"], &call["new_pass"]), (&json!(HOST), &json!("secret")));
     assert_eq!((&call["image_ref"], &call["orig_image_ref"]), (&json!(cloud.image.id), &json!(cloud.image.id)));
     assert_eq!(call["instance"]["nova_object.data"]["task_state"], "rebuilding");
@@ -66,12 +66,15 @@ async fn a_rebuild_from_another_image_changes_what_depends_on_it_and_asks_the_sc
     });
     rebuild(&cloud, "2.96", uuid, json!({"imageRef": other})).await.expect(202);
     let row = instance(&cloud, uuid).await;
-    assert_eq!((row.image_ref, row.os_type.as_deref(), row.auto_disk_config), (Some(other.to_string()), Some("linux"), true));
+    assert_eq!(
+        (row.image_ref, row.os_type.as_deref(), row.auto_disk_config),
+        (Some(other.to_string()), Some("linux"), true)
+    );
     assert_eq!(row.system_metadata["image_hw_vif_model"].as_deref(), Some("e1000"));
     assert_eq!(row.system_metadata["image_base_image_ref"], Some(other.to_string()));
     assert_eq!(row.system_metadata["owner_user_name"].as_deref(), Some("x"));
     assert!(!row.system_metadata.contains_key("image_hw_old"));
-    let call = &cloud.wait_for::<RebuildInstanceTask>(1).await[0];
+    let call = &cloud.wait_for::<RebuildInstance>(1).await[0];
     assert_eq!((&call["host"], &call["orig_image_ref"]), (&Value::Null, &json!(cloud.image.id)));
     assert_eq!(call["orig_sys_metadata"]["image_hw_old"], "1");
     let spec = &call["request_spec"]["nova_object.data"];
@@ -104,13 +107,23 @@ async fn a_rebuild_changes_what_it_names_and_nothing_else() {
     assert_eq!((row.metadata, row.user_data.as_deref()), ([("a".to_owned(), "1".to_owned())].into(), Some("YQ==")));
     assert_eq!((row.display_description.as_deref(), row.hostname.as_deref()), (Some("d"), Some("h1")));
     save(&cloud, uuid, json!({"task_state": null})).await;
-    let reply = rebuild(&cloud, "2.96", uuid, json!({
-        "name": " new ", "description": null, "metadata": {"b": "2"}, "user_data": null, "key_name": "k",
-        "hostname": "h2", "accessIPv4": "5.6.7.8", "accessIPv6": "::1", "OS-DCF:diskConfig": "AUTO",
-        "preserve_ephemeral": "false", "trusted_image_certificates": null,
-    })).await.expect(202);
+    let reply = rebuild(
+        &cloud,
+        "2.96",
+        uuid,
+        json!({
+            "name": " new ", "description": null, "metadata": {"b": "2"}, "user_data": null, "key_name": "k",
+            "hostname": "h2", "accessIPv4": "5.6.7.8", "accessIPv6": "::1", "OS-DCF:diskConfig": "AUTO",
+            "preserve_ephemeral": "false", "trusted_image_certificates": null,
+        }),
+    )
+    .await
+    .expect(202);
     let server = &reply.body["server"];
-    assert_eq!((&server["key_name"], &server["user_data"], &server["name"]), (&json!("k"), &Value::Null, &json!("new")));
+    assert_eq!(
+        (&server["key_name"], &server["user_data"], &server["name"]),
+        (&json!("k"), &Value::Null, &json!("new"))
+    );
     assert_eq!(server["OS-DCF:diskConfig"], "AUTO");
     let row = instance(&cloud, uuid).await;
     assert_eq!(row.metadata, BTreeMap::from([("b".to_owned(), "2".to_owned())]));
@@ -152,7 +165,7 @@ async fn each_field_has_its_microversions() {
     rebuild(&cloud, "2.93", uuid, json!({"hostname": "a.b"})).await.expect(400);
     rebuild(&cloud, "2.94", uuid, json!({"hostname": "a.b"})).await.expect(202);
     let volumes: Vec<Value> =
-        cloud.wait_for::<RebuildInstanceTask>(13).await.iter().map(|call| call["reimage_boot_volume"].clone()).collect();
+        cloud.wait_for::<RebuildInstance>(13).await.iter().map(|call| call["reimage_boot_volume"].clone()).collect();
     assert!(volumes.contains(&json!(true)) && volumes.contains(&json!(false)));
 }
 
@@ -164,7 +177,11 @@ async fn the_answer_shows_what_its_microversion_has() {
         ("2.1", vec!["adminPass", "image"], vec!["key_name", "user_data", "OS-EXT-STS:vm_state", "locked"]),
         ("2.54", vec!["key_name", "description"], vec!["user_data", "OS-EXT-STS:vm_state"]),
         ("2.57", vec!["key_name", "user_data"], vec!["OS-EXT-STS:vm_state"]),
-        ("2.75", vec!["key_name", "user_data", "OS-EXT-STS:vm_state", "server_groups"], vec!["pinned_availability_zone"]),
+        (
+            "2.75",
+            vec!["key_name", "user_data", "OS-EXT-STS:vm_state", "server_groups"],
+            vec!["pinned_availability_zone"],
+        ),
         ("2.96", vec!["pinned_availability_zone", "trusted_image_certificates"], vec![]),
     ] {
         save(&cloud, uuid, json!({"task_state": null})).await;
@@ -201,7 +218,9 @@ async fn what_cannot_be_rebuilt_is_refused_and_stays_as_it_is() {
             "2.96",
             json!({"imageRef": encrypted}),
             400,
-            format!("Image {encrypted} is unacceptable: Direct booting of an image uploaded from an encrypted volume is unsupported."),
+            format!(
+                "Image {encrypted} is unacceptable: Direct booting of an image uploaded from an encrypted volume is unsupported."
+            ),
         ),
         (
             "2.96",
@@ -211,7 +230,12 @@ async fn what_cannot_be_rebuilt_is_refused_and_stays_as_it_is() {
         ),
         ("2.96", json!({"key_name": "nobody"}), 400, "Invalid key_name provided.".to_owned()),
         ("2.96", json!({"metadata": {"a": "", "b": ""}}), 403, "Maximum number of metadata items exceeds 1".to_owned()),
-        ("2.56", json!({"personality": [{"path": "/a", "contents": "YQ=="}]}), 403, "Personality file limit exceeded".to_owned()),
+        (
+            "2.56",
+            json!({"personality": [{"path": "/a", "contents": "YQ=="}]}),
+            403,
+            "Personality file limit exceeded".to_owned(),
+        ),
         (
             "2.96",
             json!({"trusted_image_certificates": ["x"]}),

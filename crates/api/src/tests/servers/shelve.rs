@@ -4,7 +4,7 @@ use kilonova_db::workflows::{self, WorkflowKind};
 use kilonova_db::{compute_nodes, request_specs};
 use kilonova_objects::ComputeNode;
 use kilonova_rpcapi::compute::{ShelveInstance, ShelveOffloadInstance, TerminateInstance};
-use kilonova_rpcapi::conductor::UnshelveInstanceTask;
+use kilonova_rpcapi::conductor::UnshelveInstance;
 use kilonova_rpcapi::workflow::UnshelvePayload;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -95,7 +95,7 @@ async fn an_unshelve_is_a_workflow_and_a_word_to_a_conductor() {
     let cloud = Cloud::new().await;
     let uuid = offloaded(&cloud).await;
     unshelve(&cloud, MEMBER, "2.76", uuid, json!(null)).await.expect(202);
-    let call = &cloud.wait_for::<UnshelveInstanceTask>(1).await[0];
+    let call = &cloud.wait_for::<UnshelveInstance>(1).await[0];
     assert_eq!(call["instance"]["nova_object.data"]["task_state"], "unshelving");
     assert_eq!(call["request_spec"]["nova_object.data"]["instance_uuid"], json!(uuid));
     let payload = payload(&cloud, uuid).await;
@@ -118,7 +118,9 @@ async fn a_zone_can_be_asked_for_since_2_77_and_given_up_since_2_91() {
     let cloud = Cloud::new().await;
     let uuid = offloaded(&cloud).await;
     let zone = json!({"availability_zone": "nova"});
-    for (version, to) in [("2.77", json!({})), ("2.77", json!({"availability_zone": null})), ("2.90", json!({"host": HOST}))] {
+    for (version, to) in
+        [("2.77", json!({})), ("2.77", json!({"availability_zone": null})), ("2.90", json!({"host": HOST}))]
+    {
         unshelve(&cloud, MEMBER, version, uuid, to).await.expect(400);
     }
     unshelve(&cloud, MEMBER, "2.77", uuid, json!({"availability_zone": "moon"})).await.expect_fault(
@@ -182,9 +184,14 @@ async fn the_image_of_a_shelved_server_goes_with_it() {
     let uuid = active(&cloud, "vm").await;
     act(&cloud, MEMBER, "2.96", uuid, json!({"shelve": null})).await.expect(202);
     let image = cloud.images.all().into_iter().find(|image| image.id != cloud.image.id).unwrap();
-    save(&cloud, uuid, json!({
-        "vm_state": "shelved", "task_state": null, "system_metadata": {"shelved_image_id": image.id},
-    })).await;
+    save(
+        &cloud,
+        uuid,
+        json!({
+            "vm_state": "shelved", "task_state": null, "system_metadata": {"shelved_image_id": image.id},
+        }),
+    )
+    .await;
     cloud.delete(MEMBER, "2.96", &format!("/servers/{uuid}")).await.expect(204);
     cloud.wait_for::<TerminateInstance>(1).await;
     assert_eq!(cloud.images.get(image.id), None);

@@ -30,13 +30,13 @@ pub(crate) async fn create_backup(call: Call) -> Answer {
     let (name, metadata) = (wanted["name"].as_str().unwrap_or_default().trim(), pairs(&wanted["metadata"]));
     let backup_type = wanted["backup_type"].as_str().unwrap_or_default();
     // A number that may come as a string.
-    let rotation = wanted["rotation"].as_i64().or_else(|| wanted["rotation"].as_str()?.parse().ok()).unwrap_or(i64::MAX);
+    let rotation =
+        wanted["rotation"].as_i64().or_else(|| wanted["rotation"].as_str()?.parse().ok()).unwrap_or(i64::MAX);
     if !call.since(V2_39) {
         snapshot::check_metadata(&call.state, &call.context, &metadata).await?;
     }
     let state = &call.state;
-    let image_id =
-        snapshot::backup(state, &call.context, instance, name, backup_type, rotation, metadata).await?;
+    let image_id = snapshot::backup(state, &call.context, instance, name, backup_type, rotation, metadata).await?;
     // Of a backup that is deleted at once nobody needs the address.
     let location = (rotation > 0).then(|| call.links.href("images", &image_id.to_string()));
     accepted(&call, image_id, location)

@@ -65,9 +65,7 @@ fn wanted(call: &Call) -> Result<Rebuild, ApiError> {
     let image_ref = body["imageRef"].as_str().unwrap_or_default();
     let certificates = |value: &Value| value.is_array().then(|| texts(value));
     Ok(Rebuild {
-        image_ref: image_ref
-            .parse()
-            .map_err(|_| ApiError::BadRequest("Cannot find image for rebuild".to_owned()))?,
+        image_ref: image_ref.parse().map_err(|_| ApiError::BadRequest("Cannot find image for rebuild".to_owned()))?,
         admin_password,
         display_name: text("name").map(|name| name.trim().to_owned()),
         display_description: nullable("description"),
