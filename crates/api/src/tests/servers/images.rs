@@ -13,7 +13,7 @@ async fn act(cloud: &Cloud, token: &str, version: &str, uuid: Uuid, body: Value)
 }
 
 fn create_image() -> Value {
-    json!({"createImage": {"name": " snap ", "metadata": {"mine": "yes"}}})
+    json!({"createImage": {"name": "snap", "metadata": {"mine": "yes"}}})
 }
 
 fn create_backup(rotation: Value) -> Value {

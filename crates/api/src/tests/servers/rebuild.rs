@@ -112,7 +112,7 @@ async fn a_rebuild_changes_what_it_names_and_nothing_else() {
         "2.96",
         uuid,
         json!({
-            "name": " new ", "description": null, "metadata": {"b": "2"}, "user_data": null, "key_name": "k",
+            "name": "new", "description": null, "metadata": {"b": "2"}, "user_data": null, "key_name": "k",
             "hostname": "h2", "accessIPv4": "5.6.7.8", "accessIPv6": "::1", "OS-DCF:diskConfig": "AUTO",
             "preserve_ephemeral": "false", "trusted_image_certificates": null,
         }),
