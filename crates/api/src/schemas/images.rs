@@ -14,7 +14,7 @@ pub(crate) fn index_query() -> Value {
     json!({
         "type": "object",
         "properties": properties,
-        "patternProperties": {"^property-.*$": {}},
+        "patternProperties": {"^property-": {}},
         "additionalProperties": true,
     })
 }
