@@ -27,7 +27,8 @@ impl Conductor {
         message: RebuildInstance,
     ) -> Result<(), TaskError> {
         let uuid = message.instance.uuid;
-        self.with_event(context, uuid, EVENT, self.rebuild_server(context, message)).await
+        let work = Box::pin(self.rebuild_server(context, message));
+        self.with_event(context, uuid, EVENT, work).await
     }
 
     async fn rebuild_server(&self, context: &RequestContext, message: RebuildInstance) -> Result<(), TaskError> {

@@ -65,7 +65,7 @@ impl Conductor {
         }
         match instance.vm_state {
             VmState::Shelved => self.start_shelved(context, &instance).await,
-            VmState::ShelvedOffloaded => self.unshelve_offloaded(context, workflow, instance, payload).await,
+            VmState::ShelvedOffloaded => Box::pin(self.unshelve_offloaded(context, workflow, instance, payload)).await,
             _ => self.leave(context, instance.uuid, &state(VmState::Error)).await.map(drop),
         }
     }
@@ -102,7 +102,7 @@ impl Conductor {
         let selection = match &instance.host {
             // An earlier try wrote it, and may or may not have asked it.
             Some(host) if self.is_compute_up(host).await? => None,
-            _ => match self.place_shelved(context, &spec, uuid).await? {
+            _ => match Box::pin(self.place_shelved(context, &spec, uuid)).await? {
                 Some(selection) => Some(selection),
                 None => return Ok(()),
             },
@@ -115,7 +115,7 @@ impl Conductor {
             }
         };
         match instance {
-            Some(instance) => self.ask_host_to_unshelve(context, instance, image, spec).await,
+            Some(instance) => Box::pin(self.ask_host_to_unshelve(context, instance, image, spec)).await,
             None => self.release_unless_placed(context, uuid).await,
         }
     }
