@@ -86,7 +86,7 @@ pub(crate) async fn rebuild(
         request_specs::save(&state.db, &spec).await?;
         stay(&mut spec, &instance);
     }
-    let told = tell(state, context, &instance, busy, &wanted, spec, is_same_image).await;
+    let told = Box::pin(tell(state, context, &instance, busy, &wanted, spec, is_same_image)).await;
     if told.is_err() {
         undo(state, &instance, &changes).await;
     }

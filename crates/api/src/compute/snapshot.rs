@@ -100,7 +100,7 @@ pub(super) async fn run<M: RpcMethod>(
     begin: Begin,
     method: impl FnOnce(Instance) -> M,
 ) -> Result<(), ComputeError> {
-    let begun = begin_and_tell(state, context, instance, begin, method).await;
+    let begun = Box::pin(begin_and_tell(state, context, instance, begin, method)).await;
     if begun.is_err()
         && let Err(error) = state.clients.image.delete(context, image.id).await
     {

@@ -90,7 +90,7 @@ impl Manager {
             Repair::Start => self.start_instance(context, instance).await,
             Repair::DropImage => self.drop_image(context, instance, power_state).await,
             Repair::FailRebuild => self.fail_rebuild(context, instance, power_state).await,
-            Repair::ShelveOffload => self.shelve_offload_instance(context, instance, false).await,
+            Repair::ShelveOffload => Box::pin(self.shelve_offload_instance(context, instance, false)).await,
             Repair::Unshelve => self.unshelve_again(context, instance).await,
             Repair::HardReboot | Repair::Resume => self.reboot_hard(context, instance).await,
         };

@@ -44,7 +44,7 @@ impl Manager {
             // Looked up before anything is destroyed: without it nothing has happened.
             let image = self.image_to_rebuild(context, &message).await;
             let is_begun = image.is_ok();
-            let work = async { self.rebuild(context, &mut instance, image?, &message).await };
+            let work = Box::pin(async { self.rebuild(context, &mut instance, image?, &message).await });
             let result = self.with_event(context, uuid, EVENT, work).await;
             if let Err(error) = &result
                 && !matches!(error, ManagerError::Rpc(_))

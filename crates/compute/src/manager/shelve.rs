@@ -66,13 +66,13 @@ impl Manager {
         }
         let mut instance = Tracked::new(instance);
         let uuid = instance.uuid;
-        let work = async {
+        let work = Box::pin(async {
             self.shelve(context, &mut instance, image_id, clean_shutdown).await?;
             if instance.task_state == Some(TaskState::ShelvingOffloading) {
                 self.shelve_offload(context, &mut instance, Duration::ZERO).await?;
             }
             Ok(())
-        };
+        });
         let result = self.with_event(context, uuid, "compute_shelve_instance", work).await;
         if result.is_err() {
             self.delete_unfinished_image(context, image_id).await;
@@ -96,7 +96,7 @@ impl Manager {
         let mut instance = Tracked::new(instance);
         let (uuid, vm_state) = (instance.uuid, instance.vm_state);
         let grace = if clean_shutdown { self.config.shutdown_timeout } else { Duration::ZERO };
-        let work = self.shelve_offload(context, &mut instance, grace);
+        let work = Box::pin(self.shelve_offload(context, &mut instance, grace));
         let result = self.with_event(context, uuid, "compute_shelve_offload_instance", work).await;
         self.conclude(context, &mut instance, vm_state, &OFFLOAD_TASKS, result).await
     }
@@ -117,7 +117,7 @@ impl Manager {
         let grace = if is_asked { self.config.shutdown_timeout } else { Duration::ZERO };
         self.driver.power_off(uuid, grace).await?;
         let from = [Some(TaskState::Shelving)];
-        if let Err(error) = self.copy_to_image(context, instance, image_id, &from, &COPY_TASKS).await {
+        if let Err(error) = Box::pin(self.copy_to_image(context, instance, image_id, &from, &COPY_TASKS)).await {
             if was_running && !error.is_deletion() && !error.is_conflict() {
                 self.power_on_again(instance).await;
             }
@@ -193,7 +193,7 @@ impl Manager {
             return Ok(());
         }
         let mut instance = Tracked::new(message.instance.clone());
-        let work = self.unshelve(context, &mut instance, &message);
+        let work = Box::pin(self.unshelve(context, &mut instance, &message));
         let result = self.with_event(context, uuid, "compute_unshelve_instance", work).await;
         if let Err(error) = &result
             && !matches!(error, ManagerError::Rpc(_))

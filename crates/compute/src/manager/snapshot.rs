@@ -107,13 +107,13 @@ impl Manager {
         }
         let mut instance = Tracked::new(instance);
         let (uuid, vm_state) = (instance.uuid, instance.vm_state);
-        let work = async {
+        let work = Box::pin(async {
             self.take_image(context, &mut instance, image_id, action).await?;
             if let Some(rotation) = &rotation {
                 self.rotate_backups(context, uuid, rotation).await;
             }
             Ok(())
-        };
+        });
         let result = self.with_event(context, uuid, action.event, work).await;
         if result.is_err() {
             self.delete_unfinished_image(context, image_id).await;
@@ -136,7 +136,8 @@ impl Manager {
             self.notifications.instance(&context.elevated(), instance, &event.with_snapshot(image_id));
         };
         tell(instance, InstanceEvent::start(InstanceAction::Snapshot));
-        match self.copy_to_image(context, instance, image_id, &[Some(action.goes_on_in)], &COPY_TASKS).await {
+        let from = [Some(action.goes_on_in)];
+        match Box::pin(self.copy_to_image(context, instance, image_id, &from, &COPY_TASKS)).await {
             Err(ManagerError::Client(ClientError::NotFound { resource: "image", .. })) => {
                 tracing::warn!(instance = %instance.uuid, image = %image_id, "an image was deleted while it was made");
             }

@@ -14,10 +14,10 @@ use super::{HOST, LEASE, OTHER_HOST, World, context, lock};
 
 impl World {
     async fn save(&self, instance: &Instance, changes: Value) {
-        let changes: Map<String, Value> = changes.as_object().cloned().unwrap();
+        let changes: Map<String, Value> = changes.as_object().cloned().expect("an object");
         let (uuid, changes) = (instance.uuid, &changes);
         let save = Save { uuid, changes, expected_vm_state: None, expected_task_state: None };
-        instances::save(&self.db, save).await.unwrap();
+        instances::save(&self.db, save).await.expect("a save");
     }
 
     /// A server that was shelved, with its image; and without its host if `is_offloaded`.
@@ -56,13 +56,13 @@ impl World {
             project_id: "p".to_owned(),
             workflow: Some(workflow),
         };
-        instances::start_action(&self.db, start).await.unwrap()
+        instances::start_action(&self.db, start).await.expect("an action begins")
     }
 
     async fn nudge_unshelve(&self, instance: &Instance) {
         let context = kilonova_core::RequestContext { request_id: Some("req-unshelve".to_owned()), ..context() };
         let message = UnshelveInstance { instance: instance.clone(), request_spec: None };
-        self.conductor.cast(&context, message).await.unwrap();
+        self.conductor.cast(&context, message).await.expect("a cast");
     }
 
     async fn until_unshelves(&self, count: usize) {
@@ -71,7 +71,10 @@ impl World {
 
     async fn until_over(&self, instance: &Instance) {
         self.until("the workflow's end", async || {
-            workflows::get(&self.db, WorkflowKind::Unshelve, instance.uuid).await.unwrap().is_none()
+            workflows::get(&self.db, WorkflowKind::Unshelve, instance.uuid)
+                .await
+                .expect("the database answers")
+                .is_none()
         })
         .await;
     }

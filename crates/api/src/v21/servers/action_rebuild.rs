@@ -24,7 +24,7 @@ pub(crate) async fn rebuild(call: Call) -> Answer {
         call.require(TRUSTED_CERTS, target(&instance))?;
     }
     let (uuid, password) = (instance.uuid, wanted.admin_password.clone());
-    rebuild_server(&call.state, &call.context, instance, wanted).await?;
+    Box::pin(rebuild_server(&call.state, &call.context, instance, wanted)).await?;
     answer(&call, &uuid.to_string(), &password).await
 }
 

@@ -10,7 +10,7 @@ use crate::versions::{V2_77, V2_91};
 /// `shelve`
 pub(crate) async fn shelve(call: Call) -> Answer {
     let instance = authorized(&call).await?;
-    shelve::shelve(&call.state, &call.context, instance).await?;
+    Box::pin(shelve::shelve(&call.state, &call.context, instance)).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }
 
@@ -30,6 +30,6 @@ pub(crate) async fn unshelve(call: Call) -> Answer {
         new_az: zone.map(|zone| zone.as_str().filter(|zone| !zone.is_empty()).map(str::to_owned)),
         host: wanted["host"].as_str().filter(|host| call.since(V2_91) && !host.is_empty()).map(str::to_owned),
     };
-    shelve::unshelve(&call.state, &call.context, instance, to).await?;
+    Box::pin(shelve::unshelve(&call.state, &call.context, instance, to)).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }
