@@ -73,6 +73,11 @@ pub struct ApiConfig {
     pub default_schedule_zone: Option<String>,
     /// `[neutron] default_floating_pool`: the network that floating addresses come from when none is named.
     pub default_floating_pool: String,
+    /// `[DEFAULT] non_inheritable_image_properties`: what the image of a server does not have of the image that the
+    /// server was made from.
+    pub non_inheritable_image_properties: Vec<String>,
+    /// `[api] glance_link_prefix`: scheme and authority of links to images at the image service.
+    pub glance_link_prefix: Option<String>,
     /// `[DEFAULT] service_down_time`, seconds.
     pub service_down_time_s: i64,
     /// `[DEFAULT] instance_usage_audit_period`: what is asked for in the log of usage audits.
@@ -99,6 +104,12 @@ impl ApiConfig {
             internal_service_availability_zone: default("internal_service_availability_zone", "internal"),
             default_schedule_zone: config.get("DEFAULT", "default_schedule_zone"),
             default_floating_pool: config.get("neutron", "default_floating_pool").unwrap_or_else(|| "nova".to_owned()),
+            non_inheritable_image_properties: config.list(
+                "DEFAULT",
+                "non_inheritable_image_properties",
+                &["cache_in_nova", "bittorrent"],
+            ),
+            glance_link_prefix: config.get("api", "glance_link_prefix"),
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
             instance_usage_audit_period: config.parse(
                 "DEFAULT",

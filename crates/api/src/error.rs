@@ -250,9 +250,13 @@ impl From<ComputeError> for ApiError {
             | E::NetworkAmbiguous
             | E::PortInUse { .. }
             | E::CertificateValidationNotYetAvailable
+            | E::UnshelveInstanceInvalidState { .. }
+            | E::UnshelveHostNotInAz { .. }
             | E::NoUniqueMatch => Self::Conflict(error.to_string()),
             E::TooManyInstances { .. }
             | E::MetadataLimitExceeded { .. }
+            | E::ImageMetadataLimitExceeded
+            | E::PolicyNotAuthorized { .. }
             | E::OnsetFileLimitExceeded
             | E::OnsetFilePathLimitExceeded { .. }
             | E::OnsetFileContentLimitExceeded { .. }

@@ -16,6 +16,9 @@ use crate::versions::{LEGACY, MAX_VERSION, MIN_VERSION, V2_102};
 /// The rule of an operation that asks none.
 pub(crate) const NO_RULE: &str = "";
 
+/// In place of a rule, where Nova asks none: the other service decides.
+pub(crate) const NO_RULE: &str = "";
+
 /// Answers one operation.
 pub(crate) type Handler = fn(Call) -> BoxFuture<'static, Answer>;
 
@@ -189,6 +192,10 @@ pub(crate) const ROUTES: &[Route] = &{
         action_admin, action_console_output, action_fixed_ips, action_floating_ips, action_power, create,
         delete as delete_server, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, shares,
         show, tags, update,
+    use crate::schemas::{any_query, bare_action, server_images, server_metadata, servers as schema};
+    use crate::v21::servers::{
+        action_admin, action_console_output, action_images, action_power, action_rebuild, action_shelve, create, delete as delete_server, instance_actions, ips, list,
+        metadata, security_groups, show, tags, update,
     };
     use crate::versions::*;
 
@@ -224,6 +231,26 @@ pub(crate) const ROUTES: &[Route] = &{
         Versioned::new(V2_94, V2_103, || schema::update(V2_94)),
         Versioned::since(V2_104, || schema::update(V2_104)),
     ];
+    const CREATE_BACKUP: &[Versioned] = &[
+        Versioned::new(LEGACY, LEGACY, || server_images::create_backup(LEGACY)),
+        Versioned::since(MIN_VERSION, || server_images::create_backup(MIN_VERSION)),
+    ];
+    const REBUILD_SERVER: &[Versioned] = &[
+        Versioned::new(LEGACY, LEGACY, || server_images::rebuild(LEGACY)),
+        Versioned::new(MIN_VERSION, V2_18, || server_images::rebuild(MIN_VERSION)),
+        Versioned::new(V2_19, V2_53, || server_images::rebuild(V2_19)),
+        Versioned::new(V2_54, V2_56, || server_images::rebuild(V2_54)),
+        Versioned::new(V2_57, V2_62, || server_images::rebuild(V2_57)),
+        Versioned::new(V2_63, V2_89, || server_images::rebuild(V2_63)),
+        Versioned::new(V2_90, V2_93, || server_images::rebuild(V2_90)),
+        Versioned::since(V2_94, || server_images::rebuild(V2_94)),
+    ];
+    const UNSHELVE_SERVER: &[Versioned] = &[
+        Versioned::new(LEGACY, V2_76, || bare_action("unshelve")),
+        Versioned::new(V2_77, V2_90, server_images::unshelve_v277),
+        Versioned::since(V2_91, server_images::unshelve_v291),
+    ];
+    const IMAGES_QUERY: &[Versioned] = &[Versioned::always(schemas::images::index_query)];
     const ACTIONS_QUERY: &[Versioned] = &[
         Versioned::new(LEGACY, V2_57, any_query),
         Versioned::new(V2_58, V2_65, || schema::instance_actions_query(V2_58)),
@@ -265,6 +292,16 @@ pub(crate) const ROUTES: &[Route] = &{
             .body(&[Versioned::always(|| bare_action("os-stop"))]),
         server_action("reboot", "os_compute_api:servers:reboot", handler!(action_power::reboot))
             .body(&[Versioned::always(schema::reboot)]),
+        server_action("createImage", "os_compute_api:servers:create_image", handler!(action_images::create_image))
+            .body(&[Versioned::always(server_images::create_image)]),
+        server_action("createBackup", "os_compute_api:os-create-backup", handler!(action_images::create_backup))
+            .body(CREATE_BACKUP),
+        server_action("rebuild", "os_compute_api:servers:rebuild", handler!(action_rebuild::rebuild)).body(REBUILD_SERVER),
+        server_action("shelve", "os_compute_api:os-shelve:shelve", handler!(action_shelve::shelve))
+            .body(&[Versioned::always(|| bare_action("shelve"))]),
+        server_action("shelveOffload", "os_compute_api:os-shelve:shelve_offload", handler!(action_shelve::shelve_offload))
+            .body(&[Versioned::always(|| bare_action("shelveOffload"))]),
+        server_action("unshelve", "os_compute_api:os-shelve:unshelve", handler!(action_shelve::unshelve)).body(UNSHELVE_SERVER),
         server_action("os-getConsoleOutput", "os_compute_api:os-console-output", handler!(action_console_output::get_console_output))
             .body(&[Versioned::always(schema::get_console_output)]),
         server_action("lock", "os_compute_api:os-lock-server:lock", handler!(action_admin::lock))
@@ -403,6 +440,21 @@ pub(crate) const ROUTES: &[Route] = &{
         ]),
         get("/os-keypairs/{id}", "os_compute_api:os-keypairs:show", handler!(v21::keypairs::show::show)).query(KEYPAIR_QUERY),
         delete("/os-keypairs/{id}", "os_compute_api:os-keypairs:delete", handler!(v21::keypairs::delete::delete)).query(KEYPAIR_QUERY),
+
+        // images, at the image service
+        get("/images", NO_RULE, handler!(v21::images::index)).query(IMAGES_QUERY).until(V2_35),
+        get("/images/detail", NO_RULE, handler!(v21::images::detail)).query(IMAGES_QUERY).until(V2_35),
+        get("/images/{id}", NO_RULE, handler!(v21::images::show)).query(ANY_QUERY).until(V2_35),
+        delete("/images/{id}", NO_RULE, handler!(v21::images::delete)).until(V2_35),
+        get("/images/{image_id}/metadata", NO_RULE, handler!(v21::image_metadata::index)).query(ANY_QUERY).until(V2_38),
+        post("/images/{image_id}/metadata", NO_RULE, handler!(v21::image_metadata::create))
+            .body(&[Versioned::always(server_metadata::create)]).until(V2_38),
+        put("/images/{image_id}/metadata", NO_RULE, handler!(v21::image_metadata::update_all))
+            .body(&[Versioned::always(server_metadata::create)]).until(V2_38),
+        get("/images/{image_id}/metadata/{id}", NO_RULE, handler!(v21::image_metadata::show)).query(ANY_QUERY).until(V2_38),
+        put("/images/{image_id}/metadata/{id}", NO_RULE, handler!(v21::image_metadata::update))
+            .body(&[Versioned::always(server_metadata::update)]).until(V2_38),
+        delete("/images/{image_id}/metadata/{id}", NO_RULE, handler!(v21::image_metadata::delete)).until(V2_38),
 
         // limits, quotas, usage
         get("/limits", "os_compute_api:limits", handler!(v21::limits::index)).query(&[

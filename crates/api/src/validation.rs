@@ -56,7 +56,11 @@ impl Schema {
         if !self.validator.is_valid(&object) {
             return Err(self.refusal(&object, "query parameters", |path| path.first().cloned()));
         }
-        let known = |name: &str| self.source["properties"].get(name).is_some() || name.starts_with('_');
+        // All patterns of query strings are beginnings of names.
+        let patterns = self.source["patternProperties"].as_object().into_iter().flat_map(Map::keys);
+        let prefixes: Vec<&str> = patterns.map(|pattern| pattern.trim_start_matches('^')).chain(["_"]).collect();
+        let has_prefix = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let known = |name: &str| self.source["properties"].get(name).is_some() || has_prefix(name);
         query.0.retain(|(name, _)| known(name));
         Ok(())
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kilonova_core::RequestContext;
+use kilonova_core::time::strtime;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::ClientError;
@@ -54,6 +56,79 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Everything else: `hw_*`, `os_*`, the user's own.
     pub properties: BTreeMap<String, String>,
+}
+
+impl Image {
+    /// On the wire between services: a dict as Nova's own image client makes it.
+    pub fn to_dict(&self) -> Value {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "status": self.status,
+            "visibility": self.visibility,
+            "is_public": self.visibility == "public",
+            "protected": self.is_protected,
+            "checksum": self.checksum,
+            "owner": self.owner,
+            "size": self.size,
+            "virtual_size": self.virtual_size,
+            "container_format": self.container_format,
+            "disk_format": self.disk_format,
+            "created_at": strtime(self.created_at),
+            "updated_at": strtime(self.updated_at),
+            "deleted_at": null,
+            "deleted": false,
+            "min_ram": self.min_ram,
+            "min_disk": self.min_disk,
+            "tags": self.tags,
+            "properties": self.properties,
+        })
+    }
+}
+
+/// An image that is to be made, without its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewImage {
+    /// Its name.
+    pub name: String,
+    /// `private`, `shared`, …
+    pub visibility: String,
+    /// `bare`, …; none: who uploads the bytes says it.
+    pub container_format: Option<String>,
+    /// `raw`, `qcow2`, …; none: who uploads the bytes says it.
+    pub disk_format: Option<String>,
+    /// GiB.
+    pub min_disk: i64,
+    /// MiB.
+    pub min_ram: i64,
+    /// Everything else.
+    pub properties: BTreeMap<String, String>,
+    /// A project that it is shared with.
+    pub member: Option<String>,
+}
+
+/// What is to be changed of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageUpdate {
+    /// Another container format.
+    pub container_format: Option<String>,
+    /// Another disk format.
+    pub disk_format: Option<String>,
+    /// All properties that it has from then on; none: they stay as they are.
+    pub properties: Option<BTreeMap<String, String>>,
+}
+
+/// Which images are listed, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageQuery {
+    /// Names and values as Glance's list takes them: attributes, or properties.
+    pub filters: Vec<(String, String)>,
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Those after this image.
+    pub marker: Option<String>,
+    /// `created_at`, …, newest or largest first.
+    pub sort_key: Option<String>,
 }
 
 /// Where the bytes of an image are.
@@ -110,4 +185,25 @@ pub trait ImageService: Send + Sync + 'static {
 
     /// Its bytes, whole and as the image service has them. [`ClientError::NotFound`] also for an image that has none yet.
     async fn download(&self, context: &RequestContext, image_id: Uuid) -> Result<ImageData, ClientError>;
+
+    /// The images that the caller may see. [`ClientError::BadRequest`] for a filter or a marker that makes no sense.
+    async fn list(&self, context: &RequestContext, query: &ImageQuery) -> Result<Vec<Image>, ClientError>;
+
+    /// Makes an image of the caller's project, which has no bytes yet: `queued`.
+    async fn create(&self, context: &RequestContext, image: &NewImage) -> Result<Image, ClientError>;
+
+    /// Changes an image. [`ClientError::Forbidden`] for one that the caller may see but not change.
+    async fn update(
+        &self,
+        context: &RequestContext,
+        image_id: Uuid,
+        update: &ImageUpdate,
+    ) -> Result<Image, ClientError>;
+
+    /// Gives a queued image, which has its formats, the bytes of the file at `path`; it is `active` after that.
+    async fn upload(&self, context: &RequestContext, image_id: Uuid, path: &Path) -> Result<(), ClientError>;
+
+    /// Deletes an image with its bytes. [`ClientError::NotFound`] if it is gone, [`ClientError::Forbidden`] for one that
+    /// the caller may not delete, or nobody.
+    async fn delete(&self, context: &RequestContext, image_id: Uuid) -> Result<(), ClientError>;
 }

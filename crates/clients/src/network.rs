@@ -131,6 +131,14 @@ pub trait NetworkService: Neutron {
     /// The interfaces of a server as its ports are now, without floating addresses.
     async fn instance_vifs(&self, context: &RequestContext, instance_uuid: Uuid) -> Result<Vec<Vif>, ClientError>;
 
+    /// Binds all ports of a server to `host`; to none where it is the empty string. No ports is success.
+    async fn setup_instance_network_on_host(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError>;
+
     /// Every server that has ports, for the reconciler.
     async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError>;
 }

@@ -27,6 +27,15 @@ pub struct ComputeConfig {
     pub running_deleted_instance_poll_interval: Duration,
     /// `[DEFAULT] max_concurrent_builds`: guests that are made at the same time; any number where it is zero.
     pub max_concurrent_builds: usize,
+    /// `[DEFAULT] max_concurrent_snapshots`: guests that images are made of at the same time; any number where it is
+    /// zero.
+    pub max_concurrent_snapshots: usize,
+    /// `[DEFAULT] shelved_offload_time`: seconds that a shelved instance stays on this host; at once where it is zero,
+    /// and never leaves it where it is negative.
+    pub shelved_offload_time_s: i64,
+    /// `[DEFAULT] shelved_poll_interval`: seconds between looks for shelved instances that have stayed so long; never
+    /// where it is zero.
+    pub shelved_poll_interval: Duration,
     /// `[DEFAULT] shutdown_timeout`: how long a guest may take to shut itself down.
     pub shutdown_timeout: Duration,
     /// `[DEFAULT] cpu_allocation_ratio`, or Nova's `initial_cpu_allocation_ratio`.
@@ -132,6 +141,9 @@ impl ComputeConfig {
             sync_power_state_interval: pass("sync_power_state_interval", 600)?,
             running_deleted_instance_poll_interval: seconds("running_deleted_instance_poll_interval", 1800)?,
             max_concurrent_builds: config.parse("DEFAULT", "max_concurrent_builds", 10)?,
+            max_concurrent_snapshots: config.parse("DEFAULT", "max_concurrent_snapshots", 5)?,
+            shelved_offload_time_s: config.parse("DEFAULT", "shelved_offload_time", 0)?,
+            shelved_poll_interval: pass("shelved_poll_interval", 3600)?,
             shutdown_timeout: seconds("shutdown_timeout", 60)?,
             cpu_allocation_ratio: ratio("cpu_allocation_ratio", 4.0)?,
             ram_allocation_ratio: ratio("ram_allocation_ratio", 1.0)?,

@@ -1,5 +1,6 @@
 //! The manager: what is done on this host, one operation per file. It decides; the driver does.
 
+mod action;
 mod build;
 mod console;
 mod events;
@@ -11,8 +12,11 @@ mod interfaces;
 mod notify;
 mod orphans;
 mod power;
+mod rebuild;
 mod remote_consoles;
 mod save;
+mod shelve;
+mod snapshot;
 mod stale_tasks;
 mod sync_power_states;
 mod terminate;
@@ -46,6 +50,7 @@ pub struct Manager {
     tracker: ResourceTracker,
     locks: InstanceLocks,
     builds: Semaphore,
+    snapshots: Semaphore,
     stale: StaleTasks,
     /// Power states at the last look of [`Manager::watch_guests`], or as the conductor has them.
     seen_guests: Mutex<HashMap<Uuid, PowerState>>,
@@ -112,10 +117,8 @@ impl Manager {
     pub fn new(config: ComputeConfig, conductor: ConductorApi, clients: Clients, driver: Arc<dyn Driver>) -> Self {
         Self {
             tracker: ResourceTracker::new(&config, conductor.clone(), clients.placement.clone(), driver.clone()),
-            builds: Semaphore::new(match config.max_concurrent_builds {
-                0 => Semaphore::MAX_PERMITS,
-                limit => limit.min(Semaphore::MAX_PERMITS),
-            }),
+            builds: at_most(config.max_concurrent_builds),
+            snapshots: at_most(config.max_concurrent_snapshots),
             stale: StaleTasks::default(),
             seen_guests: Mutex::default(),
             locks: InstanceLocks::default(),
@@ -191,6 +194,14 @@ impl Manager {
             PowerState::NoState
         })
     }
+}
+
+/// Any number where `limit` is zero.
+fn at_most(limit: usize) -> Semaphore {
+    Semaphore::new(match limit {
+        0 => Semaphore::MAX_PERMITS,
+        limit => limit.min(Semaphore::MAX_PERMITS),
+    })
 }
 
 fn fault_code(error: &ManagerError) -> i64 {

@@ -6,13 +6,14 @@
 //! ```
 
 use std::collections::HashSet;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::compute::{
-self, BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, RemoveFixedIpFromInstance,
+self, BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, RemoveFixedIpFromInstance, BackupInstance, RebuildInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, UnshelveInstance,
 };
 use kilonova_rpcapi::{Notifications, RpcError, base, exception, register, servicegroup};
 use kilonova_virt::{ConsoleKind, DriverError, RebootKind};
@@ -114,6 +115,9 @@ fn periodic_passes(supervisor: &Supervisor, manager: &Arc<Manager>, service_id: 
     periodic_pass(supervisor, manager, "instance_usage_audit", interval, {
         |manager, context| async move { manager.instance_usage_audit(&context).await }
     });
+    periodic_pass(supervisor, manager, "poll_shelved_instances", config.shelved_poll_interval, {
+        |manager, context| async move { manager.poll_shelved_instances(&context).await }
+    });
     let interval = config.running_deleted_instance_poll_interval;
     periodic_pass(supervisor, manager, "cleanup_running_deleted_instances", interval, {
         |manager, context| async move { manager.cleanup_running_deleted_instances(&context).await }
@@ -168,6 +172,19 @@ impl Builds {
         });
     }
 
+    /// What takes long runs beside the server's pool, too.
+    fn run<F>(&self, name: &'static str, instance: Uuid, work: F) -> Ready<Result<(), RemoteException>>
+    where
+        F: Future<Output = Result<(), ManagerError>> + Send + 'static,
+    {
+        self.supervisor.spawn(TaskKind::Background, name, async move {
+            if let Err(error) = work.await {
+                tracing::error!(%instance, name, %error, "an action failed");
+            }
+        });
+        ready(Ok(()))
+    }
+
     fn asked(&self) -> MutexGuard<'_, HashSet<Uuid>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,6 +204,7 @@ impl Drop for Asked<'_> {
 
 fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
     let endpoint = Endpoint::new(None, compute::VERSION);
+    let endpoint = image_methods(endpoint, manager, builds);
     let builds = builds.clone();
     let endpoint = register(endpoint, move |context, build: BuildAndRunInstance| {
         builds.begin(context, build);
@@ -306,6 +324,50 @@ fn register_consoles(endpoint: Endpoint, manager: &Arc<Manager>) -> Endpoint {
     register(endpoint, move |context, GetMksConsole { instance, console_type }| {
         let manager = m.clone();
         async move { manager.get_console(&context, &instance, ConsoleKind::Mks, &console_type).await.map_err(raised) }
+    })
+}
+
+/// What is done with images: all of it takes long.
+fn image_methods(endpoint: Endpoint, manager: &Arc<Manager>, builds: &Builds) -> Endpoint {
+    let (m, b) = (manager.clone(), builds.clone());
+    let endpoint = register(endpoint, move |context: RequestContext, message: SnapshotInstance| {
+        let (manager, uuid) = (m.clone(), message.instance.uuid);
+        let SnapshotInstance { instance, image_id } = message;
+        b.run("snapshot_instance", uuid, async move { manager.snapshot_instance(&context, instance, image_id).await })
+    });
+    let (m, b) = (manager.clone(), builds.clone());
+    let endpoint = register(endpoint, move |context: RequestContext, message: BackupInstance| {
+        let (manager, uuid) = (m.clone(), message.instance.uuid);
+        let BackupInstance { instance, image_id, backup_type, rotation } = message;
+        b.run("backup_instance", uuid, async move {
+            manager.backup_instance(&context, instance, image_id, backup_type, rotation).await
+        })
+    });
+    let (m, b) = (manager.clone(), builds.clone());
+    let endpoint = register(endpoint, move |context: RequestContext, message: RebuildInstance| {
+        let (manager, uuid) = (m.clone(), message.instance.uuid);
+        b.run("rebuild_instance", uuid, async move { Box::pin(manager.rebuild_instance(&context, message)).await })
+    });
+    let (m, b) = (manager.clone(), builds.clone());
+    let endpoint = register(endpoint, move |context: RequestContext, message: ShelveInstance| {
+        let (manager, uuid) = (m.clone(), message.instance.uuid);
+        let ShelveInstance { instance, image_id, clean_shutdown, .. } = message;
+        b.run("shelve_instance", uuid, async move {
+            Box::pin(manager.shelve_instance(&context, instance, image_id, clean_shutdown)).await
+        })
+    });
+    let (m, b) = (manager.clone(), builds.clone());
+    let endpoint = register(endpoint, move |context: RequestContext, message: ShelveOffloadInstance| {
+        let (manager, uuid) = (m.clone(), message.instance.uuid);
+        let ShelveOffloadInstance { instance, clean_shutdown, .. } = message;
+        b.run("shelve_offload_instance", uuid, async move {
+            Box::pin(manager.shelve_offload_instance(&context, instance, clean_shutdown)).await
+        })
+    });
+    let (m, b) = (manager.clone(), builds.clone());
+    register(endpoint, move |context: RequestContext, message: UnshelveInstance| {
+        let (manager, uuid) = (m.clone(), message.instance.uuid);
+        b.run("unshelve_instance", uuid, async move { Box::pin(manager.unshelve_instance(&context, message)).await })
     })
 }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::conductor::{
-    BuildInstances, CacheImages, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances, TASK_NAMESPACE,
-    TASK_VERSION, TOPIC, VERSION,
+BuildInstances, CacheImages, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances, TASK_NAMESPACE, TASK_VERSION, TOPIC, VERSION, RebuildInstance, UnshelveInstance,
 };
 use kilonova_rpcapi::{base, register};
 use tokio::sync::Semaphore;
@@ -116,6 +115,17 @@ fn dispatcher(conductor: &Arc<Conductor>, tasks: &Tasks) -> Dispatcher {
     let orchestration = register(orchestration, move |context: RequestContext, message: CacheImages| {
         let conductor = c.clone();
         t.begin(async move { conductor.cache_images(&context, message.aggregate, message.image_ids).await })
+    });
+    let (c, t) = (conductor.clone(), tasks.clone());
+    let orchestration = register(orchestration, move |context: RequestContext, message: RebuildInstance| {
+        let conductor = c.clone();
+        t.begin(async move { Box::pin(conductor.rebuild_instance(&context, message)).await })
+    });
+    let (c, t) = (conductor.clone(), tasks.clone());
+    let orchestration = register(orchestration, move |context: RequestContext, message: UnshelveInstance| {
+        // All else is in the workflow's row.
+        let (conductor, uuid) = (c.clone(), message.instance.uuid);
+        t.begin(async move { Box::pin(conductor.unshelve_instance(&context, uuid)).await })
     });
     Dispatcher::new(vec![objects, orchestration, base::endpoint("conductor")])
 }

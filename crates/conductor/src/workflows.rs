@@ -84,6 +84,7 @@ impl Conductor {
         match workflow.kind {
             WorkflowKind::Build => Box::pin(self.resume_build(workflow)).await,
             WorkflowKind::Delete => Box::pin(self.resume_delete(workflow)).await,
+            WorkflowKind::Unshelve => Box::pin(self.resume_unshelve(workflow)).await,
         }
     }
 }

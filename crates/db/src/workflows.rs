@@ -43,6 +43,8 @@ pub enum WorkflowKind {
     Build,
     /// Removes a server.
     Delete,
+    /// Finds a shelved server a host again.
+    Unshelve,
 }
 
 impl WorkflowKind {
@@ -51,6 +53,7 @@ impl WorkflowKind {
         match self {
             Self::Build => "build",
             Self::Delete => "delete",
+            Self::Unshelve => "unshelve",
         }
     }
 }
@@ -305,7 +308,7 @@ fn read(row: &QueryResult) -> Result<Workflow, DbError> {
 }
 
 fn kind(text: String) -> Result<WorkflowKind, String> {
-    let kinds = [WorkflowKind::Build, WorkflowKind::Delete];
+    let kinds = [WorkflowKind::Build, WorkflowKind::Delete, WorkflowKind::Unshelve];
     let known = kinds.into_iter().find(|kind| kind.as_str() == text);
     known.ok_or_else(|| format!("there is no kind {text}"))
 }

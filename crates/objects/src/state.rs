@@ -258,6 +258,18 @@ pub enum Action {
     AttachInterface,
     /// `DELETE /servers/{id}/os-interface/{port}`
     DetachInterface,
+    /// `createImage`
+    Snapshot,
+    /// `createBackup`
+    Backup,
+    /// `rebuild`
+    Rebuild,
+    /// `shelve`
+    Shelve,
+    /// `shelveOffload`
+    ShelveOffload,
+    /// `unshelve`
+    Unshelve,
 }
 
 /// Why an action is refused.
@@ -298,12 +310,18 @@ impl Action {
             Self::UpdateMetadata => "update metadata",
             Self::AttachInterface => "attach_interface",
             Self::DetachInterface => "detach_interface",
+            Self::Snapshot => "createImage",
+            Self::Backup => "createBackup",
+            Self::Rebuild => "rebuild",
+            Self::Shelve => "shelve",
+            Self::ShelveOffload => "shelveOffload",
+            Self::Unshelve => "unshelve",
         }
     }
 
     /// `None`: any.
     const fn vm_states(self) -> Option<&'static [VmState]> {
-        use VmState::{Active, Error, Paused, Stopped, Suspended};
+        use VmState::{Active, Error, Paused, Shelved, ShelvedOffloaded, Stopped, Suspended};
         match self {
             Self::Start => Some(&[Stopped]),
             Self::Stop => Some(&[Active, Error]),
@@ -311,6 +329,10 @@ impl Action {
             Self::HardReboot => Some(&[Active, Stopped, Paused, Suspended, Error]),
             Self::UpdateMetadata => Some(&[Active, Paused, Suspended, Stopped]),
             Self::AttachInterface | Self::DetachInterface => Some(&[Active, Paused, Stopped]),
+            Self::Snapshot | Self::Backup | Self::Shelve => Some(&[Active, Stopped, Paused, Suspended]),
+            Self::Rebuild => Some(&[Active, Stopped, Error]),
+            Self::ShelveOffload => Some(&[Shelved]),
+            Self::Unshelve => Some(&[Shelved, ShelvedOffloaded]),
             Self::Delete => None,
         }
     }
@@ -332,7 +354,9 @@ impl Action {
                         | T::Suspending
                 )
             ),
-            Self::Start | Self::Stop | Self::SoftReboot | Self::AttachInterface | Self::DetachInterface => {
+            Self::Start | Self::Stop | Self::SoftReboot => task_state.is_none(),
+            Self::Snapshot | Self::Backup | Self::Rebuild | Self::Shelve | Self::ShelveOffload | Self::Unshelve
+            | Self::AttachInterface | Self::DetachInterface => {
                 task_state.is_none()
             }
         }

@@ -10,6 +10,7 @@ use kilonova_objects::{
     BlockDeviceMappingList, Instance, InstanceExternalEvent, NetworkRequestList, RequestSpec, Selection, Wire as _,
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::RpcError;
 use crate::method::{RpcMethod, rpc_method};
@@ -69,6 +70,81 @@ rpc_method! {
         block_device_info: Option<Value>,
         /// `SOFT` or `HARD`.
         reboot_type: String,
+    } -> ()
+}
+
+rpc_method! {
+    /// Makes an image of an instance.
+    SnapshotInstance = "snapshot_instance", None, (6, 0), { instance: Instance, image_id: Uuid } -> ()
+}
+
+rpc_method! {
+    /// Makes an image of an instance and deletes the oldest of its backups.
+    BackupInstance = "backup_instance", None, (6, 0), {
+        instance: Instance,
+        image_id: Uuid,
+        /// `daily`, `weekly`, or whatever else the user says.
+        backup_type: String,
+        /// How many backups of that type there may be.
+        rotation: i64,
+    } -> ()
+}
+
+rpc_method! {
+    /// Makes an instance anew from an image.
+    RebuildInstance = "rebuild_instance", None, (6, 2), {
+        instance: Instance,
+        new_pass: Option<String>,
+        /// `[path, base64]` pairs.
+        injected_files: Option<Vec<Value>>,
+        image_ref: Option<String>,
+        orig_image_ref: Option<String>,
+        /// Of the image that it was made from.
+        orig_sys_metadata: Value,
+        bdms: Option<BlockDeviceMappingList>,
+        /// An evacuation.
+        recreate: bool,
+        on_shared_storage: Option<bool>,
+        preserve_ephemeral: bool,
+        migration: Option<Value>,
+        scheduled_node: Option<String>,
+        limits: Value,
+        request_spec: Option<RequestSpec>,
+        accel_uuids: Vec<Value>,
+        reimage_boot_volume: Option<bool>,
+        target_state: Option<String>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Shuts an instance down and makes an image of it; removes it from the host at once where that is wanted.
+    ShelveInstance = "shelve_instance", None, (6, 0), {
+        instance: Instance,
+        image_id: Uuid,
+        clean_shutdown: bool,
+        accel_uuids: Vec<Value>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Removes a shelved instance from this host.
+    ShelveOffloadInstance = "shelve_offload_instance", None, (6, 0), {
+        instance: Instance,
+        clean_shutdown: bool,
+        accel_uuids: Vec<Value>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Makes a shelved instance on this host again.
+    UnshelveInstance = "unshelve_instance", None, (6, 0), {
+        instance: Instance,
+        /// The image that was made when it was shelved.
+        image: Option<Value>,
+        filter_properties: Value,
+        node: Option<String>,
+        request_spec: Option<RequestSpec>,
+        accel_uuids: Vec<Value>,
     } -> ()
 }
 

@@ -59,6 +59,36 @@ rpc_method! {
 }
 
 rpc_method! {
+    /// Has an instance made anew: on its host if there is a `host`, else where the scheduler says.
+    RebuildInstance = "rebuild_instance", Some(TASK_NAMESPACE), (1, 25), {
+        instance: Instance,
+        new_pass: Option<String>,
+        injected_files: Option<Vec<Value>>,
+        image_ref: Option<String>,
+        orig_image_ref: Option<String>,
+        /// Of the image that it was made from.
+        orig_sys_metadata: Value,
+        bdms: Option<BlockDeviceMappingList>,
+        /// An evacuation.
+        recreate: bool,
+        on_shared_storage: Option<bool>,
+        preserve_ephemeral: bool,
+        host: Option<String>,
+        request_spec: Option<RequestSpec>,
+        reimage_boot_volume: bool,
+        target_state: Option<String>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Has a shelved instance run again: on its host if it still has one, else where the scheduler says.
+    UnshelveInstance = "unshelve_instance", Some(TASK_NAMESPACE), (1, 14), {
+        instance: Instance,
+        request_spec: Option<RequestSpec>,
+    } -> ()
+}
+
+rpc_method! {
     /// Runs a class method of an object where the database is.
     ObjectClassActionVersions = "object_class_action_versions", None, (3, 0), {
         objname: String,

@@ -47,8 +47,9 @@ const CONDUCTOR: &str = "conductor";
 const NOVA_CONDUCTOR: &str = "nova-conductor";
 /// The publisher, without a version, of what the conductor's tasks come to, and the prefix of their events.
 const COMPUTE_TASK: &str = "compute_task";
-/// The one task of the conductor that can fail so far; a build that finds no host is it too.
+/// Tasks of the conductor that can fail; a build that finds no host is the first of them.
 const BUILD_INSTANCES: &str = "build_instances";
+const REBUILD_SERVER: &str = "rebuild_server";
 
 /// Tells of what one process does. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -101,10 +102,10 @@ impl Notifications {
     }
 
     /// Whether the notifications of `action` show the disks of an instance even where they are not at hand and must be
-    /// asked for. Nova always has them for a reboot, and else if `bdms_in_notifications` says so.
+    /// asked for. Nova always has them for some actions, and else if `bdms_in_notifications` says so.
     pub fn shows_disks(&self, action: InstanceAction) -> bool {
         let shows = |inner: &Arc<Inner>| {
-            inner.versioned.is_some() && (inner.options.bdms_in_notifications || action == InstanceAction::Reboot)
+            inner.versioned.is_some() && (inner.options.bdms_in_notifications || action.has_disks())
         };
         self.0.as_ref().is_some_and(shows)
     }
@@ -123,6 +124,19 @@ impl Notifications {
         }
         inner.versioned(&inner.binary, context, priority, &format!("instance.{action}.{phase}"), || {
             versioned::instance_event(&inner.options.shows(), context, instance, event)
+        });
+    }
+
+    /// A host was found, or is given, for a rebuild: `rebuild.scheduled`, which in its versioned form has no phase.
+    pub fn rebuild_scheduled(&self, context: &RequestContext, instance: &Instance) {
+        let Some(inner) = &self.0 else { return };
+        let event = InstanceEvent::start(InstanceAction::Rebuild);
+        inner.unversioned(COMPUTE, context, Priority::Info, "compute.instance.rebuild.scheduled", || {
+            let image_ref_url = unversioned::image_ref_url(context, instance, inner.options.image_endpoint.as_deref());
+            unversioned::instance_event(instance, image_ref_url, &event)
+        });
+        inner.versioned(NOVA_CONDUCTOR, context, Priority::Info, "instance.rebuild_scheduled", || {
+            versioned::instance_event(&inner.options.shows(), context, instance, &event)
         });
     }
 
@@ -167,10 +181,34 @@ impl Notifications {
         state: VmState,
         reason: &Fault,
     ) {
+        self.task_error(BUILD_INSTANCES, context, instance_uuid, spec, state, reason);
+    }
+
+    /// A host may not have the new image: `compute_task.rebuild_server.error`.
+    pub fn rebuild_server_error(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        spec: Option<&RequestSpec>,
+        state: VmState,
+        reason: &Fault,
+    ) {
+        self.task_error(REBUILD_SERVER, context, instance_uuid, spec, state, reason);
+    }
+
+    fn task_error(
+        &self,
+        method: &str,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        spec: Option<&RequestSpec>,
+        state: VmState,
+        reason: &Fault,
+    ) {
         let Some(inner) = &self.0 else { return };
-        let event_type = format!("{COMPUTE_TASK}.{BUILD_INSTANCES}");
+        let event_type = format!("{COMPUTE_TASK}.{method}");
         inner.unversioned(COMPUTE_TASK, context, Priority::Error, &event_type, || {
-            unversioned::compute_task(BUILD_INSTANCES, instance_uuid, spec, state, reason)
+            unversioned::compute_task(method, instance_uuid, spec, state, reason)
         });
         inner.versioned(&inner.binary, context, Priority::Error, &format!("{event_type}.error"), || {
             versioned::compute_task(instance_uuid, spec, state, reason)

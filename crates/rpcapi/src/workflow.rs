@@ -12,6 +12,44 @@ pub const STEP_BUILD: &str = "build";
 /// Only step of a delete.
 pub const STEP_TERMINATE: &str = "terminate";
 
+/// Only step of an unshelve: no host is chosen yet.
+pub const STEP_UNSHELVE: &str = "unshelve";
+
+/// All that an unshelve needs and that is in no other row.
+#[derive(Clone, Debug, Default)]
+pub struct UnshelvePayload {
+    /// Who asked; without the token.
+    pub context: RequestContext,
+    /// The only host that the server may go to.
+    pub host: Option<String>,
+}
+
+impl UnshelvePayload {
+    /// For the row.
+    pub fn to_value(&self) -> Value {
+        json!({"context": lasting(&self.context), "host": self.host})
+    }
+
+    /// From the row.
+    pub fn from_value(value: &Value) -> Result<Self, WireError> {
+        let map = value.as_object().ok_or_else(|| WireError::type_of("an unshelve payload", value))?;
+        Ok(Self { context: context_of(map, value)?, host: field(map, "host")? })
+    }
+}
+
+/// A context without what may be over when the work is taken up again.
+fn lasting(context: &RequestContext) -> Map<String, Value> {
+    let mut context = context.clone();
+    context.auth_token = None;
+    context.service_catalog = Vec::new();
+    context.to_map()
+}
+
+fn context_of(map: &Map<String, Value>, payload: &Value) -> Result<RequestContext, WireError> {
+    let context = map.get("context").and_then(Value::as_object).cloned().unwrap_or_default();
+    RequestContext::from_map(context).map_err(|_| WireError::type_of("a context", payload))
+}
+
 /// All that a build needs and that is in no other row. It goes with the row when the build is done.
 #[derive(Clone, Debug, Default)]
 pub struct BuildPayload {
@@ -34,11 +72,8 @@ pub struct BuildPayload {
 impl BuildPayload {
     /// For the row.
     pub fn to_value(&self) -> Value {
-        let mut context = self.context.clone();
-        context.auth_token = None;
-        context.service_catalog = Vec::new();
         json!({
-            "context": context.to_map(),
+            "context": lasting(&self.context),
             "image": self.image,
             "admin_password": self.admin_password,
             "injected_files": self.injected_files,
@@ -51,9 +86,8 @@ impl BuildPayload {
     /// From the row.
     pub fn from_value(value: &Value) -> Result<Self, WireError> {
         let map = value.as_object().ok_or_else(|| WireError::type_of("a build payload", value))?;
-        let context = map.get("context").and_then(Value::as_object).cloned().unwrap_or_default();
         Ok(Self {
-            context: RequestContext::from_map(context).map_err(|_| WireError::type_of("a context", value))?,
+            context: context_of(map, value)?,
             image: field(map, "image")?,
             admin_password: field(map, "admin_password")?,
             injected_files: field(map, "injected_files")?,

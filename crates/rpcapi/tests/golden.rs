@@ -5,10 +5,7 @@ use kilonova_objects::Wire as _;
 use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
-    AddFixedIpToInstance, AttachInterface, BuildAndRunInstance, CacheImages, DetachInterface, ExternalInstanceEvent,
-    GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode,
-    HostPowerAction, RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance,
-    TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+AddFixedIpToInstance, AttachInterface, BuildAndRunInstance, CacheImages, DetachInterface, ExternalInstanceEvent, GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, BackupInstance, RebuildInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, UnshelveInstance,
 };
 use kilonova_rpcapi::conductor::{
     self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
@@ -103,6 +100,34 @@ fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
         },
     });
     args_survive::<ExternalInstanceEvent>(&json!({"instances": [an_instance()], "events": [event]}));
+    let image_id = "00000000-0000-0000-0000-000000000001";
+    args_survive::<SnapshotInstance>(&json!({"instance": an_instance(), "image_id": image_id}));
+    args_survive::<BackupInstance>(&json!({
+        "instance": an_instance(), "image_id": image_id, "backup_type": "daily", "rotation": 1,
+    }));
+    args_survive::<RebuildInstance>(&json!({
+        "instance": an_instance(), "new_pass": "pw", "injected_files": [], "image_ref": image_id,
+        "orig_image_ref": image_id, "orig_sys_metadata": {"image_min_ram": "0"}, "bdms": null, "recreate": false,
+        "on_shared_storage": false, "preserve_ephemeral": false, "migration": null, "scheduled_node": "node1",
+        "limits": {}, "request_spec": null, "accel_uuids": [], "reimage_boot_volume": true, "target_state": null,
+    }));
+    args_survive::<conductor::RebuildInstance>(&json!({
+        "instance": an_instance(), "new_pass": "pw", "injected_files": null, "image_ref": null, "orig_image_ref": null,
+        "orig_sys_metadata": null, "bdms": null, "recreate": true, "on_shared_storage": null,
+        "preserve_ephemeral": false, "host": null, "request_spec": null, "reimage_boot_volume": false,
+        "target_state": "stopped",
+    }));
+    args_survive::<ShelveInstance>(&json!({
+        "instance": an_instance(), "image_id": image_id, "clean_shutdown": true, "accel_uuids": [],
+    }));
+    args_survive::<ShelveOffloadInstance>(&json!({
+        "instance": an_instance(), "clean_shutdown": true, "accel_uuids": [],
+    }));
+    args_survive::<UnshelveInstance>(&json!({
+        "instance": an_instance(), "image": {"id": image_id}, "filter_properties": {}, "node": "node1",
+        "request_spec": null, "accel_uuids": [],
+    }));
+    args_survive::<conductor::UnshelveInstance>(&json!({"instance": an_instance(), "request_spec": null}));
     args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
     args_survive::<BuildInstances>(&json!({
         "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},
@@ -153,7 +178,7 @@ fn every_method_has_a_row_here() {
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())
         .collect();
-    assert_eq!(names.len(), 28, "{names:?}");
+    assert_eq!(names.len(), 36, "{names:?}");
     for name in names {
         let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
         assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");

@@ -64,6 +64,19 @@ impl<'a> Asked<'a> {
         Ok(asked)
     }
 
+    /// The question whether a server may have another image on the host that it is on: nothing is to be claimed.
+    pub(crate) fn of_rebuild(spec: &'a RequestSpec) -> Self {
+        Self {
+            spec,
+            query: CandidatesQuery::default(),
+            now: utcnow(),
+            same_hosts: None,
+            different_hosts: BTreeSet::new(),
+            group_members: BTreeMap::new(),
+            is_group_placed: false,
+        }
+    }
+
     /// Hosts that an admin forces are not filtered.
     pub(crate) fn is_forced(&self) -> bool {
         let is_some = |names: &Option<Vec<String>>| names.as_ref().is_some_and(|n| !n.is_empty());

@@ -37,6 +37,18 @@ impl HostState {
         }
     }
 
+    /// A host of which nothing is to be taken.
+    pub(crate) fn as_it_is(input: Arc<HostInput>) -> Self {
+        Self {
+            capacity: Resources::new(),
+            used: Resources::new(),
+            num_instances: 0,
+            num_io_ops: 0,
+            group_members: 0,
+            input,
+        }
+    }
+
     pub(crate) fn uuid(&self) -> Uuid {
         self.input.node.uuid
     }

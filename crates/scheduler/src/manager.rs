@@ -61,6 +61,9 @@ impl SchedulerManager {
         instance_uuids: &[Uuid],
         return_alternates: bool,
     ) -> Result<Vec<Vec<Selection>>, SchedulerError> {
+        if is_rebuild(spec) {
+            return self.check_rebuild(context, spec, instance_uuids).await;
+        }
         let placement = self.placement.as_ref();
         let max_results = self.max_placement_results;
         let mut asked = Asked::prepare(placement, context, spec, instance_uuids, max_results).await?;
@@ -72,6 +75,26 @@ impl SchedulerManager {
                 tracing::info!(request_id = context.request_id(), %error, "no destination");
                 Err(error)
             }
+        }
+    }
+
+    /// Whether servers may have another image on the host that they are on. They have what they need: nothing is
+    /// claimed.
+    async fn check_rebuild(
+        &self,
+        context: &RequestContext,
+        spec: &RequestSpec,
+        instance_uuids: &[Uuid],
+    ) -> Result<Vec<Vec<Selection>>, SchedulerError> {
+        let asked = Asked::of_rebuild(spec);
+        let hosts = self.hosts.hosts(context).await?;
+        let pool = Pool::of_rebuild(&asked, &self.filters, &hosts);
+        match pool.hosts.first() {
+            Some(host) => {
+                let stays = Selection { allocation_request: None, ..selection(&asked, host) };
+                Ok(instance_uuids.iter().map(|_| vec![stays.clone()]).collect())
+            }
+            None => Err(pool.report.no_valid_host(0, instance_uuids.len())),
         }
     }
 
@@ -143,6 +166,11 @@ impl SchedulerManager {
             })
             .collect()
     }
+}
+
+/// Nova's API says so with a hint of its own.
+fn is_rebuild(spec: &RequestSpec) -> bool {
+    spec.hint("_nova_check_type") == ["rebuild"]
 }
 
 fn selection(asked: &Asked<'_>, host: &HostState) -> Selection {

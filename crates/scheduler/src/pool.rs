@@ -58,6 +58,15 @@ impl Pool {
         Self { hosts: states, report, refused_claims: 0 }
     }
 
+    /// The hosts that the request names and that may have its image: for a rebuild.
+    pub(crate) fn of_rebuild(asked: &Asked<'_>, filters: &Filters, hosts: &BTreeMap<Uuid, Arc<HostInput>>) -> Self {
+        let mut report = Report::default();
+        let mut states: Vec<HostState> = hosts.values().cloned().map(HostState::as_it_is).collect();
+        destination::apply(asked.spec, &mut states, &mut report);
+        filters.run_on_rebuild(asked, &mut states, &mut report);
+        Self { hosts: states, report, refused_claims: 0 }
+    }
+
     /// The places of those hosts that can take one server more, and a report of why the others cannot.
     pub(crate) fn eligible(&self, asked: &Asked<'_>, filters: &Filters) -> (Vec<usize>, Report) {
         let mut report = self.report.clone();

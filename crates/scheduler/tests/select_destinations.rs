@@ -521,3 +521,45 @@ async fn build_and_delete(cloud: Arc<Cloud>, scheduler: Arc<SchedulerManager>, c
         Err(error) => panic!("{error:?}"),
     }
 }
+
+/// The question whether a server on that host may have an image with these properties.
+fn rebuild(host: &str, properties: Value) -> RequestSpec {
+    let mut image = kilonova_objects::ImageMeta::default();
+    image.properties.0 = serde_json::from_value(properties).unwrap();
+    RequestSpec {
+        image: Some(image),
+        scheduler_hints: Some(BTreeMap::from([("_nova_check_type".to_owned(), vec!["rebuild".to_owned()])])),
+        force_hosts: Some(vec![host.to_owned()]),
+        force_nodes: Some(vec![format!("{host}.node")]),
+        availability_zone: Some("another".to_owned()),
+        ..spec(100)
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_stays_on_its_host_and_claims_nothing() {
+    let cloud = Cloud::of(&[1, 1]).await;
+    cloud.change_host(2, |host| host.service.disabled = true);
+    let scheduler = cloud.scheduler("");
+    let selected = select(&scheduler, &rebuild("host2", json!({})), 1).await.unwrap();
+    assert_eq!(hosts(&selected[0]), ["host2"]);
+    assert_eq!((selected[0][0].nodename.as_str(), &selected[0][0].allocation_request), ("host2.node", &None));
+    assert_eq!((cloud.used_vcpus(1).await, cloud.used_vcpus(2).await), (0, 0));
+    assert_eq!(cloud.placement.claims.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_host_is_asked_whether_it_can_run_the_new_image() {
+    let cloud = Cloud::of(&[1, 1]).await;
+    cloud.change_host(1, |host| {
+        host.node.supported_hv_specs = vec![json!({
+            "nova_object.name": "HVSpec", "nova_object.namespace": "nova", "nova_object.version": "1.2",
+            "nova_object.data": {"arch": "x86_64", "hv_type": "qemu", "vm_mode": "hvm"},
+        })];
+    });
+    let scheduler = cloud.scheduler("");
+    let image = |architecture: &str| rebuild("host1", json!({"hw_architecture": architecture}));
+    assert_eq!(chosen(&scheduler, &image("x86_64"), 1).await, ["host1"]);
+    let refused = refusal(&scheduler, &image("aarch64"), 1).await;
+    assert!(refused.contains("ImagePropertiesFilter: 1 of 1 refused"), "{refused}");
+}

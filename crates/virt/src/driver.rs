@@ -143,6 +143,15 @@ impl ImageFile {
     }
 }
 
+/// A copy of a guest's root disk.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The bytes.
+    pub file: ImageFile,
+    /// `raw`, `qcow2`, …
+    pub disk_format: String,
+}
+
 /// A file that is there already.
 #[async_trait]
 impl ImageSource for PathBuf {
@@ -262,6 +271,13 @@ pub trait Driver: Send + Sync + 'static {
     /// Makes and starts a guest, and returns what it wants to have in `system_metadata`-like server metadata (such as
     /// a forwarded ssh port), by key. Undoes what it began when it fails. A guest that is already running is success.
     async fn spawn(&self, spawn: Spawn<'_>) -> Result<BTreeMap<String, String>, DriverError>;
+
+    /// Copies the root disk of a guest, which runs on or stays off, as it is. What is copied goes away with the last
+    /// who holds it.
+    async fn snapshot(&self, uuid: Uuid) -> Result<Snapshot, DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("A snapshot"))
+    }
 
     /// Stops and removes a guest with its disks. Nothing there is success.
     async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError>;

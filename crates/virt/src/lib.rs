@@ -11,6 +11,8 @@ pub mod qemu;
 pub use driver::{
     Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo,
     HostResources, ImageFile, ImageSource, Injected, RebootKind, Spawn,
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo, HostResources, ImageFile,
+    ImageSource, Injected, RebootKind, Snapshot, Spawn,
 };
 pub use fake::{FakeDriver, FakeHypervisor, FakeOperation};
 pub use qemu::{QemuConfig, QemuDriver};

@@ -6,7 +6,7 @@ use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, StartAction};
 use kilonova_db::workflows::{NewWorkflow, WorkflowKind};
 use kilonova_db::{block_devices, instances::SaveError};
-use kilonova_objects::{BlockDeviceMappingList, Instance, TaskState};
+use kilonova_objects::{BlockDeviceMappingList, Instance, TaskState, VmState};
 use kilonova_rpcapi::compute::TerminateInstance;
 use kilonova_rpcapi::workflow::STEP_TERMINATE;
 use serde_json::json;
@@ -53,11 +53,24 @@ pub(crate) async fn delete(
         SaveError::Db(error) => error.into(),
         other => checks::lost_race(other, instance, "delete"),
     })?;
+    delete_shelved_image(state, context, &instance).await;
     match instance.host.clone().filter(|host| !host.is_empty()) {
         Some(host) => terminate(state, context, &host, instance).await,
         None => state.nudge(),
     }
     Ok(())
+}
+
+/// The image that a shelved server was kept in is of no use any more.
+async fn delete_shelved_image(state: &ApiState, context: &RequestContext, instance: &Instance) {
+    if !matches!(instance.vm_state, VmState::Shelved | VmState::ShelvedOffloaded) {
+        return;
+    }
+    let image_id = instance.system_metadata.get("shelved_image_id").and_then(|id| id.as_deref()?.parse().ok());
+    let Some(image_id) = image_id else { return };
+    if let Err(error) = state.clients.image.delete(context, image_id).await {
+        tracing::warn!(instance = %instance.uuid, image = %image_id, %error, "the image of a shelved server stays");
+    }
 }
 
 /// A cast that fails is no error: the workflow row is there.

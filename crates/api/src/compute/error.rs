@@ -213,6 +213,34 @@ pub enum ComputeError {
     /// The driver shows no console.
     #[error("The requested functionality is not supported.")]
     ConsoleUnsupported,
+    /// The image that is made would have more properties than the quota allows.
+    #[error("Image metadata limit exceeded")]
+    ImageMetadataLimitExceeded,
+    /// A place is asked for, and the server is still on its host.
+    #[error(
+        "Specifying an availability zone or a host when unshelving server \"{uuid}\" with status \"{status}\" is not \
+         supported. The server status must be SHELVED_OFFLOADED."
+    )]
+    UnshelveInstanceInvalidState {
+        /// The server.
+        uuid: Uuid,
+        /// Its vm_state.
+        status: String,
+    },
+    /// A host is asked for that is in another zone than the server.
+    #[error("Host \"{host}\" is not in the availability zone \"{availability_zone}\".")]
+    UnshelveHostNotInAz {
+        /// The host.
+        host: String,
+        /// The zone of the server.
+        availability_zone: String,
+    },
+    /// A rule that is asked only for some requests says no.
+    #[error("Policy doesn't allow {rule} to be performed.")]
+    PolicyNotAuthorized {
+        /// Its name.
+        rule: &'static str,
+    },
     /// Something that is nobody's fault outside.
     #[error("{0}")]
     Internal(String),

@@ -79,7 +79,7 @@ async fn run<M: RpcMethod>(
 }
 
 /// Nobody was told: the server is not busy after all.
-async fn free(state: &ApiState, instance: &Instance, task_state: TaskState) {
+pub(super) async fn free(state: &ApiState, instance: &Instance, task_state: TaskState) {
     let before = instance.task_state.map_or(Value::Null, |state| state.as_str().into());
     let changes = Map::from_iter([("task_state".to_owned(), before)]);
     let save = Save {

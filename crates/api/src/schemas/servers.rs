@@ -58,16 +58,16 @@ fn create_properties(version: Microversion) -> Map<String, Value> {
     properties
 }
 
-fn hostname(version: Microversion) -> Value {
+pub(super) fn hostname(version: Microversion) -> Value {
     if version >= V2_94 { types::fqdn() } else { types::hostname() }
 }
 
-fn trusted_certs() -> Value {
+pub(super) fn trusted_certs() -> Value {
     let id = json!({"type": "string", "minLength": 1});
     json!({"type": ["array", "null"], "minItems": 1, "maxItems": 50, "uniqueItems": true, "items": id})
 }
 
-fn personality() -> Value {
+pub(super) fn personality() -> Value {
     let file = object(json!({"path": {"type": "string"}, "contents": {"type": "string", "format": "base64"}}), &[]);
     json!({"type": "array", "items": file})
 }

@@ -20,13 +20,10 @@ use kilonova_messaging::{
 };
 use kilonova_objects::{Flavor, Service};
 use kilonova_rpcapi::compute::{
-    AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetConsoleOutput, GetMksConsole,
-    GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, RebootInstance,
-    RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate,
-    VolumeSnapshotDelete,
-};
-use kilonova_rpcapi::conductor::{CacheImages, ScheduleAndBuildInstances};
+AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, BackupInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance,};
+use kilonova_rpcapi::conductor::{CacheImages, ScheduleAndBuildInstances, RebuildInstance, UnshelveInstance};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -324,6 +321,8 @@ async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endp
 fn conductor(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(Some("compute_task"), Version::new(1, 26));
     let endpoint = record::<CacheImages>(endpoint, calls, ());
+    let endpoint = record::<RebuildInstance>(endpoint, calls, ());
+    let endpoint = record::<UnshelveInstance>(endpoint, calls, ());
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
 }
 
@@ -341,6 +340,10 @@ fn compute(calls: &Calls, raises: &Raises, networks: &Arc<FakeNetwork>) -> Vec<E
     let endpoint = record::<TerminateInstance>(endpoint, calls, ());
     let endpoint = record::<StartInstance>(endpoint, calls, ());
     let endpoint = record::<StopInstance>(endpoint, calls, ());
+    let endpoint = record::<SnapshotInstance>(endpoint, calls, ());
+    let endpoint = record::<BackupInstance>(endpoint, calls, ());
+    let endpoint = record::<ShelveInstance>(endpoint, calls, ());
+    let endpoint = record::<ShelveOffloadInstance>(endpoint, calls, ());
     let endpoint = record::<RebootInstance>(endpoint, calls, ());
     let endpoint = record::<VolumeSnapshotCreate>(endpoint, calls, ());
     let endpoint = record::<VolumeSnapshotDelete>(endpoint, calls, ());

@@ -15,6 +15,7 @@ mod gone;
 mod hosts;
 mod hypervisors;
 mod instance_usage_audit_log;
+mod images;
 mod keypairs;
 mod limits;
 mod microversions;

@@ -4,10 +4,13 @@ mod bad_input;
 mod consoles;
 mod create;
 mod floating_ips;
+mod images;
 mod interfaces;
 mod lifecycle;
 mod list;
+mod rebuild;
 mod security_groups;
+mod shelve;
 mod views;
 
 use kilonova_clients::network::{NetworkService as _, PortRequest};

@@ -16,6 +16,8 @@ pub(crate) mod floating_ips;
 pub(crate) mod gone;
 pub(crate) mod hypervisors;
 pub(crate) mod instance_usage_audit_log;
+pub(crate) mod image_metadata;
+pub(crate) mod images;
 pub(crate) mod keypairs;
 pub(crate) mod limits;
 pub(crate) mod networks;

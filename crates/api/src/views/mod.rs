@@ -5,6 +5,7 @@ pub(crate) mod aggregates;
 pub(crate) mod flavors;
 pub(crate) mod hosts;
 pub(crate) mod hypervisors;
+pub(crate) mod images;
 pub(crate) mod instance_actions;
 pub(crate) mod keypairs;
 pub(crate) mod limits;

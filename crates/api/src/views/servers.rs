@@ -120,6 +120,19 @@ pub(crate) struct Viewer<'a> {
     pub host_ids: HashMap<(String, String), String>,
 }
 
+/// The answer to `rebuild`.
+#[derive(Serialize)]
+pub(crate) struct Rebuilt<'a> {
+    #[serde(flatten)]
+    pub server: Server<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<Option<&'a str>>,
+    #[serde(rename = "adminPass", skip_serializing_if = "Option::is_none")]
+    pub admin_pass: Option<&'a str>,
+}
+
 /// A server with everything; what a microversion or the caller does not have is left out.
 #[derive(Serialize)]
 pub(crate) struct Server<'a> {

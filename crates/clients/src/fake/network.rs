@@ -41,6 +41,8 @@ struct State {
     failures: u32,
     /// Whether projects without networks get one.
     allocates: bool,
+    /// Where the ports of a server were last bound to, once they were moved.
+    hosts: HashMap<Uuid, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +55,11 @@ impl FakeNetwork {
     /// One without networks.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Where the ports of a server were moved to; none for one that was not moved.
+    pub fn host_of(&self, instance_uuid: Uuid) -> Option<String> {
+        self.lock().hosts.get(&instance_uuid).cloned()
     }
 
     /// Adds a network of a project.
@@ -412,6 +419,16 @@ impl NetworkService for FakeNetwork {
         let (state, device_id) = (self.lock(), instance_uuid.to_string());
         let ports = state.ports.iter().filter(|port| port.port.device_id == device_id);
         Ok(ports.map(|port| state.vif(&port.port)).collect())
+    }
+
+    async fn setup_instance_network_on_host(
+        &self,
+        _context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError> {
+        self.lock().hosts.insert(instance_uuid, host.to_owned());
+        Ok(())
     }
 
     async fn devices_with_ports(&self, _context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {

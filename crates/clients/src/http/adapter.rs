@@ -1,12 +1,14 @@
 //! Requests to one service: where it is, with whose token, how often.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kilonova_core::{Config, RequestContext};
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::answer::{Answer, broken};
@@ -49,16 +51,18 @@ pub(super) struct Call {
     method: Method,
     /// Segments below the endpoint and its version.
     path: Vec<String>,
-    query: Vec<(&'static str, String)>,
+    query: Vec<(Cow<'static, str>, String)>,
     header: Option<(&'static str, HeaderValue)>,
     body: Option<Value>,
+    /// A file that is the body.
+    file: Option<PathBuf>,
     by: By,
 }
 
 impl Call {
     fn new(method: Method, path: &[&str], body: Option<Value>) -> Self {
         let path = path.iter().map(|segment| (*segment).to_owned()).collect();
-        Self { method, path, query: Vec::new(), header: None, body, by: By::Caller }
+        Self { method, path, query: Vec::new(), header: None, body, file: None, by: By::Caller }
     }
 
     pub(super) fn get(path: &[&str]) -> Self {
@@ -82,14 +86,25 @@ impl Call {
         Self::new(Method::DELETE, path, None)
     }
 
-    pub(super) fn query(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.query.push((name, value.to_string()));
+    /// Changes of a resource, in the language of that content type.
+    pub(super) fn patch(path: &[&str], content_type: &'static str, body: Value) -> Self {
+        Self::new(Method::PATCH, path, Some(body)).header("content-type", HeaderValue::from_static(content_type))
+    }
+
+    /// A `PUT` of the bytes of a file.
+    pub(super) fn upload(path: &[&str], file: PathBuf) -> Self {
+        let call = Self { file: Some(file), ..Self::new(Method::PUT, path, None) };
+        call.header("content-type", HeaderValue::from_static("application/octet-stream"))
+    }
+
+    pub(super) fn query(mut self, name: impl Into<Cow<'static, str>>, value: impl ToString) -> Self {
+        self.query.push((name.into(), value.to_string()));
         self
     }
 
     /// The same parameter for each of the values.
     pub(super) fn queries(mut self, name: &'static str, values: impl IntoIterator<Item = impl ToString>) -> Self {
-        self.query.extend(values.into_iter().map(|value| (name, value.to_string())));
+        self.query.extend(values.into_iter().map(|value| (name.into(), value.to_string())));
         self
     }
 
@@ -247,10 +262,19 @@ impl Adapter {
         if let Some((name, value)) = &call.header {
             request = request.header(*name, value.clone());
         }
-        match &call.body {
-            Some(body) => request.json(body),
-            None => request,
+        match (&call.body, &call.file) {
+            (Some(body), _) => request.json(body),
+            (None, Some(file)) => request.body(read(file)),
+            (None, None) => request,
         }
+    }
+}
+
+/// The bytes of a file, read as they are sent. One that cannot be opened breaks the request off.
+fn read(file: &std::path::Path) -> Body {
+    match std::fs::File::open(file) {
+        Ok(file) => Body::from(tokio::fs::File::from_std(file)),
+        Err(error) => Body::wrap_stream(futures::stream::once(async { Err::<Vec<u8>, _>(error) })),
     }
 }
 

@@ -20,7 +20,7 @@ use md5::Md5;
 use reqwest::header::HeaderValue;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
@@ -31,7 +31,7 @@ use super::options::HttpConfigError;
 use super::session::Sessions;
 use super::single_flight::SingleFlight;
 use crate::ClientError;
-use crate::image::{Image, ImageData, ImageService, TemporaryFile};
+use crate::image::{Image, ImageData, ImageQuery, ImageService, ImageUpdate, NewImage, TemporaryFile};
 
 const KIND: Kind = Kind {
     service: "image",
@@ -43,6 +43,10 @@ const KIND: Kind = Kind {
 };
 /// Bytes that are taken of an image whose size Glance does not tell: its own default limit.
 const SIZE_LIMIT: u64 = 1 << 40;
+/// Images that a list is asked for at a time: what Glance gives by default at most.
+const PAGE: usize = 1000;
+/// The language of changes.
+const PATCH: &str = "application/openstack-images-v2.1-json-patch";
 /// Attributes that say something of Glance and nothing of the image.
 const NO_PROPERTIES: [&str; 9] =
     ["self", "file", "schema", "direct_url", "locations", "stores", "deleted", "deleted_at", "is_public"];
@@ -132,6 +136,97 @@ impl ImageService for HttpImage {
         };
         Ok(ImageData::Temporary(self.downloads.run(content, work).await?))
     }
+
+    async fn list(&self, context: &RequestContext, query: &ImageQuery) -> Result<Vec<Image>, ClientError> {
+        let wanted = query.limit.unwrap_or(usize::MAX);
+        let mut images: Vec<Image> = Vec::new();
+        let mut marker = query.marker.clone();
+        while images.len() < wanted {
+            let page = PAGE.min(wanted - images.len());
+            let found = self.inner.page(context, query, page, marker.as_deref()).await?;
+            let is_last = found.len() < page;
+            images.extend(found);
+            marker = images.last().map(|last| last.id.to_string());
+            if is_last {
+                break;
+            }
+        }
+        Ok(images)
+    }
+
+    async fn create(&self, context: &RequestContext, image: &NewImage) -> Result<Image, ClientError> {
+        let answer = self.inner.adapter.send(context, &Call::post(&["images"], new_body(image))).await?;
+        let made = parse(answer.ok().map_err(|failure| failure.other(KIND.service))?)?;
+        if let Some(member) = &image.member {
+            let call = Call::post(&["images", &made.id.to_string(), "members"], json!({"member": member}));
+            let answer = self.inner.adapter.send(context, &call).await?;
+            answer.ok().map_err(|failure| failure.error(KIND.service, "image", made.id))?;
+        }
+        Ok(made)
+    }
+
+    async fn update(
+        &self,
+        context: &RequestContext,
+        image_id: Uuid,
+        update: &ImageUpdate,
+    ) -> Result<Image, ClientError> {
+        let before = self.inner.show(context, image_id).await?;
+        let changes = changes(&before, update);
+        if changes.is_empty() {
+            return Ok(before);
+        }
+        let call = Call::patch(&["images", &image_id.to_string()], PATCH, Value::Array(changes));
+        let answer = self.inner.adapter.send(context, &call).await?;
+        parse(answer.ok().map_err(|failure| failure.error(KIND.service, "image", image_id))?)
+    }
+
+    async fn upload(&self, context: &RequestContext, image_id: Uuid, path: &Path) -> Result<(), ClientError> {
+        let call = Call::upload(&["images", &image_id.to_string(), "file"], path.to_owned());
+        let response = self.inner.adapter.stream(context, &call).await?;
+        let answer = Answer::read(KIND.service, response).await?;
+        answer.ok().map(drop).map_err(|failure| failure.error(KIND.service, "image", image_id))
+    }
+
+    async fn delete(&self, context: &RequestContext, image_id: Uuid) -> Result<(), ClientError> {
+        let answer = self.inner.adapter.send(context, &Call::delete(&["images", &image_id.to_string()])).await?;
+        answer.ok().map(drop).map_err(|failure| failure.error(KIND.service, "image", image_id))
+    }
+}
+
+fn new_body(image: &NewImage) -> Value {
+    let mut body: Map<String, Value> =
+        image.properties.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let attributes = [
+        ("name", json!(image.name)),
+        ("visibility", json!(image.visibility)),
+        ("min_disk", json!(image.min_disk)),
+        ("min_ram", json!(image.min_ram)),
+        ("container_format", json!(image.container_format)),
+        ("disk_format", json!(image.disk_format)),
+    ];
+    let said = attributes.into_iter().filter(|(_, value)| !value.is_null());
+    body.extend(said.map(|(name, value)| (name.to_owned(), value)));
+    Value::Object(body)
+}
+
+/// What makes the image what it is to be, as JSON patch.
+fn changes(before: &Image, update: &ImageUpdate) -> Vec<Value> {
+    let add = |name: &str, value: &str| json!({"op": "add", "path": pointer(name), "value": value});
+    let formats = [("container_format", &update.container_format), ("disk_format", &update.disk_format)];
+    let mut changes: Vec<Value> =
+        formats.iter().filter_map(|(name, format)| Some(add(name, format.as_deref()?))).collect();
+    if let Some(wanted) = &update.properties {
+        let gone = before.properties.keys().filter(|name| !wanted.contains_key(*name));
+        changes.extend(gone.map(|name| json!({"op": "remove", "path": pointer(name)})));
+        let other = wanted.iter().filter(|(name, value)| before.properties.get(*name) != Some(*value));
+        changes.extend(other.map(|(name, value)| add(name, value)));
+    }
+    changes
+}
+
+fn pointer(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 impl Inner {
@@ -147,6 +242,29 @@ impl Inner {
     async fn show(&self, context: &RequestContext, image_id: Uuid) -> Result<Image, ClientError> {
         let answer = self.adapter.send(context, &Call::get(&["images", &image_id.to_string()])).await?;
         parse(answer.ok().map_err(|failure| failure.error(KIND.service, "image", image_id))?)
+    }
+
+    async fn page(
+        &self,
+        context: &RequestContext,
+        query: &ImageQuery,
+        limit: usize,
+        marker: Option<&str>,
+    ) -> Result<Vec<Image>, ClientError> {
+        let mut call = Call::get(&["images"]).query("limit", limit);
+        for (name, value) in &query.filters {
+            call = call.query(name.clone(), value);
+        }
+        if let Some(key) = &query.sort_key {
+            call = call.query("sort_key", key).query("sort_dir", "desc");
+        }
+        call = marker.into_iter().fold(call, |call, marker| call.query("marker", marker));
+        let answer = self.adapter.send(context, &call).await?;
+        let mut body = answer.ok().map_err(|failure| failure.other(KIND.service))?;
+        let Value::Array(images) = body["images"].take() else {
+            return Err(ClientError::unavailable(KIND.service, "a list of images that is none"));
+        };
+        images.into_iter().map(parse).collect()
     }
 
     /// The bytes in a new file; none is left when something goes wrong.

@@ -240,6 +240,18 @@ impl NetworkService for HttpNetwork {
         self.vifs(context, &ports).await
     }
 
+    async fn setup_instance_network_on_host(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError> {
+        let ports = self.ports_of(context, instance_uuid).await?;
+        let binding = json!({"binding:host_id": (!host.is_empty()).then_some(host)});
+        let updates = ports.iter().map(|port| self.update_port(context, port.id, binding.clone()));
+        join_all(updates).await.into_iter().try_for_each(|updated| updated.map(drop))
+    }
+
     async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {
         let call = Call::get(&["ports"]).query("device_owner", COMPUTE_OWNER).query("limit", PAGE).by(By::Service);
         let ports: Vec<PortBody> = self.list(context, call, "ports").await?;

@@ -171,7 +171,7 @@ impl Manager {
     }
 
     /// Saves; an error if that shows that another host has the instance now.
-    async fn save_mine(
+    pub(super) async fn save_mine(
         &self,
         context: &RequestContext,
         instance: &mut Tracked<Instance>,
@@ -267,7 +267,7 @@ impl Manager {
             .collect()
     }
 
-    fn wants_config_drive(&self, instance: &Instance) -> bool {
+    pub(super) fn wants_config_drive(&self, instance: &Instance) -> bool {
         let asked = instance.config_drive.as_deref().is_some_and(|asked| asked.eq_ignore_ascii_case("true"));
         asked || self.config.force_config_drive || self.driver.requires_config_drive()
     }
@@ -333,7 +333,7 @@ impl Manager {
     // Nothing of an unfinished build stays. What cannot be undone now is found by the reconciler, or by the search for
     // orphaned guests.
 
-    async fn remove_guest(&self, instance_uuid: Uuid) {
+    pub(super) async fn remove_guest(&self, instance_uuid: Uuid) {
         if let Err(error) = self.driver.destroy(instance_uuid).await {
             tracing::error!(instance = %instance_uuid, %error, "the guest of an unfinished build could not be removed");
         }
@@ -345,7 +345,7 @@ impl Manager {
         }
     }
 
-    async fn release_allocations(&self, context: &RequestContext, instance_uuid: Uuid) {
+    pub(super) async fn release_allocations(&self, context: &RequestContext, instance_uuid: Uuid) {
         if let Err(error) = self.clients.placement.delete_allocations(context, instance_uuid).await {
             tracing::error!(instance = %instance_uuid, %error, "the allocations of an unfinished build could not be released");
         }
@@ -477,7 +477,7 @@ fn injected(build: &BuildAndRunInstance) -> Result<Injected, ManagerError> {
 }
 
 /// A file travels as `[path, base64]`.
-fn injected_file(pair: &Value) -> Result<(String, Vec<u8>), ManagerError> {
+pub(super) fn injected_file(pair: &Value) -> Result<(String, Vec<u8>), ManagerError> {
     use base64::Engine as _;
     let part = |at: usize| pair.get(at).and_then(Value::as_str);
     let (Some(path), Some(encoded)) = (part(0), part(1)) else {

@@ -27,6 +27,14 @@ enum Repair {
     Start,
     /// The action is done again, the hard way.
     HardReboot,
+    /// The image was not finished and goes; the instance is as before.
+    DropImage,
+    /// What was destroyed for it is lost: in error.
+    FailRebuild,
+    /// The action is done again.
+    ShelveOffload,
+    /// The action is done again.
+    Unshelve,
     /// The host was rebooted and the guest should run: `resume_guests_state_on_host_boot`.
     Resume,
 }
@@ -80,6 +88,10 @@ impl Manager {
             Repair::ClearTask => self.clear_task(context, instance, power_state).await,
             Repair::Stop => self.stop_instance(context, instance, true).await,
             Repair::Start => self.start_instance(context, instance).await,
+            Repair::DropImage => self.drop_image(context, instance, power_state).await,
+            Repair::FailRebuild => self.fail_rebuild(context, instance, power_state).await,
+            Repair::ShelveOffload => Box::pin(self.shelve_offload_instance(context, instance, false)).await,
+            Repair::Unshelve => self.unshelve_again(context, instance).await,
             Repair::HardReboot | Repair::Resume => self.reboot_hard(context, instance).await,
         };
         if let Err(error) = done {
@@ -103,6 +115,38 @@ impl Manager {
         self.save(context, &mut instance, Expected::tasks(&expected)).await
     }
 
+    /// A guest that was shut down to be shelved runs again.
+    async fn drop_image(
+        &self,
+        context: &RequestContext,
+        instance: Instance,
+        power_state: PowerState,
+    ) -> Result<(), ManagerError> {
+        self.delete_unfinished_images(context, instance.uuid).await;
+        let was_running = instance.vm_state == VmState::Active && instance.task_state.is_some_and(is_shelving);
+        if was_running && power_state != PowerState::Running {
+            return self.reboot_hard(context, instance).await;
+        }
+        self.clear_task(context, instance, power_state).await
+    }
+
+    async fn fail_rebuild(
+        &self,
+        context: &RequestContext,
+        instance: Instance,
+        power_state: PowerState,
+    ) -> Result<(), ManagerError> {
+        let expected = [instance.task_state];
+        let mut instance = Tracked::new(instance);
+        instance.vm_state = VmState::Error;
+        instance.task_state = None;
+        instance.power_state = power_state;
+        self.save(context, &mut instance, Expected::tasks(&expected)).await?;
+        let interrupted = ManagerError::Invalid("The rebuild was interrupted.".to_owned());
+        self.record_fault(context, &instance, &interrupted).await;
+        Ok(())
+    }
+
     async fn reboot_hard(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
         let expected = [instance.task_state];
         let mut instance = Tracked::new(instance);
@@ -124,6 +168,21 @@ fn repair(instance: &Instance, power_state: PowerState, resumes_guests: bool) ->
             Repair::Resume
         }
         None | Some(T::Deleting | T::SoftDeleting) => Repair::None,
+        Some(T::Rebuilding | T::RebuildBlockDeviceMapping | T::RebuildSpawning) => Repair::FailRebuild,
+        Some(T::ShelvingOffloading) => Repair::ShelveOffload,
+        Some(T::Unshelving | T::Spawning) if instance.vm_state == VmState::ShelvedOffloaded => Repair::Unshelve,
+        // A workflow.
+        Some(T::Unshelving) => Repair::None,
+        Some(
+            T::ImageSnapshotPending
+            | T::ImageSnapshot
+            | T::ImageBackup
+            | T::ImagePendingUpload
+            | T::ImageUploading
+            | T::Shelving
+            | T::ShelvingImagePendingUpload
+            | T::ShelvingImageUploading,
+        ) => Repair::DropImage,
         Some(T::PoweringOff) => Repair::Stop,
         Some(T::PoweringOn) => Repair::Start,
         Some(
@@ -142,6 +201,11 @@ fn repair(instance: &Instance, power_state: PowerState, resumes_guests: bool) ->
         }
         Some(_) => Repair::ClearTask,
     }
+}
+
+fn is_shelving(task: TaskState) -> bool {
+    use TaskState as T;
+    matches!(task, T::Shelving | T::ShelvingImagePendingUpload | T::ShelvingImageUploading)
 }
 
 #[cfg(test)]
@@ -172,6 +236,26 @@ mod tests {
         let active = instance(VmState::Active, None);
         assert_eq!(repair(&active, PowerState::Shutdown, true), Repair::Resume);
         assert_eq!(repair(&active, PowerState::Shutdown, false), Repair::None);
+    }
+
+    #[test]
+    fn what_was_done_with_images_is_undone_failed_or_done_again() {
+        use TaskState as T;
+        for (vm_state, task, expected) in [
+            (VmState::Active, T::ImageSnapshotPending, Repair::DropImage),
+            (VmState::Stopped, T::ImageUploading, Repair::DropImage),
+            (VmState::Active, T::ImageBackup, Repair::DropImage),
+            (VmState::Active, T::ShelvingImageUploading, Repair::DropImage),
+            (VmState::Active, T::RebuildSpawning, Repair::FailRebuild),
+            (VmState::Error, T::Rebuilding, Repair::FailRebuild),
+            (VmState::Shelved, T::ShelvingOffloading, Repair::ShelveOffload),
+            (VmState::ShelvedOffloaded, T::Unshelving, Repair::Unshelve),
+            (VmState::ShelvedOffloaded, T::Spawning, Repair::Unshelve),
+            (VmState::Shelved, T::Unshelving, Repair::None),
+        ] {
+            let found = repair(&instance(vm_state, Some(task)), PowerState::Shutdown, false);
+            assert_eq!(found, expected, "{vm_state:?} {task:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //!   terminate  delete.start, shutdown.start ──> shutdown.end ──> delete.end
 //!   start      power_on.start ──> power_on.end
 //!   stop       power_off.start ──> power_off.end
+//!   snapshot   snapshot.start ──> snapshot.end, also of a backup
+//!   rebuild    rebuild.start ──> rebuild.end | rebuild.error
+//!   shelve     shelve.start ──> shelve.end, shelve_offload.start ──> shelve_offload.end
+//!   unshelve   unshelve.start ──> unshelve.end
 //!   reboot     reboot.start ──> reboot.end | reboot.error, and reboot.end if the guest runs all the same
 //!   attach, detach   interface_attach.start ──> .end | .error, interface_detach.start ──> .end
 //! ```
@@ -164,11 +168,16 @@ impl Telling<'_> {
         self.tell(instance, InstanceEvent::end(self.action));
     }
 
-    /// It failed. Only a reboot has an error of its own: Nova tells it of a guest that still runs, and of others that
-    /// there was an exception.
+    /// It failed. Only reboots and rebuilds have an error of their own: Nova tells it of a guest that still runs, and of
+    /// others that there was an exception.
     pub(super) fn error(&self, instance: &Instance, error: &ManagerError) {
-        if self.action == InstanceAction::Reboot && self.notifications.is_enabled() {
-            let fault = fault(error, "_reboot_instance");
+        let function = match self.action {
+            InstanceAction::Reboot => "_reboot_instance",
+            InstanceAction::Rebuild => "rebuild_instance",
+            _ => return,
+        };
+        if self.notifications.is_enabled() {
+            let fault = fault(error, function);
             self.tell(instance, InstanceEvent::error(self.action, &fault));
         }
     }

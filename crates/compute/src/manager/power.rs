@@ -16,6 +16,7 @@ use kilonova_rpcapi::objects::Expected;
 use kilonova_virt::RebootKind;
 use uuid::Uuid;
 
+use super::shelve::forget_shelving;
 use super::{Manager, ManagerError};
 
 /// What a power action is, beside what it does.
@@ -65,7 +66,10 @@ impl Manager {
     pub async fn start_instance(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
         let work = async |instance: &mut Tracked<Instance>| {
             self.driver.power_on(instance, &instance.network_info()).await?;
-            self.settle(context, instance, VmState::Active, START.tasks).await
+            let shelved_image = forget_shelving(instance);
+            self.settle(context, instance, VmState::Active, START.tasks).await?;
+            self.delete_shelved_image(context, instance.uuid, shelved_image).await;
+            Ok(())
         };
         Box::pin(self.power_action(context, instance, &START, work)).await
     }
@@ -185,7 +189,7 @@ impl Manager {
     }
 
     /// A message may come twice, or late: an action that is over must not be done to what the instance is by now.
-    async fn is_wanted(
+    pub(super) async fn is_wanted(
         &self,
         context: &RequestContext,
         instance: &Instance,
@@ -237,7 +241,7 @@ impl Manager {
 
     /// The action failed: the instance is as it was, with the power state that it now has, and a fault. Who came
     /// first meanwhile is not bothered with either.
-    async fn abandon_task(
+    pub(super) async fn abandon_task(
         &self,
         context: &RequestContext,
         instance: &mut Tracked<Instance>,

@@ -43,7 +43,8 @@ impl Manager {
             if page.is_empty() {
                 break;
             }
-            unfinished.extend(page.into_iter().filter(|instance| instance.task_state.is_some_and(is_power_action)));
+            let is_unfinished = |task| is_power_action(task) || is_image_action(task);
+            unfinished.extend(page.into_iter().filter(|instance| instance.task_state.is_some_and(is_unfinished)));
         }
         let is_idle = |instance: &Instance| self.locks.try_lock(instance.uuid).is_some();
         let stale = self.stale.seen_again(unfinished).into_iter().filter(is_idle);
@@ -66,6 +67,28 @@ fn is_power_action(task: TaskState) -> bool {
             | T::RebootingHard
             | T::RebootPendingHard
             | T::RebootStartedHard
+    )
+}
+
+/// The same for what is done with images.
+fn is_image_action(task: TaskState) -> bool {
+    use TaskState as T;
+    matches!(
+        task,
+        T::ImageSnapshotPending
+            | T::ImageSnapshot
+            | T::ImageBackup
+            | T::ImagePendingUpload
+            | T::ImageUploading
+            | T::Rebuilding
+            | T::RebuildBlockDeviceMapping
+            | T::RebuildSpawning
+            | T::Shelving
+            | T::ShelvingImagePendingUpload
+            | T::ShelvingImageUploading
+            | T::ShelvingOffloading
+            | T::Unshelving
+            | T::Spawning
     )
 }
 

@@ -8,6 +8,7 @@ mod host;
 mod consoles;
 mod external_events;
 mod interfaces;
+mod images;
 mod interrupted;
 mod notifications;
 mod power;

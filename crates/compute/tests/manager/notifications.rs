@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kilonova_clients::image::{ImageService as _, NewImage};
 use kilonova_core::Config;
 use kilonova_messaging::{Address, Consumer, MemoryTransport, MessagingError, Outgoing, Replies, Transport, envelope};
-use kilonova_objects::{BlockDeviceMapping, BlockDeviceMappingList, Instance, TaskState, VmState};
-use kilonova_rpcapi::Notifications;
+use kilonova_objects::{BlockDeviceMapping, BlockDeviceMappingList, Instance, TaskState, VmState, Wire as _};
+use kilonova_rpcapi::compute::{RebuildInstance, UnshelveInstance};
+use kilonova_rpcapi::{Notifications, RpcMethod as _};
 use kilonova_virt::{DriverError, FakeOperation, RebootKind};
 use serde_json::{Value, json};
 
@@ -377,4 +379,92 @@ async fn an_audit_tells_of_every_instance_once_in_a_period() {
     let period = &new["audit_period"]["nova_object.data"];
     assert_eq!(period["audit_period_beginning"], json!(kilonova_core::time::isotime(begin)));
     assert_eq!(period["audit_period_ending"], json!(kilonova_core::time::isotime(end)));
+}
+
+/// An image without bytes.
+async fn queued(world: &World) -> uuid::Uuid {
+    let image = NewImage { name: "i".to_owned(), ..NewImage::default() };
+    world.image.create(&context(), &image).await.unwrap().id
+}
+
+#[tokio::test]
+async fn a_snapshot_is_told_with_its_image() {
+    let mut told = Told::new(BOTH).await;
+    let instance = told.world.begin(&told.world.active().await, TaskState::ImageSnapshotPending);
+    let image_id = queued(&told.world).await;
+    told.events().await;
+    told.world.manager.snapshot_instance(&context(), instance, image_id).await.unwrap();
+    let events = told.events().await;
+    events.assert_are(&["snapshot.start", "snapshot.end"]);
+    assert_eq!(events.of("instance.snapshot.start")["payload"]["nova_object.name"], "InstanceActionSnapshotPayload");
+    for (event, task) in [("snapshot.start", json!("image_snapshot")), ("snapshot.end", json!(null))] {
+        let expected = [task, json!(image_id)];
+        assert_eq!(fields(events.versioned(event), &["task_state", "snapshot_image_id"]), expected);
+    }
+}
+
+#[tokio::test]
+async fn shelving_and_unshelving_are_told_step_by_step() {
+    let mut told = Told::new(BOTH).await;
+    let instance = told.world.begin(&told.world.active().await, TaskState::Shelving);
+    let image_id = queued(&told.world).await;
+    told.events().await;
+    told.world.manager.shelve_instance(&context(), instance.clone(), image_id, true).await.unwrap();
+    let events = told.events().await;
+    events.assert_are(&["shelve.start", "shelve.end", "shelve_offload.start", "shelve_offload.end"]);
+    let shown = ["state", "task_state", "power_state", "host"];
+    for (event, states) in [
+        ("shelve.start", [json!("active"), json!("shelving"), json!("running"), json!(HOST)]),
+        ("shelve.end", [json!("shelved"), json!("shelving_offloading"), json!("shutdown"), json!(HOST)]),
+        ("shelve_offload.start", [json!("shelved"), json!("shelving_offloading"), json!("shutdown"), json!(HOST)]),
+        ("shelve_offload.end", [json!("shelved_offloaded"), json!(null), json!("shutdown"), json!(null)]),
+    ] {
+        assert_eq!(fields(events.versioned(event), &shown), states, "{event}");
+    }
+    let world = &told.world;
+    world.placement.consumers.lock().unwrap().insert(instance.uuid, world.claim());
+    let instance = world.begin(&instance, TaskState::Unshelving);
+    let message = UnshelveInstance {
+        instance,
+        image: Some(json!({"id": image_id})),
+        filter_properties: json!({}),
+        node: None,
+        request_spec: None,
+        accel_uuids: vec![],
+    };
+    world.manager.unshelve_instance(&context(), message).await.unwrap();
+    let events = told.events().await;
+    events.assert_are(&["unshelve.start", "unshelve.end"]);
+    let states = [json!("active"), json!(null), json!("running"), json!(HOST)];
+    assert_eq!(fields(events.versioned("unshelve.end"), &shown), states);
+}
+
+#[tokio::test]
+async fn a_rebuild_that_fails_is_told_with_its_error() {
+    let mut told = Told::new(BOTH).await;
+    let instance = told.world.begin(&told.world.active().await, TaskState::Rebuilding);
+    told.events().await;
+    let message = |instance: &Instance| {
+        let args = json!({
+            "instance": instance.to_wire(), "image_ref": told.world.disk.id, "recreate": false,
+            "preserve_ephemeral": false, "limits": {}, "accel_uuids": [], "reimage_boot_volume": false,
+        });
+        RebuildInstance::from_args(args.as_object().unwrap()).unwrap()
+    };
+    told.world.driver.fake.fail_next(FakeOperation::Spawn, out_of_paper());
+    let (first, again) = (message(&instance), message(&instance));
+    told.world.manager.rebuild_instance(&context(), first).await.unwrap_err();
+    let events = told.events().await;
+    events.assert_are(&["rebuild.start", "rebuild.error"]);
+    let payload = &events.of("instance.rebuild.error")["payload"];
+    assert_eq!(payload["nova_object.name"], "InstanceActionRebuildPayload");
+    assert_eq!(events.unversioned("rebuild.start")["image_name"], "disk");
+    let fault = &events.versioned("rebuild.error")["fault"]["nova_object.data"];
+    assert_eq!(
+        fields(fault, &["function_name", "exception_message"]),
+        [json!("rebuild_instance"), json!("out of paper")]
+    );
+    told.world.begin(&instance, TaskState::Rebuilding);
+    told.world.manager.rebuild_instance(&context(), again).await.unwrap();
+    told.events().await.assert_are(&["rebuild.start", "rebuild.end"]);
 }

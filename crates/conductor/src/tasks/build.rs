@@ -31,7 +31,7 @@ use crate::Conductor;
 const SCHEDULE_EVENT: &str = "conductor_schedule_and_build_instances";
 
 // Nova's exceptions for a build that no host does.
-const NO_VALID_HOST: &str = "NoValidHost";
+pub(super) const NO_VALID_HOST: &str = "NoValidHost";
 const MAX_RETRIES_EXCEEDED: &str = "MaxRetriesExceeded";
 
 /// The tasks of a build: one that was interrupted is found in any of them.
@@ -171,7 +171,7 @@ impl Conductor {
     }
 
     /// The server group as it is now: members come and go. One that was deleted binds nobody any more.
-    async fn setup_instance_group(&self, spec: &mut RequestSpec, placed: &[Uuid]) -> Result<(), TaskError> {
+    pub(super) async fn setup_instance_group(&self, spec: &mut RequestSpec, placed: &[Uuid]) -> Result<(), TaskError> {
         let Some(group) = &spec.instance_group else { return Ok(()) };
         spec.instance_group = match server_groups::get_for_scheduling(&self.db, group.uuid, placed).await {
             Err(DbError::NotFound { .. }) => None,
@@ -192,7 +192,7 @@ impl Conductor {
     }
 
     /// One server of many that does not get on keeps no other from it.
-    async fn or_retry(&self, workflow: &Workflow, result: Result<(), TaskError>) {
+    pub(super) async fn or_retry(&self, workflow: &Workflow, result: Result<(), TaskError>) {
         if let Err(error) = result {
             tracing::error!(instance = %workflow.instance_uuid, %error, "a build did not get on; it will be taken up again");
             self.retry_soon(workflow).await;

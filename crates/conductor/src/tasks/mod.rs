@@ -3,12 +3,18 @@
 pub(crate) mod build;
 mod cache_images;
 pub(crate) mod delete;
+pub(crate) mod rebuild;
+pub(crate) mod unshelve;
 
 use std::time::Duration;
 
 use kilonova_core::RequestContext;
-use kilonova_db::services;
+use kilonova_db::instances::{self, Save, SaveError};
 use kilonova_db::workflows::Workflow;
+use kilonova_db::{DbError, actions, faults, services};
+use kilonova_objects::{Instance, InstanceFault, TaskState};
+use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::Conductor;
 
@@ -31,6 +37,63 @@ pub(crate) enum TaskError {
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 impl Conductor {
+    /// Runs one step of an action between its start and finish events. A record that cannot be written stops nothing.
+    pub(crate) async fn with_event<T>(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        event: &str,
+        step: impl Future<Output = Result<T, TaskError>>,
+    ) -> Result<T, TaskError> {
+        let (db, request_id) = (&self.db, context.request_id());
+        let begun = actions::event_start(db, instance_uuid, request_id, event, Some(&self.config.host)).await;
+        let result = Box::pin(step).await;
+        let failure = result.as_ref().err().map(|error| (error.to_string(), error.to_string()));
+        if begun.is_ok()
+            && let Err(error) = actions::event_finish(db, instance_uuid, request_id, event, failure).await
+        {
+            tracing::debug!(instance = %instance_uuid, event, %error, "the end of an event was not recorded");
+        }
+        result
+    }
+
+    /// Keeps why an instance is not what was asked for.
+    pub(crate) async fn record_fault(&self, instance_uuid: Uuid, code: i64, message: &str) {
+        let fault = InstanceFault {
+            instance_uuid,
+            code,
+            message: Some(message.to_owned()),
+            details: Some(message.to_owned()),
+            ..InstanceFault::default()
+        };
+        if let Err(error) = faults::create(&self.db, &fault).await {
+            tracing::error!(instance = %instance_uuid, %error, "a fault could not be recorded");
+        }
+    }
+
+    /// Saves an instance that is in `task_state`, and tells of it; `None` if it is in another task by now, or gone.
+    pub(crate) async fn save_in_task(
+        &self,
+        context: &RequestContext,
+        uuid: Uuid,
+        task_state: TaskState,
+        changes: &Map<String, Value>,
+    ) -> Result<Option<Instance>, TaskError> {
+        let expected_task_state = Some(vec![Some(task_state)]);
+        let save = Save { uuid, changes, expected_vm_state: None, expected_task_state };
+        match instances::save_and_get_original(&self.db, save).await {
+            Ok((before, after)) => {
+                self.notifications.instance_saved(context, &before, &after);
+                Ok(Some(*after))
+            }
+            Err(SaveError::Db(error)) if !matches!(error, DbError::NotFound { .. }) => Err(error.into()),
+            Err(error) => {
+                tracing::info!(instance = %uuid, %error, "overtaken by another action");
+                Ok(None)
+            }
+        }
+    }
+
     /// How long a step may take before somebody else takes it up.
     pub(crate) fn lease(&self) -> Duration {
         self.config.workflow_lease

@@ -1,6 +1,7 @@
 //! The build and delete workflows: every step run twice, failed, and crashed at. The database, placement and the
 //! in-process transport are real; scheduler and compute agent are endpoints that record what they are asked.
 
+mod images;
 mod notifications;
 
 use std::collections::BTreeMap;
@@ -23,8 +24,9 @@ use kilonova_objects::{
     Aggregate, BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState,
 };
 use kilonova_placement::PlacementService;
-use kilonova_rpcapi::compute::{BuildAndRunInstance, CacheImages, TerminateInstance};
+use kilonova_rpcapi::compute::{BuildAndRunInstance, CacheImages, TerminateInstance, RebuildInstance, StartInstance, UnshelveInstance,};
 use kilonova_rpcapi::conductor::{self, BuildInstances, ScheduleAndBuildInstances};
+
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_TERMINATE};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications, SchedulerApi, exception, register};
@@ -46,6 +48,11 @@ struct Asked {
     terminates: Vec<Instance>,
     /// Hosts, and the images that they were to fetch.
     cached: Vec<(String, Vec<String>)>,
+    starts: Vec<Instance>,
+    rebuilds: Vec<RebuildInstance>,
+    unshelves: Vec<UnshelveInstance>,
+    /// The last request to the scheduler.
+    spec: Option<RequestSpec>,
     /// The scheduler has no host.
     refuses: bool,
 }
@@ -54,6 +61,7 @@ struct World {
     db: Db,
     placement: Arc<PlacementService>,
     network: Arc<FakeNetwork>,
+    image: Arc<FakeImage>,
     conductor: ConductorApi,
     service: ConductorService,
     nudge: Arc<Notify>,
@@ -77,7 +85,7 @@ impl World {
         let url = format!("sqlite://{}", dir.path().join("db.sqlite").display());
         let db = Db::open(&url).await.expect("a database");
         let placement = PlacementService::open(db.clone());
-        let network = Arc::new(FakeNetwork::new());
+        let (network, image) = (Arc::new(FakeNetwork::new()), Arc::new(FakeImage::new()));
         let provider = Uuid::new_v4();
         let context = RequestContext::admin();
         let class =
@@ -93,7 +101,7 @@ impl World {
         ];
         let clients = Clients {
             identity: Arc::new(FakeIdentity::new()),
-            image: Arc::new(FakeImage::new()),
+            image: image.clone(),
             network: network.clone(),
             placement: placement.clone(),
         };
@@ -118,8 +126,19 @@ impl World {
         let conductor = Arc::new(conductor.with_notifications(notifications));
         let service = ConductorService::start(conductor, transport.clone()).await.expect("a conductor");
         let conductor = ConductorApi::new(transport, ClientOptions::default());
-        let world =
-            Self { db, placement, network, conductor, service, nudge, asked, provider, _servers: servers, _dir: dir };
+        let world = Self {
+            db,
+            placement,
+            network,
+            image,
+            conductor,
+            service,
+            nudge,
+            asked,
+            provider,
+            _servers: servers,
+            _dir: dir,
+        };
         world.compute_is_up(HOST).await;
         world.compute_is_up(OTHER_HOST).await;
         world
@@ -291,6 +310,7 @@ async fn scheduler(
             {
                 let mut asked = lock(&asked);
                 asked.selects.push(request.instance_uuids.clone());
+                asked.spec = Some(request.spec_obj.clone());
                 if asked.refuses {
                     return Err(exception::no_valid_host("There are not enough hosts available."));
                 }
@@ -333,6 +353,21 @@ async fn agent(transport: &Arc<dyn Transport>, asked: &Arc<Mutex<Asked>>, host: 
         lock(&caches).cached.push((name.clone(), image_ids.clone()));
         let result = |image: String| (image, "cached".to_owned());
         std::future::ready(Ok(image_ids.into_iter().map(result).collect()))
+    });
+    let seen = asked.clone();
+    let endpoint = register(endpoint, move |_, StartInstance { instance }| {
+        lock(&seen).starts.push(instance);
+        async { Ok(()) }
+    });
+    let seen = asked.clone();
+    let endpoint = register(endpoint, move |_, message: RebuildInstance| {
+        lock(&seen).rebuilds.push(message);
+        async { Ok(()) }
+    });
+    let seen = asked.clone();
+    let endpoint = register(endpoint, move |_, message: UnshelveInstance| {
+        lock(&seen).unshelves.push(message);
+        async { Ok(()) }
     });
     let target = kilonova_rpcapi::target("compute").server(host);
     let dispatcher = Dispatcher::new(vec![endpoint]);

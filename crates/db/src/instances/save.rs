@@ -16,7 +16,7 @@ use crate::workflows::{self, WorkflowKind};
 use crate::{Db, DbError};
 
 /// Writes the changes if the instance is in an expected state, and returns it whole. The build workflow ends when
-/// `vm_state` leaves `building`, and has its lease renewed otherwise.
+/// `vm_state` leaves `building`, and has its lease renewed otherwise; that of an unshelve ends with its task.
 ///
 /// What cannot be changed like this (`id`, `uuid`, `created_at`, `updated_at`, `deleted_at`, `deleted`) and what is no
 /// field at all is an error; `fault` and `services` are not stored here and are passed over, as in Nova.
@@ -43,6 +43,7 @@ async fn save_once(db: &Db, save: &Save<'_>) -> Result<(Box<Instance>, Box<Insta
         metadata::set(&tx, save.uuid, &after.metadata).await?;
     }
     follow_build(&tx, &before, &after).await?;
+    follow_unshelve(&tx, &before, &after).await?;
     add_faults(&tx, from_mut(&mut *after)).await?;
     tx.commit().await?;
     Ok((before, after))
@@ -94,6 +95,14 @@ async fn follow_build(tx: &impl ConnectionTrait, before: &Instance, after: &Inst
     }
 }
 
+async fn follow_unshelve(tx: &impl ConnectionTrait, before: &Instance, after: &Instance) -> Result<(), DbError> {
+    let unshelving = Some(TaskState::Unshelving);
+    if before.task_state == unshelving && after.task_state != unshelving {
+        workflows::end(tx, after.uuid, Some(WorkflowKind::Unshelve)).await?;
+    }
+    Ok(())
+}
+
 /// Copies the fields that `changes` names.
 macro_rules! copy_fields {
     ($name:expr, $from:expr, $to:expr, [$($field:ident),* $(,)?]) => {
@@ -104,7 +113,7 @@ macro_rules! copy_fields {
     };
 }
 
-fn apply(instance: &mut Instance, changes: &Map<String, Value>) -> Result<(), DbError> {
+pub(super) fn apply(instance: &mut Instance, changes: &Map<String, Value>) -> Result<(), DbError> {
     let uuid = instance.uuid;
     let changed = parse(instance, changes)?;
     for name in changes.keys() {

@@ -273,6 +273,51 @@ async fn an_action_that_may_not_begin_leaves_no_record() {
 }
 
 #[tokio::test]
+async fn an_action_may_begin_with_changes_which_are_written_with_its_task_or_not_at_all() {
+    on_database(async |db| {
+        let before = active(db).await;
+        let changes = json!({"image_ref": "new", "metadata": {"a": "1"}, "user_data": null});
+        let changes = changes.as_object().unwrap();
+        let started = instances::start_action_with(db, stop(before.uuid, "req-1"), changes).await.unwrap();
+        assert_eq!((started.image_ref.as_deref(), started.user_data.as_deref()), (Some("new"), None));
+        assert_eq!(started.metadata, BTreeMap::from([("a".into(), "1".into())]));
+        assert_eq!(get(db, before.uuid).await, started);
+        let other = json!({"image_ref": "newer"});
+        let refused = instances::start_action_with(db, stop(before.uuid, "req-2"), other.as_object().unwrap()).await;
+        assert!(matches!(refused, Err(SaveError::UnexpectedTaskState { .. })));
+        assert_eq!(get(db, before.uuid).await, started);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_workflow_of_an_unshelve_ends_with_its_task() {
+    on_database(async |db| {
+        let uuid = active(db).await.uuid;
+        let unshelve = StartAction {
+            action: "unshelve",
+            task_state: TaskState::Unshelving,
+            workflow: Some(NewWorkflow {
+                kind: WorkflowKind::Unshelve,
+                instance_uuid: uuid,
+                step: "unshelve".into(),
+                payload: json!({}),
+                lease_owner: "first".into(),
+                lease: LEASE,
+            }),
+            ..stop(uuid, "req-1")
+        };
+        instances::start_action(db, unshelve).await.unwrap();
+        let workflow = async || workflows::get(db, WorkflowKind::Unshelve, uuid).await.unwrap();
+        save(db, uuid, json!({"host": "n1"})).await.unwrap();
+        assert!(workflow().await.is_some());
+        save(db, uuid, json!({"task_state": "spawning"})).await.unwrap();
+        assert_eq!(workflow().await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn of_many_actions_at_once_one_begins() {
     on_database(async |db| {
         let uuid = active(db).await.uuid;

@@ -5,6 +5,7 @@ mod common;
 
 mod cloud;
 mod hosts;
+mod images;
 mod lossy_bus;
 mod network;
 mod servers;

@@ -2,6 +2,7 @@
 
 use kilonova_objects::{BlockDeviceMapping, Instance, TaskState, VmState};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// What is done to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +15,15 @@ pub enum InstanceAction {
     PowerOn,
     PowerOff,
     Reboot,
-    InterfaceAttach,
-    InterfaceDetach,
+InterfaceAttach, InterfaceDetach, Snapshot, Rebuild, Shelve, ShelveOffload, Unshelve,
 }
 
 impl InstanceAction {
+    /// Nova has the disks at hand whatever is configured.
+    pub(super) const fn has_disks(self) -> bool {
+        matches!(self, Self::Reboot | Self::Rebuild | Self::Shelve | Self::ShelveOffload | Self::Unshelve)
+    }
+
     /// As event types have it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +35,11 @@ impl InstanceAction {
             Self::Reboot => "reboot",
             Self::InterfaceAttach => "interface_attach",
             Self::InterfaceDetach => "interface_detach",
+            Self::Snapshot => "snapshot",
+            Self::Rebuild => "rebuild",
+            Self::Shelve => "shelve",
+            Self::ShelveOffload => "shelve_offload",
+            Self::Unshelve => "unshelve",
         }
     }
 
@@ -85,11 +95,20 @@ pub struct InstanceEvent<'a> {
     pub(super) bdms: Option<&'a [BlockDeviceMapping]>,
     pub(super) shows_fixed_ips: bool,
     pub(super) usage: Map<String, Value>,
+    pub(super) snapshot_image_id: Option<Uuid>,
 }
 
 impl<'a> InstanceEvent<'a> {
     fn new(action: InstanceAction, phase: Phase) -> Self {
-        Self { action, phase, fault: None, bdms: None, shows_fixed_ips: false, usage: Map::new() }
+        Self {
+            action,
+            phase,
+            fault: None,
+            bdms: None,
+            shows_fixed_ips: false,
+            usage: Map::new(),
+            snapshot_image_id: None,
+        }
     }
 
     /// It begins.
@@ -117,6 +136,12 @@ impl<'a> InstanceEvent<'a> {
     #[must_use]
     pub fn with_fixed_ips(self) -> Self {
         Self { shows_fixed_ips: true, ..self }
+    }
+
+    /// With the image that is made, in the versioned form of a snapshot.
+    #[must_use]
+    pub fn with_snapshot(self, image_id: Uuid) -> Self {
+        Self { snapshot_image_id: Some(image_id), ..self }
     }
 
     /// With one more value in the unversioned form: Nova's `extra_usage_info`.

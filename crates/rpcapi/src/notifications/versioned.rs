@@ -29,10 +29,19 @@ pub(super) fn instance_event(
 ) -> Value {
     let mut data = instance_data(shows, context, instance, event.bdms);
     data.insert("fault".to_owned(), event.fault.map_or(Value::Null, exception));
-    if event.action != InstanceAction::Create {
-        return object("InstanceActionPayload", "1.9", Value::Object(data));
-    }
     let certificates = instance.trusted_certs.as_ref().and_then(|certs| certs.pointer("/nova_object.data/ids"));
+    match event.action {
+        InstanceAction::Create => {}
+        InstanceAction::Snapshot => {
+            data.insert("snapshot_image_id".to_owned(), json!(event.snapshot_image_id));
+            return object("InstanceActionSnapshotPayload", "1.10", Value::Object(data));
+        }
+        InstanceAction::Rebuild => {
+            data.insert("trusted_image_certificates".to_owned(), certificates.cloned().unwrap_or_default());
+            return object("InstanceActionRebuildPayload", "1.10", Value::Object(data));
+        }
+        _ => return object("InstanceActionPayload", "1.9", Value::Object(data)),
+    }
     data.insert("keypairs".to_owned(), instance.keypairs.objects.iter().map(keypair).collect());
     data.insert("tags".to_owned(), tags(instance));
     data.insert("trusted_image_certificates".to_owned(), certificates.cloned().unwrap_or_default());

@@ -20,6 +20,10 @@ impl ImagePropertiesFilter {
 }
 
 impl HostFilter for ImagePropertiesFilter {
+    fn run_on_rebuild(&self) -> bool {
+        true
+    }
+
     fn passes(&self, host: &HostState, asked: &Asked<'_>) -> bool {
         let property = |name: &str| asked.spec.image.as_ref()?.properties.text(name);
         let architecture = property("hw_architecture").or_else(|| self.default_architecture.clone());

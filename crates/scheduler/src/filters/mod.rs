@@ -65,6 +65,11 @@ pub(crate) trait HostFilter: Debug + Send + Sync {
     fn run_filter_once_per_request(&self) -> bool {
         true
     }
+
+    /// Whether it is asked when a server gets another image on the host that it is on.
+    fn run_on_rebuild(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -95,6 +100,15 @@ impl Filters {
                 hosts.retain(|host| filter.passes(host, asked));
                 report.step(name, of, hosts.len());
             }
+        }
+    }
+
+    /// The filters that another image is looked at by.
+    pub(crate) fn run_on_rebuild(&self, asked: &Asked<'_>, hosts: &mut Vec<HostState>, report: &mut Report) {
+        for Named { name, filter } in self.0.iter().filter(|named| named.filter.run_on_rebuild()) {
+            let of = hosts.len();
+            hosts.retain(|host| filter.passes(host, asked));
+            report.step(name, of, hosts.len());
         }
     }
 

@@ -92,7 +92,7 @@ fn new_row(name: &str, disk_format: &str, properties: BTreeMap<String, String>) 
 }
 
 /// A copy, not a link: what becomes of the source later must not change the image.
-fn copy(store: &Store, id: Uuid, disk_format: Option<&str>, source: &Path) -> io::Result<StoredData> {
+pub(super) fn copy(store: &Store, id: Uuid, disk_format: Option<&str>, source: &Path) -> io::Result<StoredData> {
     let mut intake = store.intake(id, disk_format)?;
     for_each_piece(source, |piece| intake.write(piece))?;
     intake.finish()

@@ -90,7 +90,7 @@ async fn create(
     Ok(response)
 }
 
-fn new_row(context: &RequestContext, wanted: &Map<String, Value>) -> Result<ImageRow, ImageError> {
+pub(super) fn new_row(context: &RequestContext, wanted: &Map<String, Value>) -> Result<ImageRow, ImageError> {
     let now = utcnow();
     let mut row = ImageRow {
         id: Uuid::new_v4(),
@@ -131,19 +131,7 @@ async fn list(
     Extension(context): Caller,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, ImageError> {
-    let query = ListQuery::parse(&pairs)?;
-    let marker = match &query.marker {
-        Some(marker) => Some(service.visible(&context, marker).await.map_err(|error| match error {
-            ImageError::NotFound(text) => ImageError::BadRequest(text),
-            error => error,
-        })?),
-        None => None,
-    };
-    let project_id = context.project_id();
-    let scope = if context.is_admin { Scope::All } else { Scope::VisibleTo(project_id) };
-    let offers = rows::list_offers_to(&service.db, project_id).await?;
-    let offers: HashMap<Uuid, String> = offers.into_iter().map(|offer| (offer.image_id, offer.status)).collect();
-    let (page, has_more) = query.page(rows::list(&service.db, scope).await?, marker.as_ref(), project_id, &offers);
+    let (page, has_more) = service.select(&context, &ListQuery::parse(&pairs)?).await?;
     Ok(Json(list_view(&pairs, &page, has_more)))
 }
 
@@ -196,15 +184,8 @@ async fn delete(
     Extension(context): Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ImageError> {
-    let row = service.mutable(&context, &id, "delete_image").await?;
-    match rows::delete(&service.db, row.id).await? {
-        Deletion::Missing => Err(ImageError::no_image(id)),
-        Deletion::Protected => Err(ImageError::Forbidden(format!("Image {id} is protected and cannot be deleted."))),
-        Deletion::Deleted => {
-            service.store.remove(row.id).await?;
-            Ok(StatusCode::NO_CONTENT)
-        }
-    }
+    service.remove(&context, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn add_tag(
@@ -254,8 +235,40 @@ async fn reactivate(
 }
 
 impl BuiltinImage {
+    /// The images that a list request asks for, and whether there are more.
+    pub(super) async fn select(
+        &self,
+        context: &RequestContext,
+        query: &ListQuery,
+    ) -> Result<(Vec<ImageRow>, bool), ImageError> {
+        let marker = match &query.marker {
+            Some(marker) => Some(self.visible(context, marker).await.map_err(|error| match error {
+                ImageError::NotFound(text) => ImageError::BadRequest(text),
+                error => error,
+            })?),
+            None => None,
+        };
+        let project_id = context.project_id();
+        let scope = if context.is_admin { Scope::All } else { Scope::VisibleTo(project_id) };
+        let offers = rows::list_offers_to(&self.db, project_id).await?;
+        let offers: HashMap<Uuid, String> = offers.into_iter().map(|offer| (offer.image_id, offer.status)).collect();
+        Ok(query.page(rows::list(&self.db, scope).await?, marker.as_ref(), project_id, &offers))
+    }
+
+    /// Deletes an image that the caller may delete.
+    pub(super) async fn remove(&self, context: &RequestContext, id: &str) -> Result<(), ImageError> {
+        let row = self.mutable(context, id, "delete_image").await?;
+        match rows::delete(&self.db, row.id).await? {
+            Deletion::Missing => Err(ImageError::no_image(id)),
+            Deletion::Protected => {
+                Err(ImageError::Forbidden(format!("Image {id} is protected and cannot be deleted.")))
+            }
+            Deletion::Deleted => Ok(self.store.remove(row.id).await?),
+        }
+    }
+
     /// Changes an image that the caller may change, with nobody in between.
-    async fn modify(
+    pub(super) async fn modify(
         &self,
         context: &RequestContext,
         row: &ImageRow,

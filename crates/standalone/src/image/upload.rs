@@ -1,6 +1,7 @@
 //! `PUT /v2/images/{id}/file`: from the network to the disk, a piece at a time.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 
 use super::BuiltinImage;
 use super::error::ImageError;
+use super::register::copy;
 use super::store::Intake;
 
 /// Pieces between the network and the disk.
@@ -55,6 +57,23 @@ impl BuiltinImage {
             Err(error) => {
                 rows::set_status(&self.db, row.id, &["saving"], "queued").await?;
                 tracing::warn!(image = %row.id, %error, "an upload failed; the image is queued again");
+                Err(error)
+            }
+        }
+    }
+
+    /// The same from a file of this host.
+    pub(super) async fn receive_file(&self, row: ImageRow, path: PathBuf) -> Result<(), ImageError> {
+        ensure_formats(&row)?;
+        if !rows::set_status(&self.db, row.id, &["queued"], "saving").await? {
+            return Err(self.not_queued(&row).await?);
+        }
+        let (store, id, disk_format) = (self.store.clone(), row.id, row.disk_format.clone());
+        let copied = tokio::task::spawn_blocking(move || copy(&store, id, disk_format.as_deref(), &path)).await;
+        match copied.map_err(ImageError::from).and_then(|copied| copied.map_err(storage_error)) {
+            Ok(data) => self.activate(&row, &data).await,
+            Err(error) => {
+                rows::set_status(&self.db, row.id, &["saving"], "queued").await?;
                 Err(error)
             }
         }

@@ -216,6 +216,15 @@ impl NetworkService for BuiltinNetwork {
         ports.iter().map(|port| vif(port, &known)).collect()
     }
 
+    async fn setup_instance_network_on_host(
+        &self,
+        _context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError> {
+        self.db.retry_idempotent(|| self.bind_ports(instance_uuid, host)).await.map_err(failed)
+    }
+
     async fn devices_with_ports(&self, _context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {
         let devices = port_rows::list_devices(self.db.read(), "compute:").await.map_err(failed)?;
         // A user can write anything into a port's device_id; what is no UUID is no server.
@@ -292,6 +301,19 @@ impl BuiltinNetwork {
             row,
         };
         Ok(self.make_port(tx, new).await?)
+    }
+
+    async fn bind_ports(&self, instance_uuid: Uuid, host: &str) -> Result<(), DbError> {
+        let device_id = instance_uuid.to_string();
+        let filter = PortFilter { device_ids: Some(vec![device_id.as_str()]), ..PortFilter::default() };
+        let tx = self.db.begin().await?;
+        for mut port in port_rows::list_locked(&tx, filter).await? {
+            host.clone_into(&mut port.row.binding_host_id);
+            port.row.status = if host.is_empty() { "DOWN" } else { "ACTIVE" }.to_owned();
+            touch(&mut port.row);
+            port_rows::update(&tx, &port.row).await?;
+        }
+        tx.commit().await
     }
 
     /// All of a server's ports, or one of them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use kilonova_clients::ClientError;
 use kilonova_clients::http;
-use kilonova_clients::image::{Image, ImageData, ImageService as _};
+use kilonova_clients::image::{Image, ImageData, ImageQuery, ImageService as _, ImageUpdate, NewImage};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -17,6 +17,9 @@ crate::suite! {
     what_the_caller_may_not_see_is_not_there,
     an_image_without_bytes_is_not_there_to_download,
     a_deactivated_image_is_for_admins,
+    an_image_is_made_filled_changed_and_deleted,
+    images_are_listed_by_their_properties_newest_first,
+    what_a_caller_may_not_change_is_refused,
 }
 
 /// A private image of demo's with these bytes.
@@ -121,4 +124,90 @@ async fn over_http_the_directory_is_this_process_own_and_need_not_be() {
     let refused = clients.image.download(&demo, image_id).await;
     let reason = "this process was set up to download no images";
     assert_eq!(refused, Err(ClientError::unavailable("image", reason)));
+}
+
+fn new_image(name: &str, properties: &[(&str, &str)]) -> NewImage {
+    NewImage {
+        name: name.to_owned(),
+        visibility: "private".to_owned(),
+        min_disk: 1,
+        properties: properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..NewImage::default()
+    }
+}
+
+async fn an_image_is_made_filled_changed_and_deleted(cloud: Cloud) {
+    let demo = cloud.demo().await;
+    let made =
+        cloud.image.create(&demo, &new_image("snap", &[("image_type", "snapshot"), ("a/b~", "1")])).await.unwrap();
+    assert_eq!((made.status.as_str(), made.min_disk, made.disk_format.as_deref()), ("queued", 1, None));
+    assert_eq!(made.owner, demo.project_id);
+
+    let mut properties = made.properties.clone();
+    properties.remove("a/b~");
+    properties.insert("more".to_owned(), "2".to_owned());
+    let update = ImageUpdate {
+        disk_format: Some("raw".to_owned()),
+        container_format: Some("bare".to_owned()),
+        properties: Some(properties.clone()),
+    };
+    let changed = cloud.image.update(&demo, made.id, &update).await.unwrap();
+    assert_eq!((changed.disk_format.as_deref(), &changed.properties), (Some("raw"), &properties));
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    std::fs::write(&path, b"hello").unwrap();
+    cloud.image.upload(&demo, made.id, &path).await.unwrap();
+    let filled = cloud.image.show(&demo, made.id).await.unwrap();
+    assert_eq!((filled.status.as_str(), filled.size), ("active", Some(5)));
+    let data = cloud.image.download(&demo, made.id).await.unwrap();
+    assert_eq!(std::fs::read(data.path()).unwrap(), b"hello");
+    let again = cloud.image.upload(&demo, made.id, &path).await;
+    assert!(matches!(again, Err(ClientError::Conflict(_))), "{again:?}");
+
+    cloud.image.delete(&demo, made.id).await.unwrap();
+    let missing = ClientError::not_found("image", made.id);
+    assert_eq!(cloud.image.delete(&demo, made.id).await, Err(missing.clone()));
+    assert_eq!(cloud.image.upload(&demo, made.id, &path).await, Err(missing));
+}
+
+async fn images_are_listed_by_their_properties_newest_first(cloud: Cloud) {
+    let demo = cloud.demo().await;
+    let mut made = Vec::new();
+    for (name, kind) in [("one", "daily"), ("two", "weekly"), ("three", "daily")] {
+        made.push(cloud.image.create(&demo, &new_image(name, &[("backup_type", kind)])).await.unwrap().id);
+    }
+    let query = |filters: &[(&str, &str)]| ImageQuery {
+        filters: filters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        sort_key: Some("created_at".to_owned()),
+        ..ImageQuery::default()
+    };
+    let ids = async |query: &ImageQuery| -> Vec<Uuid> {
+        cloud.image.list(&demo, query).await.unwrap().iter().map(|image| image.id).collect()
+    };
+    let daily = query(&[("backup_type", "daily")]);
+    assert_eq!(ids(&daily).await, [made[2], made[0]]);
+    assert_eq!(ids(&ImageQuery { limit: Some(1), ..daily.clone() }).await, [made[2]]);
+    assert_eq!(ids(&ImageQuery { marker: Some(made[2].to_string()), ..daily.clone() }).await, [made[0]]);
+    assert_eq!(ids(&query(&[("name", "two"), ("status", "queued")])).await, [made[1]]);
+    let bad = cloud.image.list(&demo, &ImageQuery { marker: Some(Uuid::nil().to_string()), ..daily }).await;
+    assert!(matches!(bad, Err(ClientError::BadRequest(_))), "{bad:?}");
+    let other = cloud.other().await;
+    assert_eq!(cloud.image.list(&other, &query(&[("backup_type", "daily")])).await, Ok(Vec::new()));
+}
+
+async fn what_a_caller_may_not_change_is_refused(cloud: Cloud) {
+    let (demo, other) = (cloud.demo().await, cloud.other().await);
+    let shared =
+        NewImage { visibility: "shared".to_owned(), member: other.project_id.clone(), ..new_image("shared", &[]) };
+    let image_id = cloud.image.create(&demo, &shared).await.unwrap().id;
+    assert_eq!(cloud.image.show(&other, image_id).await.unwrap().visibility, "shared");
+    let update = ImageUpdate { properties: Some([("a".to_owned(), "1".to_owned())].into()), ..ImageUpdate::default() };
+    let refused = cloud.image.update(&other, image_id, &update).await;
+    assert!(matches!(refused, Err(ClientError::Forbidden(_))), "{refused:?}");
+    let refused = cloud.image.delete(&other, image_id).await;
+    assert!(matches!(refused, Err(ClientError::Forbidden(_))), "{refused:?}");
+    let private = cloud.image.create(&demo, &new_image("private", &[])).await.unwrap().id;
+    let missing = ClientError::not_found("image", private);
+    assert_eq!(cloud.image.delete(&other, private).await, Err(missing));
 }

@@ -17,6 +17,7 @@ use crate::cloud::{Cloud, id, token};
 crate::suite! {
     a_server_gets_its_interface_and_gives_it_back,
     allocating_again_gives_the_same_ports_even_on_another_host,
+    the_ports_of_a_server_move_with_it,
     an_interface_has_all_of_its_subnet,
     a_given_port_survives_its_server,
     a_given_port_is_used_on_a_second_try,
@@ -61,6 +62,22 @@ async fn make(cloud: &Cloud, context: &RequestContext, kind: &str, body: Value) 
 async fn ports(cloud: &Cloud) -> Vec<Value> {
     let admin = cloud.token("admin", "admin").await;
     cloud.done(&admin, "GET", "/network/v2.0/ports", "").await["ports"].as_array().unwrap().clone()
+}
+
+async fn the_ports_of_a_server_move_with_it(cloud: Cloud) {
+    let (demo, server) = (cloud.demo().await, Uuid::new_v4());
+    let requests = [on(private(&cloud).await)];
+    let project_id = demo.project_id().to_owned();
+    cloud.network.allocate_for_instance(&demo, server, &project_id, "host1", &requests).await.unwrap();
+    for host in ["host2", ""] {
+        cloud.network.setup_instance_network_on_host(&demo, server, host).await.unwrap();
+        let all = ports(&cloud).await;
+        let port = all.iter().find(|port| port["device_id"] == json!(server)).unwrap();
+        assert_eq!(port["binding:host_id"].as_str().unwrap_or_default(), host);
+    }
+    cloud.network.setup_instance_network_on_host(&demo, Uuid::new_v4(), "host1").await.unwrap();
+    cloud.network.deallocate_for_instance(&demo, server).await.unwrap();
+    assert!(ports(&cloud).await.iter().all(|port| port["device_id"] != json!(server)));
 }
 
 async fn allocate(

@@ -19,6 +19,8 @@ pub enum FakeOperation {
     GuestInfo,
     /// `spawn`
     Spawn,
+    /// `snapshot`
+    Snapshot,
     /// `destroy`
     Destroy,
     /// `power_off`

@@ -11,7 +11,7 @@ use kilonova_objects::NetworkInfo;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::driver::{DriverError, GuestInfo, Spawn};
+use crate::driver::{DriverError, GuestInfo, ImageFile, Spawn};
 
 /// Longer logs lose their beginning.
 const CONSOLE_MAX_BYTES: usize = 16 * 1024;
@@ -29,6 +29,9 @@ pub struct FakeGuest {
     pub is_running: bool,
     /// How often it was started.
     pub boots: u64,
+    /// The image that it was made from.
+    #[serde(default)]
+    pub image_id: Option<Uuid>,
     /// Whether it was asked for with a config drive.
     pub has_config_drive: bool,
     /// What it wrote.
@@ -47,6 +50,7 @@ impl FakeGuest {
             hostname: instance.hostname.clone().unwrap_or_default(),
             is_running: false,
             boots: 0,
+            image_id: spawn.image.as_ref().map(|image| image.image_id),
             has_config_drive: spawn.has_config_drive,
             console: String::new(),
             interfaces: ports(spawn.network_info),
@@ -144,6 +148,16 @@ impl FakeHypervisor {
         Ok(())
     }
 
+    /// A file that says what the guest's disk would hold.
+    pub(super) fn snapshot(&self, uuid: Uuid) -> Result<ImageFile, DriverError> {
+        let guest = self.guest(uuid).ok_or(DriverError::InstanceNotFound(uuid))?;
+        let dir = self.dir.as_ref().map_or_else(std::env::temp_dir, |dir| dir.to_path_buf());
+        let path = dir.join(format!("{}.tmp", Uuid::new_v4()));
+        let written = std::fs::write(&path, format!("the disk of {} after boot {}\n", guest.name, guest.boots));
+        written.map_err(|error| failed(&dir, &error))?;
+        Ok(ImageFile::new(path.clone(), Temporary(path)))
+    }
+
     pub(super) fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {
         let mut guests = self.lock();
         if let Some(dir) = &self.dir {
@@ -173,6 +187,18 @@ impl FakeHypervisor {
 
 fn ports(network_info: &NetworkInfo) -> BTreeSet<Uuid> {
     network_info.0.iter().map(|vif| vif.id).collect()
+}
+
+/// A file that goes away with whoever holds it.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a snapshot was not removed");
+        }
+    }
 }
 
 fn file_of(dir: &Path, uuid: Uuid) -> PathBuf {

@@ -18,7 +18,7 @@ use kilonova_objects::{Instance, NetworkInfo, PowerState};
 use uuid::Uuid;
 
 use crate::driver::{
-Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, ConsoleAddress, ConsoleKind,
+Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, ConsoleAddress, ConsoleKind, Snapshot,
 };
 pub use hooks::FakeOperation;
 use hooks::Hooks;
@@ -109,6 +109,11 @@ impl Driver for FakeDriver {
         self.hooks.enter(FakeOperation::Spawn).await?;
         self.hypervisor.spawn(FakeGuest::new(&spawn))?;
         Ok(BTreeMap::new())
+    }
+
+    async fn snapshot(&self, uuid: Uuid) -> Result<Snapshot, DriverError> {
+        self.hooks.enter(FakeOperation::Snapshot).await?;
+        Ok(Snapshot { file: self.hypervisor.snapshot(uuid)?, disk_format: "raw".to_owned() })
     }
 
     async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {

@@ -89,10 +89,7 @@ impl ImageCache {
         inspected: Inspected,
         path: &Path,
     ) -> Result<(), DriverError> {
-        std::fs::create_dir_all(&self.dir).map_err(|error| host_error("create", &self.dir, &error))?;
-        let mut part = path.as_os_str().to_owned();
-        part.push(format!(".{}{PART}", Uuid::new_v4().simple()));
-        let part = Part(PathBuf::from(part));
+        let part = part_in(&self.dir, path.file_name().and_then(|name| name.to_str()).unwrap_or_default())?;
         let args = [
             "convert".as_ref(),
             "-f".as_ref(),
@@ -167,9 +164,24 @@ fn size_of(path: &Path) -> Result<Option<u64>, DriverError> {
 }
 
 /// A file in the making; gone if it is dropped before it was published.
-struct Part(PathBuf);
+#[derive(Debug)]
+pub(super) struct Part(PathBuf);
+
+/// A file of its own beside the images, which is removed when it is dropped, and after a kill by [`remove_parts`].
+pub(super) fn new_part(instances_dir: &Path, name: &str) -> Result<Part, DriverError> {
+    part_in(&base_dir(instances_dir), name)
+}
+
+fn part_in(dir: &Path, name: &str) -> Result<Part, DriverError> {
+    std::fs::create_dir_all(dir).map_err(|error| host_error("create", dir, &error))?;
+    Ok(Part(dir.join(format!("{name}.{}{PART}", Uuid::new_v4().simple()))))
+}
 
 impl Part {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     // Synced first: after a power cut a base is whole or not there.
     fn publish(self, path: &Path, dir: &Path) -> Result<(), DriverError> {
         let done = std::fs::File::open(&self.0)

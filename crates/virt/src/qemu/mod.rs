@@ -24,6 +24,7 @@ mod process;
 mod qmp;
 mod record;
 mod recover;
+mod snapshot;
 mod spawn;
 mod tools;
 
@@ -40,7 +41,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::driver::{
-    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn,
+Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, Snapshot,
 };
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};
@@ -228,6 +229,10 @@ impl Driver for QemuDriver {
 
     async fn spawn(&self, spawn: Spawn<'_>) -> Result<BTreeMap<String, String>, DriverError> {
         spawn::spawn(self, spawn).await
+    }
+
+    async fn snapshot(&self, uuid: Uuid) -> Result<Snapshot, DriverError> {
+        snapshot::snapshot(self, uuid).await
     }
 
     async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {

@@ -276,6 +276,34 @@ pub async fn guests_of_one_image_are_spawned_together(harness: impl Harness) {
     assert_eq!(driver.list_guests().await.unwrap(), []);
 }
 
+/// A copy of the disk of a guest that is off: a new guest starts from it, and the file goes with who holds it.
+pub async fn a_snapshot_is_a_disk_that_a_guest_starts_from(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let server = Server::new(harness.image());
+    server.spawn(driver).await.unwrap();
+    driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+    let snapshot = driver.snapshot(server.uuid()).await.unwrap();
+    let path = snapshot.file.path().to_owned();
+    assert!(std::fs::metadata(&path).unwrap().len() > 0);
+    assert_eq!(server.info(driver).await.power_state, PowerState::Shutdown);
+    let image_id = Uuid::new_v4();
+    let copy = Server::new(Some(DiskImage {
+        image_id,
+        source: Arc::new(path.clone()),
+        disk_format: snapshot.disk_format.clone(),
+        cache_key: image_id.simple().to_string(),
+    }));
+    copy.spawn(driver).await.unwrap();
+    assert_eq!(copy.info(driver).await.power_state, PowerState::Running);
+    drop(snapshot);
+    assert!(!path.exists());
+    for server in [&server, &copy] {
+        driver.destroy(server.uuid()).await.unwrap();
+    }
+    let missing = driver.snapshot(server.uuid()).await;
+    assert!(matches!(missing, Err(DriverError::InstanceNotFound(_))), "{missing:?}");
+}
+
 /// What the scheduler will believe.
 pub async fn a_host_has_something_to_give(harness: impl Harness) {
     let host = harness.driver().host_resources().await.unwrap();
@@ -307,6 +335,7 @@ macro_rules! driver_suite {
             what_is_not_there_is_not_found,
             guests_are_found_again_after_a_restart,
             guests_of_one_image_are_spawned_together,
+            a_snapshot_is_a_disk_that_a_guest_starts_from,
             a_host_has_something_to_give,
         );
     };

@@ -31,7 +31,7 @@ pub(super) fn plan(
     reservation_id: &str,
     count: u32,
 ) -> Plan {
-    let image = image::dict(&found.image);
+    let image = found.image.to_dict();
     let payload = workflow_payload(context, &image, wanted, found);
     let spec = request_spec(context, wanted, found, count);
     let template = instance(context, wanted, found, reservation_id);

@@ -74,7 +74,7 @@ pub(super) async fn check(state: &ApiState, zone: &Zone) -> Result<(), ComputeEr
 }
 
 /// The zones of the compute hosts that are not disabled.
-async fn available_zones(state: &ApiState) -> Result<BTreeSet<String>, ComputeError> {
+pub(in crate::compute) async fn available_zones(state: &ApiState) -> Result<BTreeSet<String>, ComputeError> {
     let zones = availability_zones::read(state).await?;
     let services = services::list(&state.db, Some("nova-compute"), None).await?;
     let enabled = services.iter().filter(|service| !service.disabled);

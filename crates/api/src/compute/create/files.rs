@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::compute::{ComputeError, quota::Limits};
 
 /// Checks number, paths and contents against the quota. The path is told before the content.
-pub(super) fn check(limits: &Limits, files: &[(String, String)]) -> Result<(), ComputeError> {
+pub(in crate::compute) fn check(limits: &Limits, files: &[(String, String)]) -> Result<(), ComputeError> {
     if limits.exceeds("injected_files", files.len()) {
         return Err(ComputeError::OnsetFileLimitExceeded);
     }
@@ -22,6 +22,6 @@ pub(super) fn check(limits: &Limits, files: &[(String, String)]) -> Result<(), C
 }
 
 /// `[path, base64]` pairs.
-pub(super) fn on_the_wire(files: &[(String, String)]) -> Vec<Value> {
+pub(in crate::compute) fn on_the_wire(files: &[(String, String)]) -> Vec<Value> {
     files.iter().map(|(path, content)| json!([path, content])).collect()
 }

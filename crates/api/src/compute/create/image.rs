@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use kilonova_clients::ClientError;
 use kilonova_clients::image::Image;
 use kilonova_core::RequestContext;
-use kilonova_core::time::strtime;
 use kilonova_objects::{Flavor, ImageMeta, ImageMetaProps};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::compute::ComputeError;
@@ -25,30 +24,33 @@ const LEGACY_NAMES: [(&str, &str); 4] = [
 ];
 
 /// The image, and that its kernel and ramdisk are there too.
-pub(super) async fn look_up(state: &ApiState, context: &RequestContext, id: Uuid) -> Result<Image, ComputeError> {
-    let image = show(state, context, id).await?;
+///
+/// `not_found`: the sentence where one of them is not.
+pub(in crate::compute) async fn look_up(
+    state: &ApiState,
+    context: &RequestContext,
+    id: Uuid,
+    not_found: &str,
+) -> Result<Image, ComputeError> {
+    let image = show(state, context, id, not_found).await?;
     let (kernel, ramdisk) = kernel_and_ramdisk(&image);
     for id in [kernel, ramdisk].into_iter().flatten() {
-        let id = id.parse().map_err(|_| not_found())?;
-        show(state, context, id).await?;
+        let id = id.parse().map_err(|_| ComputeError::invalid(not_found))?;
+        show(state, context, id, not_found).await?;
     }
     Ok(image)
 }
 
-async fn show(state: &ApiState, context: &RequestContext, id: Uuid) -> Result<Image, ComputeError> {
+async fn show(state: &ApiState, context: &RequestContext, id: Uuid, not_found: &str) -> Result<Image, ComputeError> {
     state.clients.image.show(context, id).await.map_err(|error| match error {
-        ClientError::NotFound { .. } => not_found(),
+        ClientError::NotFound { .. } => ComputeError::invalid(not_found),
         ClientError::Forbidden(_) => ComputeError::Invalid(format!("Not authorized for image {id}.")),
         other => other.into(),
     })
 }
 
-fn not_found() -> ComputeError {
-    ComputeError::invalid("Can not find requested image")
-}
-
 /// Ids of the images with kernel and ramdisk, where the image has them apart.
-pub(super) fn kernel_and_ramdisk(image: &Image) -> (Option<&str>, Option<&str>) {
+pub(in crate::compute) fn kernel_and_ramdisk(image: &Image) -> (Option<&str>, Option<&str>) {
     let property = |name: &str| image.properties.get(name).map(String::as_str).filter(|id| !id.is_empty());
     match property("kernel_id") {
         Some("nokernel") => (None, None),
@@ -57,7 +59,7 @@ pub(super) fn kernel_and_ramdisk(image: &Image) -> (Option<&str>, Option<&str>) 
 }
 
 /// Whether the image can be booted in the flavor.
-pub(super) fn check(
+pub(in crate::compute) fn check(
     image: &Image,
     flavor: &Flavor,
     auto_disk_config: Option<bool>,
@@ -109,7 +111,7 @@ fn check_disk(image: &Image, flavor: &Flavor, may_use_zero_disk: bool) -> Result
 }
 
 /// What a server does where the request says nothing.
-pub(super) fn auto_disk_config(image: &Image) -> bool {
+pub(in crate::compute) fn auto_disk_config(image: &Image) -> bool {
     matches!(auto_disk_config_of(image), Some("true" | "1" | "on" | "yes" | "y" | "t"))
 }
 
@@ -119,7 +121,7 @@ fn auto_disk_config_of(image: &Image) -> Option<&'static str> {
 }
 
 /// `image_*` of a server's system metadata.
-pub(super) fn system_metadata(image: &Image, flavor: &Flavor) -> BTreeMap<String, Option<String>> {
+pub(in crate::compute) fn system_metadata(image: &Image, flavor: &Flavor) -> BTreeMap<String, Option<String>> {
     /// Properties that servers do not inherit.
     const SKIPPED: [&str; 3] = ["mappings", "block_device_mapping", "signature_verified"];
     let properties = image.properties.iter().filter(|(name, _)| !SKIPPED.contains(&name.as_str()));
@@ -139,7 +141,7 @@ pub(super) fn system_metadata(image: &Image, flavor: &Flavor) -> BTreeMap<String
 }
 
 /// For the scheduler.
-pub(super) fn meta(image: &Image) -> ImageMeta {
+pub(in crate::compute) fn meta(image: &Image) -> ImageMeta {
     let known = |name: &str| ["hw_", "os_", "img_"].iter().any(|prefix| name.starts_with(prefix));
     let renamed = |name: &str| LEGACY_NAMES.iter().find(|(old, _)| *old == name).map(|(_, new)| (*new).to_owned());
     let properties = image.properties.iter().filter_map(|(name, value)| {
@@ -166,30 +168,4 @@ pub(super) fn meta(image: &Image) -> ImageMeta {
         properties: ImageMetaProps(properties.collect()),
         ..ImageMeta::default()
     }
-}
-
-/// For compute: a dict as Nova's own image client makes it.
-pub(super) fn dict(image: &Image) -> Value {
-    json!({
-        "id": image.id,
-        "name": image.name,
-        "status": image.status,
-        "visibility": image.visibility,
-        "is_public": image.visibility == "public",
-        "protected": image.is_protected,
-        "checksum": image.checksum,
-        "owner": image.owner,
-        "size": image.size,
-        "virtual_size": image.virtual_size,
-        "container_format": image.container_format,
-        "disk_format": image.disk_format,
-        "created_at": strtime(image.created_at),
-        "updated_at": strtime(image.updated_at),
-        "deleted_at": null,
-        "deleted": false,
-        "min_ram": image.min_ram,
-        "min_disk": image.min_disk,
-        "tags": image.tags,
-        "properties": image.properties,
-    })
 }

@@ -8,9 +8,9 @@
 
 mod block_devices;
 mod build;
-mod destination;
-mod files;
-mod image;
+pub(in crate::compute) mod destination;
+pub(in crate::compute) mod files;
+pub(in crate::compute) mod image;
 mod names;
 mod networks;
 mod password;
@@ -139,7 +139,7 @@ async fn look_up(state: &ApiState, context: &RequestContext, wanted: &CreateServ
     let visible_to = (!context.is_admin).then(|| context.project_id());
     let (flavor, image, key_pair, networks, groups, limits, zone, group) = join!(
         flavors::get(&state.db, &wanted.flavor_id, visible_to),
-        image::look_up(state, context, wanted.image_ref),
+        image::look_up(state, context, wanted.image_ref, "Can not find requested image"),
         key_pair(state, context, wanted.key_name.as_deref()),
         networks::look_up(state, context, &wanted.networks),
         networks::security_groups(state, context, wanted),
@@ -188,7 +188,7 @@ fn no_flavor(error: DbError, id: &str) -> ComputeError {
     }
 }
 
-async fn key_pair(
+pub(in crate::compute) async fn key_pair(
     state: &ApiState,
     context: &RequestContext,
     name: Option<&str>,

@@ -202,6 +202,11 @@ async fn every_operation_on_a_server_asks_its_own_rule() {
             (_, Some("os-getSerialConsole"), _) => Some(json!({"os-getSerialConsole": {"type": "serial"}})),
             (_, Some("reboot"), _) => Some(json!({"reboot": {"type": "HARD"}})),
             (_, Some("os-resetState"), _) => Some(json!({"os-resetState": {"state": "error"}})),
+            (_, Some("createImage"), _) => Some(json!({"createImage": {"name": "i"}})),
+            (_, Some("createBackup"), _) => {
+                Some(json!({"createBackup": {"name": "i", "backup_type": "daily", "rotation": 1}}))
+            }
+            (_, Some("rebuild"), _) => Some(json!({"rebuild": {"imageRef": cloud.image.id}})),
             (_, Some("os-getConsoleOutput"), _) => Some(json!({"os-getConsoleOutput": {}})),
             (_, Some(action), _) => Some(json!({action: null})),
         };

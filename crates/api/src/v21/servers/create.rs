@@ -121,7 +121,7 @@ fn count(value: &Value) -> Result<Option<u32>, ApiError> {
 }
 
 /// `true`, `"True"`, `"1"`, `"on"`, `"yes"`, …: the schema lets no other words through.
-fn truthy(value: &Value) -> bool {
+pub(super) fn truthy(value: &Value) -> bool {
     match value {
         Value::Bool(value) => *value,
         Value::String(text) => matches!(text.to_ascii_lowercase().as_str(), "true" | "1" | "on" | "yes"),
@@ -129,7 +129,7 @@ fn truthy(value: &Value) -> bool {
     }
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub(super) fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
@@ -159,7 +159,7 @@ fn security_groups(value: &Value) -> Option<Vec<String>> {
     Some(groups.iter().filter_map(|group| group["name"].as_str().map(str::to_owned)).collect())
 }
 
-fn injected_files(value: &Value) -> Result<Vec<(String, String)>, ApiError> {
+pub(super) fn injected_files(value: &Value) -> Result<Vec<(String, String)>, ApiError> {
     let files = value.as_array().into_iter().flatten();
     files
         .map(|file| match (file["path"].as_str(), file["contents"].as_str()) {

@@ -59,7 +59,7 @@ pub(crate) async fn delete(call: Call) -> Answer {
 }
 
 /// The metadata of a body that the schema let through: an object of strings.
-pub(super) fn pairs(value: &Value) -> BTreeMap<String, String> {
+pub(crate) fn pairs(value: &Value) -> BTreeMap<String, String> {
     let object = value.as_object().into_iter().flatten();
     object.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

@@ -10,7 +10,7 @@ use kilonova_objects::network_model::Vif;
 use kilonova_objects::{Instance, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn, ConsoleAddress, ConsoleKind,
+Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn, ConsoleAddress, ConsoleKind, Snapshot,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -95,6 +95,10 @@ impl Driver for TestDriver {
         *self.injected.lock().unwrap() = Some(spawn.injected.clone());
         self.fake.spawn(spawn).await?;
         Ok(self.metadata.lock().unwrap().clone())
+    }
+
+    async fn snapshot(&self, uuid: Uuid) -> Result<Snapshot, DriverError> {
+        self.fake.snapshot(uuid).await
     }
 
     async fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {

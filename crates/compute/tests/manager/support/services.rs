@@ -211,6 +211,15 @@ impl NetworkService for FlakyNetwork {
         self.fake.instance_vifs(context, instance_uuid).await
     }
 
+    async fn setup_instance_network_on_host(
+        &self,
+        context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError> {
+        self.fake.setup_instance_network_on_host(context, instance_uuid, host).await
+    }
+
     async fn devices_with_ports(&self, context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {
         self.fake.devices_with_ports(context).await
     }
