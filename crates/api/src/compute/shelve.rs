@@ -17,7 +17,7 @@ use kilonova_rpcapi::conductor::UnshelveInstance;
 use kilonova_rpcapi::workflow::{STEP_UNSHELVE, UnshelvePayload};
 use serde_json::Map;
 
-use super::create::{PINNED_ZONE, destination};
+use super::create::destination;
 use super::snapshot::{Begin, create_image, run};
 use super::{ComputeError, availability_zones, checks, power};
 use crate::policy::Target;
@@ -105,17 +105,8 @@ pub(crate) async fn unshelve(
     let mut spec = request_specs::get(&state.db, instance.uuid).await?;
     let availability_zone = check_destination(state, context, &instance, &spec, &to).await?;
     if to.new_az.is_some() {
-        spec.availability_zone.clone_from(&availability_zone);
+        spec.availability_zone = availability_zone;
         request_specs::save(&state.db, &spec).await?;
-    }
-    let mut changes = Map::new();
-    if to.new_az.is_some() {
-        let mut system_metadata = instance.system_metadata.clone();
-        match availability_zone {
-            Some(zone) => system_metadata.insert(PINNED_ZONE.to_owned(), Some(zone)),
-            None => system_metadata.remove(PINNED_ZONE),
-        };
-        changes.insert("system_metadata".to_owned(), system_metadata.to_wire());
     }
     let workflow = NewWorkflow {
         kind: WorkflowKind::Unshelve,
@@ -126,7 +117,7 @@ pub(crate) async fn unshelve(
         lease: UNSHELVE_LEASE,
     };
     let start = begin(context, &instance, word, TaskState::Unshelving, Some(workflow));
-    let busy = instances::start_action_with(&state.db, start, &changes).await;
+    let busy = instances::start_action(&state.db, start).await;
     let busy = busy.map_err(|error| checks::lost_race(error, &instance, word))?;
     let uuid = busy.uuid;
     // A cast that fails is no error: the workflow row is there.
