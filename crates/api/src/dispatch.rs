@@ -61,16 +61,17 @@ async fn serve(State(app): State<Arc<App>>, OriginalUri(original): OriginalUri, 
 async fn answer(app: &App, original: &Uri, request: Request, ids: &RequestIds) -> Response {
     let (parts, body) = request.into_parts();
     let base = base_url(original, &parts, &app.state.config);
-    let segments: Vec<String> = parts.uri.path().split('/').filter(|part| !part.is_empty()).map(decode).collect();
+    // A slash at the end is a part without a name, which no route has: so it is with Nova's routes.
+    let segments: Vec<String> = parts.uri.path().trim_start_matches('/').split('/').map(decode).collect();
     let legacy = match segments.first().map(String::as_str) {
-        None => return versions::all(&base),
+        None | Some("") => return versions::all(&base),
         Some("v2.1") => false,
         Some("v2") => true,
         Some("openapi.json") if segments.len() == 1 && parts.method == Method::GET => return described(),
         Some(_) => return ApiError::no_such_resource().into_response(),
     };
     let rest = &segments[1..];
-    if rest.is_empty() {
+    if rest.iter().all(String::is_empty) {
         return versioned(&parts.headers, legacy, |_| Ok(versions::one(&base, legacy)));
     }
     let request = Incoming { parts, body, base, legacy, ids };
@@ -267,7 +268,7 @@ impl Table {
     fn find(&self, segments: &[String], method: &Method) -> Result<Found<'_>, ApiError> {
         let plain = self.match_path(segments).map(|found| (found, None));
         let scoped = || {
-            let (project_id, rest) = segments.split_first()?;
+            let (project_id, rest) = segments.split_first().filter(|(first, _)| !first.is_empty())?;
             Some((self.match_path(rest)?, Some(project_id.clone())))
         };
         let ((path, params), project_id) = plain.or_else(scoped).ok_or_else(ApiError::no_such_resource)?;
@@ -295,6 +296,7 @@ impl Path {
             match part {
                 Segment::Literal(literal) if literal == given => {}
                 Segment::Literal(_) => return None,
+                Segment::Param(_) if given.is_empty() => return None,
                 Segment::Param(name) => params.push((*name, given.clone())),
             }
         }

@@ -133,7 +133,8 @@ impl ResourceTracker {
         node.current_workload = Some(0);
         node.running_vms = i64::try_from(running).ok();
         node.metrics.get_or_insert_with(|| "[]".to_owned());
-        node.stats.get_or_insert_default();
+        let stats = node.stats.get_or_insert_default();
+        stats.insert("uptime".to_owned(), host.uptime.clone());
         node.supported_hv_specs = host.supported_instances.iter().map(hv_spec).collect();
         node.cpu_allocation_ratio = self.config.cpu_allocation_ratio;
         node.ram_allocation_ratio = self.config.ram_allocation_ratio;

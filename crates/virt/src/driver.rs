@@ -86,6 +86,8 @@ pub struct HostResources {
     pub supported_instances: Vec<(String, String, String)>,
     /// Traits of the provider, such as `COMPUTE_NODE`.
     pub traits: Vec<String>,
+    /// How long the host has been up, in a sentence.
+    pub uptime: Option<String>,
 }
 
 /// What a driver can do beyond the methods that all have.

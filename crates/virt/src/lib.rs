@@ -7,6 +7,7 @@ pub mod driver;
 pub mod drivers;
 pub mod fake;
 pub mod qemu;
+mod uptime;
 
 pub use driver::{
     Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo,

@@ -53,7 +53,8 @@ fn named<'a>(list: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
 }
 
 async fn make_image(admin: &Api) -> anyhow::Result<String> {
-    let image = json!({"name": "guest-alternate", "visibility": "public", "disk_format": "raw", "container_format": "bare"});
+    let image =
+        json!({"name": "guest-alternate", "visibility": "public", "disk_format": "raw", "container_format": "bare"});
     let image = admin.request("image", Method::POST, "/v2/images", Some(&image)).await?;
     let id = text(&image["id"])?;
     admin.upload("image", &format!("/v2/images/{id}/file"), vec![0; 1024 * 1024]).await?;

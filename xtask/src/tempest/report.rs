@@ -152,7 +152,9 @@ mod tests {
     #[test]
     fn the_page_has_every_test() {
         let text = page(&results());
-        for line in ["- passed: `test_one`", "- **failed**: `test_two`", "- skipped: `test_three`", "| 1 | no \\| volumes |"] {
+        for line in
+            ["- passed: `test_one`", "- **failed**: `test_two`", "- skipped: `test_three`", "| 1 | no \\| volumes |"]
+        {
             assert!(text.lines().any(|known| known == line), "{line:?} is not in\n{text}");
         }
     }

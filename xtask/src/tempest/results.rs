@@ -103,13 +103,14 @@ fn parse_status(status: &str) -> Outcome {
     }
 }
 
-/// What a line of a traceback says about why: `module.Class: words` at the left edge, the last of which counts, and
-/// the details that tempest adds to an answer it did not expect.
+/// What a line of a traceback says about why: `module.Class: words`, the last of which counts, and the details that
+/// tempest adds to an answer it did not expect.
 fn add_cause(reason: &mut String, line: &str) {
+    let line = line.trim();
     if line.starts_with("Details: ") && !reason.is_empty() {
         *reason = format!("{reason} {line}");
     } else if let Some((class, _)) = line.split_once(": ")
-        && class.contains('.')
+        && (class.contains('.') || class.ends_with("Error"))
         && class.chars().all(|letter| letter.is_alphanumeric() || "._".contains(letter))
     {
         line.clone_into(reason);
@@ -129,7 +130,8 @@ Captured traceback:
     Traceback (most recent call last):
   File \"a.py\", line 1, in test_two
     client.show(1)
-tempest.lib.exceptions.NotFound: Object not found
+
+    tempest.lib.exceptions.NotFound: Object not found
 Details: {'code': 404}
 
 Captured pythonlogging:

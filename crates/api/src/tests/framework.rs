@@ -37,6 +37,15 @@ async fn version_documents_need_no_token_and_say_what_is_spoken() {
 }
 
 #[tokio::test]
+async fn a_slash_at_the_end_is_a_part_without_a_name() {
+    let cloud = Cloud::new().await;
+    for path in ["/v2.1/servers/", "/v2.1/os-simple-tenant-usage/", "/v2.1/os-simple-tenant-usage/x/", "/v2.1//servers"]
+    {
+        assert_eq!(send(&cloud, "GET", path, &[], "").await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn under_a_path_of_its_own_links_have_that_path() {
     let cloud = Cloud::new().await;
     let nested = Router::new().nest_service("/compute", cloud.router.clone());

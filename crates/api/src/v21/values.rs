@@ -1,5 +1,7 @@
 //! Values of bodies and query strings that come in more than one form.
 
+use std::net::Ipv6Addr;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -30,6 +32,11 @@ pub(crate) fn bool_from_string(text: &str) -> Option<bool> {
     }
 }
 
+/// An IPv6 address in its shortest form, as Nova keeps it; what is none stays as it is.
+pub(crate) fn canonical_ipv6(text: &str) -> String {
+    text.parse::<Ipv6Addr>().map_or_else(|_| text.to_owned(), |address| address.to_string())
+}
+
 /// A uuid, with or without hyphens.
 pub(crate) fn uuid_like(text: &str) -> Option<Uuid> {
     let bare = text.replace("urn:", "").replace("uuid:", "").replace(['{', '}', '-'], "");
@@ -40,6 +47,17 @@ pub(crate) fn uuid_like(text: &str) -> Option<Uuid> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn ipv6_addresses_are_shortened() {
+        for (given, kept) in [
+            ("0000:0000:0000:0000:0000:babe:220.12.22.2", "::babe:dc0c:1602"),
+            ("2001:DB8:0:0::1", "2001:db8::1"),
+            ("", ""),
+        ] {
+            assert_eq!(canonical_ipv6(given), kept);
+        }
+    }
 
     #[test]
     fn numbers_and_booleans_may_be_texts() {

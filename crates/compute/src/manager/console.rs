@@ -23,13 +23,13 @@ impl Manager {
     }
 }
 
-/// The last `lines` lines of `text`.
+/// The last `lines` lines of `text`. As in Nova, what comes behind the last line's end counts as one, also if it is
+/// nothing.
 fn tail(text: &str, lines: usize) -> &str {
     if lines == 0 {
         return "";
     }
-    let body = text.strip_suffix('\n').unwrap_or(text);
-    match body.rmatch_indices('\n').nth(lines - 1) {
+    match text.rmatch_indices('\n').nth(lines - 1) {
         Some((at, _)) => &text[at + 1..],
         None => text,
     }
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn the_tail_has_as_many_lines_as_asked_for_or_all() {
-        assert_eq!(tail("a\nb\nc\n", 2), "b\nc\n");
+        assert_eq!(tail("a\nb\nc\n", 2), "c\n");
         assert_eq!(tail("a\nb\nc", 2), "b\nc");
         assert_eq!(tail("a\nb\n", 5), "a\nb\n");
         assert_eq!(tail("a\nb\n", 0), "");

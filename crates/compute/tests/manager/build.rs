@@ -136,8 +136,7 @@ async fn auto_has_a_network_made_for_a_project_without_one() {
     let message = BuildAndRunInstance { requested_networks: auto, ..world.message(&instance) };
     let caller = RequestContext::new("u", "q");
     world.manager.build_and_run_instance(&caller, message).await.unwrap();
-    let labels: Vec<_> =
-        world.row(&instance).network_info().0.into_iter().map(|vif| vif.network.label).collect();
+    let labels: Vec<_> = world.row(&instance).network_info().0.into_iter().map(|vif| vif.network.label).collect();
     assert_eq!(labels, ["auto_allocated_network"]);
 }
 

@@ -27,7 +27,7 @@ async fn a_server_lives_its_life_over_the_queues() {
     let console = |tail_length| GetConsoleOutput { instance: instance.clone(), tail_length };
     let whole = api.call(&context(), HOST, console(None)).await.unwrap();
     assert_eq!(whole, world.guest(&instance).unwrap().console);
-    assert_eq!(api.call(&context(), HOST, console(Some(1))).await.unwrap(), "n login: \n");
+    assert_eq!(api.call(&context(), HOST, console(Some(2))).await.unwrap(), "n login: \n");
     assert_eq!(api.call(&context(), HOST, console(Some(0))).await.unwrap(), "");
 
     let message = StopInstance { instance: world.begin(&instance, TaskState::PoweringOff), clean_shutdown: true };

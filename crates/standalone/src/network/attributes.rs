@@ -191,7 +191,9 @@ impl Attributes {
         for (name, value) in body {
             let Some(attribute) = find(name) else { continue };
             let (verb, rule) = if is_create { ("POST", "create") } else { ("PUT", "update") };
-            if matches!(attribute.kind, Type::ReadOnly) || (!is_create && matches!(attribute.setters, Create | AdminCreate)) {
+            if matches!(attribute.kind, Type::ReadOnly)
+                || (!is_create && matches!(attribute.setters, Create | AdminCreate))
+            {
                 return Err(NetworkError::bad_request(format!("Attribute '{name}' not allowed in {verb}")));
             }
             let value = convert(attribute, value)?;

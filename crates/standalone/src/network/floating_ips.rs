@@ -145,9 +145,8 @@ pub(super) async fn delete(tx: &Transaction, context: &RequestContext, id: Uuid)
 
 fn wanted_address(attributes: &Attributes) -> Result<Option<IpAddr>, NetworkError> {
     let Some(text) = attributes.text("floating_ip_address") else { return Ok(None) };
-    let invalid = || {
-        NetworkError::invalid_attribute("floating_ip_address", format!("'{text}' is not a valid IP address"))
-    };
+    let invalid =
+        || NetworkError::invalid_attribute("floating_ip_address", format!("'{text}' is not a valid IP address"));
     text.parse().map(Some).map_err(|_| invalid())
 }
 

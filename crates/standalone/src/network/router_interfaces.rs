@@ -157,7 +157,12 @@ impl BuiltinNetwork {
         self.make_port(tx, new).await
     }
 
-    async fn remove_interface(&self, context: &RequestContext, id: Uuid, wanted: Wanted) -> Result<Value, NetworkError> {
+    async fn remove_interface(
+        &self,
+        context: &RequestContext,
+        id: Uuid,
+        wanted: Wanted,
+    ) -> Result<Value, NetworkError> {
         let tx = self.db.begin().await?;
         lock(&tx, Resource::Router, &[id]).await?;
         let router = routers::visible(&tx, context, id).await?;
@@ -223,7 +228,8 @@ async fn ensure_apart(tx: &Transaction, router_id: Uuid, wanted: &[&SubnetRow]) 
     let held = ports_of(tx, router_id, INTERFACE_OWNER).await?;
     let network_ids: Vec<Uuid> = held.iter().map(|port| port.row.network_id).collect();
     let subnets = subnet_rows::list_by_networks(tx, &network_ids).await?;
-    let is_held = |subnet: &&SubnetRow| held.iter().flat_map(|port| &port.fixed_ips).any(|ip| ip.subnet_id == subnet.id);
+    let is_held =
+        |subnet: &&SubnetRow| held.iter().flat_map(|port| &port.fixed_ips).any(|ip| ip.subnet_id == subnet.id);
     for there in subnets.iter().filter(is_held) {
         for subnet in wanted {
             if subnet.id == there.id {

@@ -193,7 +193,8 @@ pub(super) async fn between(
     let filter = PortFilter { network_ids: Some(vec![network_id, external_network_id]), ..PortFilter::default() };
     let ports = port_rows::list(connection, filter).await?;
     let is_interface = |port: &&Port| {
-        port.row.device_owner == INTERFACE_OWNER && port.fixed_ips.iter().any(|fixed_ip| fixed_ip.subnet_id == subnet_id)
+        port.row.device_owner == INTERFACE_OWNER
+            && port.fixed_ips.iter().any(|fixed_ip| fixed_ip.subnet_id == subnet_id)
     };
     let leads_out = |interface: &&Port| {
         ports.iter().any(|port| {
@@ -254,8 +255,7 @@ async fn views(connection: &impl Connection, rows: Vec<RouterRow>) -> Result<Vec
     let mut gateways: HashMap<String, Port> = HashMap::new();
     for chunk in rows.chunks(BATCH) {
         let ids: Vec<String> = chunk.iter().map(|row| row.id.to_string()).collect();
-        let filter =
-            PortFilter { device_ids: Some(ids.iter().map(String::as_str).collect()), ..PortFilter::default() };
+        let filter = PortFilter { device_ids: Some(ids.iter().map(String::as_str).collect()), ..PortFilter::default() };
         let ports = port_rows::list(connection, filter).await?;
         let ports = ports.into_iter().filter(|port| port.row.device_owner == GATEWAY_OWNER);
         gateways.extend(ports.map(|port| (port.row.device_id.clone(), port)));

@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::attributes::Attributes;
 use super::error::NetworkError;
 use super::{
-    BuiltinNetwork, auto_allocated, discovery, floating_ips, listing, networks, ports, quotas, router_interfaces, routers,
-    rules, security_groups, subnets,
+    BuiltinNetwork, auto_allocated, discovery, floating_ips, listing, networks, ports, quotas, router_interfaces,
+    routers, rules, security_groups, subnets,
 };
 use crate::auth::authenticate;
 use crate::web::{BaseUrl, can_write, read_json, stamp_request_id};

@@ -510,10 +510,7 @@ async fn rules_are_checked_as_neutron_checks_them() {
 #[tokio::test]
 async fn what_is_not_here_is_listed_as_empty() {
     let cloud = Cloud::new().await;
-    for (path, key) in [
-        ("/agents", "agents"),
-        ("/availability_zones", "availability_zones"),
-    ] {
+    for (path, key) in [("/agents", "agents"), ("/availability_zones", "availability_zones")] {
         assert_eq!(cloud.get("demo", path).await, json!({ key: [] }));
     }
     let (network, _) = cloud.subnet("10.9.0.0/24").await;

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::driver::{
 Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, ConsoleAddress, ConsoleKind, Snapshot,
 };
+use crate::uptime::host_uptime;
 pub use hooks::FakeOperation;
 use hooks::Hooks;
 pub use hypervisor::{FakeGuest, FakeHypervisor};
@@ -223,6 +224,7 @@ fn host_resources() -> HostResources {
         cpu_info: r#"{"arch": "x86_64", "model": "fake", "vendor": "fake", "features": [], "topology": {"cells": 1, "sockets": 1, "cores": 4000, "threads": 1}}"#.to_owned(),
         supported_instances: vec![("x86_64".to_owned(), "fake".to_owned(), "hvm".to_owned())],
         traits: vec!["COMPUTE_NODE".to_owned()],
+        uptime: host_uptime(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::accelerator::Accelerator;
 use super::errors::{blocking, host_error};
 use super::tools::{Bounds, ToolError};
 use crate::driver::{DriverError, HostResources};
+use crate::uptime::host_uptime;
 
 const GIB: u64 = 1 << 30;
 
@@ -36,6 +37,7 @@ pub(super) async fn resources(driver: &QemuDriver) -> Result<HostResources, Driv
             cpu_info: cpu_info(&cpuinfo, vcpus),
             supported_instances: supported_instances(accelerator),
             traits: ["COMPUTE_NODE", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW"].map(str::to_owned).into(),
+            uptime: host_uptime(),
         })
     })
     .await

@@ -12,6 +12,7 @@ use crate::call::{Answer, Call, json};
 use crate::compute;
 use crate::compute::create::{BlockDevice, CreateServers, RequestedNetworks, Zone, generate_password};
 use crate::error::ApiError;
+use crate::v21::values::canonical_ipv6;
 use crate::versions::{V2_19, V2_52, V2_63, V2_74, V2_90};
 use crate::views::servers::{Created, Reservation};
 
@@ -90,7 +91,7 @@ fn wanted(call: &Call) -> Result<CreateServers, ApiError> {
         config_drive: truthy(&server["config_drive"]),
         auto_disk_config: server["OS-DCF:diskConfig"].as_str().map(|value| value == "AUTO"),
         access_ip_v4: text("accessIPv4"),
-        access_ip_v6: text("accessIPv6"),
+        access_ip_v6: text("accessIPv6").map(|address| canonical_ipv6(&address)),
         security_groups: security_groups(&server["security_groups"]),
         networks: networks(&server["networks"])?,
         injected_files: injected_files(&server["personality"])?,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{asked, target, viewer};
 use crate::call::{Answer, Call, ok};
 use crate::compute::{self, host_status, server_groups};
+use crate::v21::values::canonical_ipv6;
 use crate::versions::{V2_71, V2_75};
 use crate::views::servers::{Kind, One};
 
@@ -39,6 +40,9 @@ fn changes(server: &Value) -> Map<String, Value> {
         if let Some(value) = server.get(name) {
             changes.insert(field.to_owned(), value.clone());
         }
+    }
+    if let Some(address) = server["accessIPv6"].as_str() {
+        changes.insert("access_ip_v6".to_owned(), json!(canonical_ipv6(address)));
     }
     if let Some(name) = server["name"].as_str() {
         changes.insert("display_name".to_owned(), json!(name.trim()));
