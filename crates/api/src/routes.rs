@@ -326,7 +326,8 @@ pub(crate) const ROUTES: &[Route] = &{
         boot_action("os-stop", "os_compute_api:servers:stop", handler!(action_power::stop))
             .body(&[Versioned::always(|| bare_action("os-stop"))]),
         boot_action("createImage", "os_compute_api:servers:create_image", handler!(action_images::create_image))
-            .body(&[Versioned::new(LEGACY, V2_102, server_images::create_image)]),
+            .body(&[Versioned::always(server_images::create_image)]),
+        boot_action("rebuild", "os_compute_api:servers:rebuild", handler!(action_rebuild::rebuild)).body(REBUILD_SERVER),
         boot_action("reboot", "os_compute_api:servers:reboot", handler!(action_power::reboot))
             .body(&[Versioned::always(schema::reboot)]),
         server_action("addFixedIp", "os_compute_api:os-multinic:add", handler!(action_fixed_ips::add))
