@@ -187,15 +187,11 @@ macro_rules! handler {
 #[rustfmt::skip]
 pub(crate) const ROUTES: &[Route] = &{
     use crate::{schemas, v21};
-    use crate::schemas::{any_query, bare_action, no_query, server_metadata, servers as schema};
+    use crate::schemas::{any_query, bare_action, no_query, server_images, server_metadata, servers as schema};
     use crate::v21::servers::{
-        action_admin, action_console_output, action_fixed_ips, action_floating_ips, action_power, create,
-        delete as delete_server, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, shares,
-        show, tags, update,
-    use crate::schemas::{any_query, bare_action, server_images, server_metadata, servers as schema};
-    use crate::v21::servers::{
-        action_admin, action_console_output, action_images, action_power, action_rebuild, action_shelve, create, delete as delete_server, instance_actions, ips, list,
-        metadata, security_groups, show, tags, update,
+        action_admin, action_console_output, action_fixed_ips, action_floating_ips, action_images, action_power,
+        action_rebuild, action_shelve, create, delete as delete_server, instance_actions, interfaces, ips, list, metadata,
+        remote_consoles, security_groups, shares, show, tags, update,
     };
     use crate::versions::*;
 

@@ -19,7 +19,7 @@ impl Neutron for HttpNetwork {
         filters: Filters<'_>,
     ) -> Result<Vec<Value>, ClientError> {
         let call = Call::get(&[collection.path()]);
-        let call = filters.iter().fold(call, |call, (name, value)| call.query(name, value));
+        let call = filters.iter().fold(call, |call, (name, value)| call.query(*name, value));
         let refused = |failure: super::Failure| failure.error(KIND.service, collection.resource(), "");
         match self.pages(context, call, collection.key(), refused).await {
             // A Neutron without routers has no such collection.
