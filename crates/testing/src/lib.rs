@@ -14,6 +14,7 @@ mod rabbitmq;
 
 pub use mariadb::MariaDb;
 pub use postgresql::PostgreSql;
+pub use process::free_port;
 pub use rabbitmq::RabbitMq;
 
 /// Names the variable with the `rabbit://` URL of the shared broker.

@@ -1,10 +1,13 @@
 //! One server process: where it lives, how it starts, how it ends.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -14,9 +17,23 @@ use rustix::process::{Pid, Signal, kill_process_group};
 const BOUND: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A port that was free just now.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// Where ports are looked for: below those that Linux gives to outgoing connections, which would take one away between the
+/// look and the start of a server, or while a server is down.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port of the loopback that is free now and that this process was not given before.
+pub fn free_port() -> anyhow::Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..PORTS.len() {
+        let random = RandomState::new().build_hasher().finish() % PORTS.len() as u64;
+        let port = PORTS.start + u16::try_from(random)?;
+        if !given.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            given.insert(port);
+            return Ok(port);
+        }
+    }
+    bail!("no free port")
 }
 
 /// A program that dies with its parent, as `user` if the parent is root.

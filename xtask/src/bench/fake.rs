@@ -64,7 +64,7 @@ async fn starts(bench: &Bench) -> anyhow::Result<Row> {
 }
 
 async fn start(bench: &Bench, name: &str) -> anyhow::Result<Duration> {
-    let listen = format!("127.0.0.1:{}", super::free_port()?);
+    let listen = format!("127.0.0.1:{}", kilonova_testing::free_port()?);
     let http = reqwest::Client::builder().no_proxy().timeout(START_TIMEOUT).build()?;
     let url = format!("http://{listen}/compute/v2.1/");
     let started = Instant::now();

@@ -9,7 +9,6 @@ mod report;
 mod services;
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
@@ -129,9 +128,4 @@ impl Bench {
         admin.compute(Method::PUT, &path, Some(&unlimited)).await?.ok().context("cannot raise the quotas")?;
         Ok(Started { cloud, member })
     }
-}
-
-/// One that was free just now: the requests begin before the cloud could say which one it took.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -83,7 +83,8 @@ async fn ready(role: &str, child: &mut Child, log: &PathBuf) -> anyhow::Result<(
 }
 
 fn nova_conf(dir: &Path, broker: &RabbitMq, database: &PostgreSql) -> anyhow::Result<String> {
-    let (standalone, placement, api) = (super::free_port()?, super::free_port()?, super::free_port()?);
+    let (standalone, placement, api) =
+        (kilonova_testing::free_port()?, kilonova_testing::free_port()?, kilonova_testing::free_port()?);
     let identity = format!("http://127.0.0.1:{standalone}/identity/v3");
     Ok(format!(
         "[DEFAULT]\nhost = bench\nstate_path = {}\ntransport_url = {}\ncompute_driver = fake\n\

@@ -124,8 +124,7 @@ pub(crate) fn write_private(path: &Path, text: &str) {
 }
 
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    kilonova_testing::free_port().expect("a free port")
 }
 
 /// The password of `user` in a `clouds.yaml` that Kilonova wrote.
