@@ -13,9 +13,6 @@ use serde_json::Value;
 use crate::call::{Answer, Call};
 use crate::versions::{LEGACY, MAX_VERSION, MIN_VERSION, V2_102};
 
-/// The rule of an operation that asks none.
-pub(crate) const NO_RULE: &str = "";
-
 /// In place of a rule, where Nova asks none: the other service decides.
 pub(crate) const NO_RULE: &str = "";
 
