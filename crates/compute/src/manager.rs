@@ -1,15 +1,23 @@
 //! The manager: what is done on this host, one operation per file. It decides; the driver does.
 
+mod admin_password;
 mod build;
 mod console;
+mod crash_dump;
+mod diagnostics;
 mod events;
 mod image;
 mod init_host;
+mod network_info;
 mod notify;
 mod orphans;
+mod pause;
 mod power;
+mod rescue;
 mod save;
+mod soft_delete;
 mod stale_tasks;
+mod suspend;
 mod sync_power_states;
 mod terminate;
 
@@ -62,6 +70,30 @@ pub enum ManagerError {
     /// The request makes no sense on this host.
     #[error("{0}")]
     Invalid(String),
+    /// The guest could not be started from another image. The driver's error is part of Nova's sentence.
+    #[error("Instance {uuid} cannot be rescued: Driver Error: {error}")]
+    NotRescuable {
+        /// The instance.
+        uuid: Uuid,
+        /// What the driver says.
+        error: DriverError,
+    },
+    /// The administrator's password is what it was.
+    #[error("Failed to set admin password on {uuid} because {reason}")]
+    PasswordSetFailed {
+        /// The instance.
+        uuid: Uuid,
+        /// Why, without the password.
+        reason: String,
+    },
+    /// Nothing is counted of a guest that does not run.
+    #[error("Instance {uuid} in power state {}. Cannot get_diagnostics while the instance is in this state.", .state.as_str())]
+    NoDiagnostics {
+        /// The instance.
+        uuid: Uuid,
+        /// What the guest does instead.
+        state: PowerState,
+    },
 }
 
 impl From<DriverError> for ManagerError {
@@ -82,6 +114,15 @@ impl ManagerError {
     fn is_deletion(&self) -> bool {
         matches!(self, Self::Rpc(error)
             if error.is("UnexpectedDeletingTaskStateError") || error.is("InstanceNotFound"))
+    }
+
+    /// The driver tried, and failed.
+    fn is_of_driver(&self) -> bool {
+        match self {
+            Self::Driver(error) => !matches!(error, DriverError::NotSupported(_)),
+            Self::NotRescuable { .. } => true,
+            _ => false,
+        }
     }
 
     /// Somebody else does something to the instance now: theirs counts.
@@ -185,6 +226,7 @@ fn fault_code(error: &ManagerError) -> i64 {
         ManagerError::Driver(
             DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. },
         ) => 400,
+        ManagerError::Driver(DriverError::InstanceNotRunning(_)) | ManagerError::NotRescuable { .. } => 400,
         ManagerError::Driver(DriverError::InstanceNotFound(_)) => 404,
         _ => 500,
     }

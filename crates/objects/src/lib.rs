@@ -7,6 +7,7 @@
 pub mod aggregate;
 mod block_device;
 mod compute_node;
+mod diagnostics;
 mod flavor;
 mod image_meta;
 mod instance;
@@ -21,6 +22,7 @@ pub mod wire;
 pub use aggregate::{Aggregate, AggregateList};
 pub use block_device::{BlockDeviceMapping, BlockDeviceMappingList};
 pub use compute_node::{ComputeNode, ComputeNodeList};
+pub use diagnostics::{CpuDiagnostics, Diagnostics, DiskDiagnostics, MemoryDiagnostics, NicDiagnostics};
 pub use flavor::Flavor;
 pub use image_meta::{ImageMeta, ImageMetaProps};
 pub use instance::{

@@ -99,10 +99,12 @@ impl Notifications {
     }
 
     /// Whether the notifications of `action` show the disks of an instance even where they are not at hand and must be
-    /// asked for. Nova always has them for a reboot, and else if `bdms_in_notifications` says so.
+    /// asked for. Nova always has them for a reboot and a resume, and else if `bdms_in_notifications` says so.
     pub fn shows_disks(&self, action: InstanceAction) -> bool {
         let shows = |inner: &Arc<Inner>| {
-            inner.versioned.is_some() && (inner.options.bdms_in_notifications || action == InstanceAction::Reboot)
+            inner.versioned.is_some()
+                && (inner.options.bdms_in_notifications
+                    || matches!(action, InstanceAction::Reboot | InstanceAction::Resume))
         };
         self.0.as_ref().is_some_and(shows)
     }

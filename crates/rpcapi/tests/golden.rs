@@ -5,7 +5,10 @@ use kilonova_objects::Wire as _;
 use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
-    BuildAndRunInstance, GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance,
+    BuildAndRunInstance, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, InjectNetworkInfo, PauseInstance,
+    RebootInstance, RescueInstance, RestoreInstance, ResumeInstance, SetAdminPassword, SoftDeleteInstance,
+    StartInstance, StopInstance, SuspendInstance, TerminateInstance, TriggerCrashDump, UnpauseInstance,
+    UnrescueInstance,
 };
 use kilonova_rpcapi::conductor::{BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances};
 use kilonova_rpcapi::scheduler::SelectDestinations;
@@ -59,6 +62,21 @@ fn recorded_messages_are_read_and_written_back_unchanged() {
 fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
     args_survive::<StartInstance>(&json!({"instance": an_instance()}));
     args_survive::<GetConsoleOutput>(&json!({"instance": an_instance(), "tail_length": 10}));
+    args_survive::<PauseInstance>(&json!({"instance": an_instance()}));
+    args_survive::<UnpauseInstance>(&json!({"instance": an_instance()}));
+    args_survive::<SuspendInstance>(&json!({"instance": an_instance()}));
+    args_survive::<ResumeInstance>(&json!({"instance": an_instance()}));
+    args_survive::<RescueInstance>(&json!({
+        "instance": an_instance(), "rescue_password": "secret", "rescue_image_ref": null, "clean_shutdown": true,
+    }));
+    args_survive::<UnrescueInstance>(&json!({"instance": an_instance()}));
+    args_survive::<SoftDeleteInstance>(&json!({"instance": an_instance()}));
+    args_survive::<RestoreInstance>(&json!({"instance": an_instance()}));
+    args_survive::<SetAdminPassword>(&json!({"instance": an_instance(), "new_pass": "secret"}));
+    args_survive::<TriggerCrashDump>(&json!({"instance": an_instance()}));
+    args_survive::<InjectNetworkInfo>(&json!({"instance": an_instance()}));
+    args_survive::<GetDiagnostics>(&json!({"instance": an_instance()}));
+    args_survive::<GetInstanceDiagnostics>(&json!({"instance": an_instance()}));
     args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
     args_survive::<BuildInstances>(&json!({
         "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},
@@ -109,7 +127,7 @@ fn every_method_has_a_row_here() {
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())
         .collect();
-    assert_eq!(names.len(), 12, "{names:?}");
+    assert_eq!(names.len(), 25, "{names:?}");
     for name in names {
         let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
         assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");

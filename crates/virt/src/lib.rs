@@ -10,7 +10,7 @@ pub mod qemu;
 
 pub use driver::{
     Capabilities, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo, HostResources, ImageFile,
-    ImageSource, Injected, RebootKind, Spawn,
+    ImageSource, Injected, RebootKind, Rescue, RescueDevice, Spawn,
 };
 pub use fake::{FakeDriver, FakeHypervisor, FakeOperation};
 pub use qemu::{QemuConfig, QemuDriver};

@@ -6,7 +6,17 @@ const WAS_OWNER: &str = "rule:admin_or_owner";
 
 /// An old name, its old default, and the rules that took its place.
 pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
-    ("os_compute_api:os-deferred-delete", WAS_OWNER, &["os_compute_api:os-deferred-delete:force"]),
+    (
+        "os_compute_api:os-deferred-delete",
+        WAS_OWNER,
+        &["os_compute_api:os-deferred-delete:restore", "os_compute_api:os-deferred-delete:force"],
+    ),
+    ("os_compute_api:os-rescue", WAS_OWNER, &["os_compute_api:os-unrescue"]),
+    (
+        "os_compute_api:os-server-password",
+        WAS_OWNER,
+        &["os_compute_api:os-server-password:show", "os_compute_api:os-server-password:clear"],
+    ),
     ("os_compute_api:os-flavor-extra-specs:index", WAS_OWNER, &["os_compute_api:servers:show:flavor-extra-specs"]),
     (
         "os_compute_api:os-hypervisors",

@@ -15,9 +15,15 @@ use kilonova_clients::image::Image;
 use kilonova_clients::network::Network;
 use kilonova_core::Config;
 use kilonova_db::Db;
-use kilonova_messaging::{ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Version};
-use kilonova_objects::{Flavor, Service};
-use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, StopInstance, TerminateInstance};
+use kilonova_messaging::{
+    ClientOptions, Dispatcher, Endpoint, MemoryTransport, RemoteException, RpcServer, ServerOptions, Version,
+};
+use kilonova_objects::{CpuDiagnostics, Diagnostics, Flavor, MemoryDiagnostics, PowerState, Service};
+use kilonova_rpcapi::compute::{
+    GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, InjectNetworkInfo, PauseInstance, RebootInstance,
+    RescueInstance, RestoreInstance, ResumeInstance, SetAdminPassword, SoftDeleteInstance, StartInstance, StopInstance,
+    SuspendInstance, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance,
+};
 use kilonova_rpcapi::conductor::ScheduleAndBuildInstances;
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, register};
 use serde_json::{Value, json};
@@ -41,8 +47,14 @@ pub(super) const OTHER_PROJECT: &str = "project-b";
 /// The only compute host.
 pub(super) const HOST: &str = "compute1";
 
-/// What was asked over RPC: the method, and its arguments on the wire.
-type Calls = Arc<Mutex<Vec<(&'static str, Value)>>>;
+/// What was asked over RPC.
+#[derive(Clone, Default)]
+struct Calls {
+    /// The method, and its arguments on the wire.
+    made: Arc<Mutex<Vec<(&'static str, Value)>>>,
+    /// What is raised instead of an answer, by method.
+    refusals: Arc<Mutex<BTreeMap<&'static str, RemoteException>>>,
+}
 
 pub(super) struct Cloud {
     pub router: Router,
@@ -262,20 +274,35 @@ impl Cloud {
 
     /// The arguments of the calls of a method so far.
     pub(crate) fn calls<M: RpcMethod>(&self) -> Vec<Value> {
-        let calls = self.calls.lock().unwrap();
-        calls.iter().filter(|(name, _)| *name == M::NAME).map(|(_, args)| args.clone()).collect()
+        self.calls_of(M::NAME)
+    }
+
+    /// The same for a method by name.
+    pub(crate) fn calls_of(&self, method: &str) -> Vec<Value> {
+        let calls = self.calls.made.lock().unwrap();
+        calls.iter().filter(|(name, _)| *name == method).map(|(_, args)| args.clone()).collect()
+    }
+
+    /// From now on the method raises that.
+    pub(crate) fn refuse<M: RpcMethod>(&self, exception: RemoteException) {
+        self.calls.refusals.lock().unwrap().insert(M::NAME, exception);
     }
 
     /// Waits until a method was called so often: a cast is on its way when the answer is there.
     pub(crate) async fn wait_for<M: RpcMethod>(&self, count: usize) -> Vec<Value> {
+        self.wait_for_method(M::NAME, count).await
+    }
+
+    /// The same for a method by name.
+    pub(crate) async fn wait_for_method(&self, method: &str, count: usize) -> Vec<Value> {
         for _ in 0..500 {
-            let calls = self.calls::<M>();
+            let calls = self.calls_of(method);
             if calls.len() >= count {
                 return calls;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{} was not called {count} times in 5 s", M::NAME);
+        panic!("{method} was not called {count} times in 5 s");
     }
 }
 
@@ -295,19 +322,43 @@ fn compute(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = record::<StartInstance>(endpoint, calls, ());
     let endpoint = record::<StopInstance>(endpoint, calls, ());
     let endpoint = record::<RebootInstance>(endpoint, calls, ());
+    let endpoint = record::<PauseInstance>(endpoint, calls, ());
+    let endpoint = record::<UnpauseInstance>(endpoint, calls, ());
+    let endpoint = record::<SuspendInstance>(endpoint, calls, ());
+    let endpoint = record::<ResumeInstance>(endpoint, calls, ());
+    let endpoint = record::<RescueInstance>(endpoint, calls, ());
+    let endpoint = record::<UnrescueInstance>(endpoint, calls, ());
+    let endpoint = record::<SoftDeleteInstance>(endpoint, calls, ());
+    let endpoint = record::<RestoreInstance>(endpoint, calls, ());
+    let endpoint = record::<SetAdminPassword>(endpoint, calls, ());
+    let endpoint = record::<TriggerCrashDump>(endpoint, calls, ());
+    let endpoint = record::<InjectNetworkInfo>(endpoint, calls, ());
+    let endpoint = record::<GetDiagnostics>(endpoint, calls, json!({"cpu0_time": 17, "memory": 524_288}));
+    let endpoint = record::<GetInstanceDiagnostics>(endpoint, calls, diagnostics());
     vec![record::<GetConsoleOutput>(endpoint, calls, "\u{1}hello\nlogin:".to_owned())]
 }
 
-/// Writes the call down and answers `reply`.
+fn diagnostics() -> Diagnostics {
+    let cpu = CpuDiagnostics { id: Some(0), time: Some(17), ..CpuDiagnostics::default() };
+    Diagnostics {
+        uptime: Some(46_664),
+        config_drive: true,
+        memory_details: MemoryDiagnostics { maximum: Some(512), ..MemoryDiagnostics::default() },
+        ..Diagnostics::new(PowerState::Running, "kvm").with_devices(vec![cpu], vec![], vec![])
+    }
+}
+
+/// Writes the call down and answers `reply`, or raises what was told to be raised.
 fn record<M>(endpoint: Endpoint, calls: &Calls, reply: M::Reply) -> Endpoint
 where
     M: RpcMethod,
     M::Reply: Clone + Sync + 'static,
 {
-    let calls = Arc::clone(calls);
+    let calls = calls.clone();
     register(endpoint, move |_, method: M| {
-        calls.lock().unwrap().push((M::NAME, json!(method.to_args())));
+        calls.made.lock().unwrap().push((M::NAME, json!(method.to_args())));
+        let refusal = calls.refusals.lock().unwrap().get(M::NAME).cloned();
         let reply = reply.clone();
-        async move { Ok(reply) }
+        async move { refusal.map_or(Ok(reply), Err) }
     })
 }

@@ -4,6 +4,9 @@ mod bad_input;
 mod create;
 mod lifecycle;
 mod list;
+mod on_host;
+mod soft_delete;
+mod states;
 mod views;
 
 use kilonova_db::instances::{self, Deleted, Save};

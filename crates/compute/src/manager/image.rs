@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kilonova_clients::image::ImageService;
+use kilonova_clients::image::{Image, ImageService};
 use kilonova_core::RequestContext;
 use kilonova_virt::{DiskImage, FetchError, ImageFile, ImageSource};
 use serde_json::Value;
@@ -22,14 +22,19 @@ impl Manager {
     ) -> Result<Option<DiskImage>, ManagerError> {
         let Some(id) = image.get("id").and_then(Value::as_str) else { return Ok(None) };
         let image_id = parse_uuid(id)?;
-        let service = self.clients.image.clone();
-        let image = service.show(context, image_id).await?;
-        Ok(Some(DiskImage {
+        let image = self.clients.image.show(context, image_id).await?;
+        Ok(Some(self.disk_of(context, image)))
+    }
+
+    /// The disk that an image is.
+    pub(super) fn disk_of(&self, context: &RequestContext, image: Image) -> DiskImage {
+        let (service, image_id) = (self.clients.image.clone(), image.id);
+        DiskImage {
             image_id,
             source: Arc::new(Download { service, context: context.clone(), image_id }),
             disk_format: image.disk_format.unwrap_or_else(|| "raw".to_owned()),
             cache_key: image.checksum.unwrap_or_else(|| image_id.simple().to_string()),
-        }))
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod build;
 mod interrupted;
 mod notifications;
+mod on_host;
 mod power;
 mod recovery;
 mod service;

@@ -5,4 +5,5 @@ mod common;
 
 mod cloud;
 mod lossy_bus;
+mod on_host;
 mod servers;

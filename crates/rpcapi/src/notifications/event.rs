@@ -14,6 +14,15 @@ pub enum InstanceAction {
     PowerOn,
     PowerOff,
     Reboot,
+    SoftDelete,
+    Restore,
+    Pause,
+    Unpause,
+    Suspend,
+    Resume,
+    Rescue,
+    Unrescue,
+    TriggerCrashDump,
 }
 
 impl InstanceAction {
@@ -26,6 +35,15 @@ impl InstanceAction {
             Self::PowerOn => "power_on",
             Self::PowerOff => "power_off",
             Self::Reboot => "reboot",
+            Self::SoftDelete => "soft_delete",
+            Self::Restore => "restore",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
+            Self::TriggerCrashDump => "trigger_crash_dump",
         }
     }
 }
@@ -75,12 +93,21 @@ pub struct InstanceEvent<'a> {
     pub(super) fault: Option<&'a Fault>,
     pub(super) bdms: Option<&'a [BlockDeviceMapping]>,
     pub(super) shows_fixed_ips: bool,
+    pub(super) rescue_image_ref: Option<&'a str>,
     pub(super) usage: Map<String, Value>,
 }
 
 impl<'a> InstanceEvent<'a> {
     fn new(action: InstanceAction, phase: Phase) -> Self {
-        Self { action, phase, fault: None, bdms: None, shows_fixed_ips: false, usage: Map::new() }
+        Self {
+            action,
+            phase,
+            fault: None,
+            bdms: None,
+            shows_fixed_ips: false,
+            rescue_image_ref: None,
+            usage: Map::new(),
+        }
     }
 
     /// It begins.
@@ -108,6 +135,12 @@ impl<'a> InstanceEvent<'a> {
     #[must_use]
     pub fn with_fixed_ips(self) -> Self {
         Self { shows_fixed_ips: true, ..self }
+    }
+
+    /// With the image that the user wants to be rescued with, which only the versioned form of a rescue has.
+    #[must_use]
+    pub fn with_rescue_image_ref(self, image_ref: Option<&'a str>) -> Self {
+        Self { rescue_image_ref: image_ref, ..self }
     }
 
     /// With one more value in the unversioned form: Nova's `extra_usage_info`.

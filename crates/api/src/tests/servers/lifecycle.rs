@@ -186,6 +186,7 @@ async fn every_operation_on_a_server_asks_its_own_rule() {
             (_, None, _) => Some(json!({"metadata": {}})),
             (_, Some("reboot"), _) => Some(json!({"reboot": {"type": "HARD"}})),
             (_, Some("os-resetState"), _) => Some(json!({"os-resetState": {"state": "error"}})),
+            (_, Some("changePassword"), _) => Some(json!({"changePassword": {"adminPass": "secret"}})),
             (_, Some("os-getConsoleOutput"), _) => Some(json!({"os-getConsoleOutput": {}})),
             (_, Some(action), _) => Some(json!({action: null})),
         };

@@ -1,17 +1,25 @@
 //! `/servers` and everything under it.
 
 pub(crate) mod action_admin;
+pub(crate) mod action_admin_password;
 pub(crate) mod action_console_output;
+pub(crate) mod action_crash_dump;
+pub(crate) mod action_pause;
 pub(crate) mod action_power;
+pub(crate) mod action_rescue;
+pub(crate) mod action_suspend;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod diagnostics;
 pub(crate) mod instance_actions;
 pub(crate) mod ips;
 pub(crate) mod list;
 pub(crate) mod metadata;
 pub(crate) mod security_groups;
+pub(crate) mod server_password;
 pub(crate) mod show;
 pub(crate) mod tags;
+pub(crate) mod topology;
 pub(crate) mod update;
 
 use std::collections::HashMap;

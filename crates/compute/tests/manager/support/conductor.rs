@@ -313,8 +313,12 @@ fn save(
             return Err(exception::unexpected_vm_state(sent.uuid, &expected, row.vm_state));
         }
     }
+    let was = row.vm_state;
     *row = merged(row, changed);
     row.updated_at = now;
+    if row.vm_state == VmState::SoftDeleted && was != VmState::SoftDeleted {
+        row.deleted_at = now;
+    }
     let saved = row.clone();
     rows.saves.push(changed.clone());
     Ok(saved)

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kilonova_objects::{Instance, NetworkInfo};
+use kilonova_objects::{Diagnostics, Instance, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-    Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn,
+    Capabilities, ConsoleLog, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Rescue, Spawn,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -121,5 +121,46 @@ impl Driver for TestDriver {
 
     async fn console_log(&self, uuid: Uuid, max_bytes: u64) -> Result<ConsoleLog, DriverError> {
         self.fake.console_log(uuid, max_bytes).await
+    }
+
+    async fn pause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.pause(uuid).await
+    }
+
+    async fn unpause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.unpause(uuid).await
+    }
+
+    async fn suspend(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.suspend(uuid).await
+    }
+
+    async fn resume(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.fake.resume(instance, network_info).await
+    }
+
+    async fn rescue(&self, rescue: Rescue<'_>) -> Result<(), DriverError> {
+        self.graces.lock().unwrap().push(rescue.grace);
+        self.fake.rescue(rescue).await
+    }
+
+    async fn unrescue(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.fake.unrescue(instance, network_info).await
+    }
+
+    async fn set_admin_password(&self, instance: &Instance, password: &str) -> Result<(), DriverError> {
+        self.fake.set_admin_password(instance, password).await
+    }
+
+    async fn trigger_crash_dump(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.trigger_crash_dump(uuid).await
+    }
+
+    async fn inject_network_info(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.fake.inject_network_info(instance, network_info).await
+    }
+
+    async fn diagnostics(&self, instance: &Instance) -> Result<Diagnostics, DriverError> {
+        self.fake.diagnostics(instance).await
     }
 }
