@@ -156,7 +156,10 @@ mod tests {
             vec![NicDiagnostics { mac_address: Some("fa:16:3e:00:00:01".to_owned()), ..Default::default() }],
             vec![DiskDiagnostics { read_bytes: Some(1), write_requests: Some(2), ..Default::default() }],
         );
-        Diagnostics { memory_details: MemoryDiagnostics { maximum: Some(512), used: None, ..Default::default() }, ..diagnostics }
+        Diagnostics {
+            memory_details: MemoryDiagnostics { maximum: Some(512), used: None, ..Default::default() },
+            ..diagnostics
+        }
     }
 
     #[test]

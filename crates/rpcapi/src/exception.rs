@@ -84,9 +84,7 @@ fn conflict(class: &str, instance_uuid: Uuid, expected: Value, actual: Value) ->
 pub fn instance_invalid_state(instance_uuid: Uuid, attr: &str, state: &str, method: &str) -> RemoteException {
     nova(
         "InstanceInvalidState",
-        format!(
-            "Instance {instance_uuid} in {attr} {state}. Cannot {method} while the instance is in this state."
-        ),
+        format!("Instance {instance_uuid} in {attr} {state}. Cannot {method} while the instance is in this state."),
         400,
         &[
             ("attr", json!(attr)),

@@ -404,7 +404,10 @@ mod tests {
         assert_eq!(device(&[("hw_disk_bus", "virtio")]), Ok(None));
         assert_eq!(device(&[("hw_rescue_bus", "usb")]), stable("disk", Some("usb")));
         assert_eq!(device(&[("hw_rescue_device", "cdrom")]), stable("cdrom", None));
-        assert_eq!(device(&[("hw_rescue_device", "disk"), ("hw_rescue_bus", "virtio")]), stable("disk", Some("virtio")));
+        assert_eq!(
+            device(&[("hw_rescue_device", "disk"), ("hw_rescue_bus", "virtio")]),
+            stable("disk", Some("virtio"))
+        );
     }
 
     #[test]

@@ -10,12 +10,8 @@ use super::{ComputeError, checks, power};
 use crate::state::ApiState;
 
 /// Nova's exceptions for a server of which it cannot be set.
-const NOT_SET: [&str; 4] = [
-    "InstancePasswordSetFailed",
-    "SetAdminPasswdNotSupported",
-    "InstanceAgentNotEnabled",
-    "QemuGuestAgentNotEnabled",
-];
+const NOT_SET: [&str; 4] =
+    ["InstancePasswordSetFailed", "SetAdminPasswdNotSupported", "InstanceAgentNotEnabled", "QemuGuestAgentNotEnabled"];
 
 /// `changePassword`: waits until it is set.
 pub(crate) async fn set(
@@ -31,7 +27,9 @@ pub(crate) async fn set(
     match state.compute.call(context, &host, method).await {
         Ok(()) => Ok(()),
         Err(error) if error.is("NotImplementedError") => Err(ComputeError::PasswordUnsupported),
-        Err(error) if NOT_SET.iter().any(|class| error.is(class)) => Err(ComputeError::PasswordNotSet(error.to_string())),
+        Err(error) if NOT_SET.iter().any(|class| error.is(class)) => {
+            Err(ComputeError::PasswordNotSet(error.to_string()))
+        }
         // The host may be at it: its passes end what nobody works on.
         Err(error) if error.is_timeout() => Err(error.into()),
         Err(error @ RpcError::Messaging(_)) => {

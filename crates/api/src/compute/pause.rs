@@ -15,7 +15,11 @@ pub(crate) async fn pause(state: &ApiState, context: &RequestContext, instance: 
 }
 
 /// `unpause`
-pub(crate) async fn unpause(state: &ApiState, context: &RequestContext, instance: Instance) -> Result<(), ComputeError> {
+pub(crate) async fn unpause(
+    state: &ApiState,
+    context: &RequestContext,
+    instance: Instance,
+) -> Result<(), ComputeError> {
     let method = |instance| UnpauseInstance { instance };
     power::run(state, context, instance, Action::Unpause, TaskState::Unpausing, method).await
 }

@@ -9,7 +9,11 @@ use super::{ComputeError, power};
 use crate::state::ApiState;
 
 /// `suspend`
-pub(crate) async fn suspend(state: &ApiState, context: &RequestContext, instance: Instance) -> Result<(), ComputeError> {
+pub(crate) async fn suspend(
+    state: &ApiState,
+    context: &RequestContext,
+    instance: Instance,
+) -> Result<(), ComputeError> {
     let method = |instance| SuspendInstance { instance };
     power::run(state, context, instance, Action::Suspend, TaskState::Suspending, method).await
 }

@@ -250,7 +250,11 @@ mod tests {
             (VmState::SoftDeleted, T::Restoring, P::Shutdown, Repair::Restore),
             (VmState::SoftDeleted, T::Deleting, P::Shutdown, Repair::Reclaim),
         ] {
-            assert_eq!(repair(&instance(vm_state, Some(task)), power_state, false), expected, "{task}, {power_state:?}");
+            assert_eq!(
+                repair(&instance(vm_state, Some(task)), power_state, false),
+                expected,
+                "{task}, {power_state:?}"
+            );
         }
         assert_eq!(repair(&instance(VmState::SoftDeleted, None), P::Shutdown, true), Repair::None);
     }

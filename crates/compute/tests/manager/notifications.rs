@@ -284,7 +284,8 @@ async fn pause_and_suspend_are_told_in_the_name_of_an_administrator_and_a_resume
     manager.suspend_instance(&context(), begin(&told.world, TaskState::Suspending)).await.unwrap();
     manager.resume_instance(&context(), begin(&told.world, TaskState::Resuming)).await.unwrap();
     let events = told.events().await;
-    let expected = ["pause", "unpause", "suspend", "resume"].map(|action| [format!("{action}.start"), format!("{action}.end")]);
+    let expected =
+        ["pause", "unpause", "suspend", "resume"].map(|action| [format!("{action}.start"), format!("{action}.end")]);
     let expected: Vec<&str> = expected.iter().flatten().map(String::as_str).collect();
     events.assert_are(&expected);
     assert_eq!(events.of("compute.instance.pause.start")["_context_is_admin"], json!(true));

@@ -42,8 +42,7 @@ async fn a_server_is_paused_suspended_rescued_and_asked() {
     let actions = admin.get(&format!("{path}/os-instance-actions")).await;
     let actions = actions["instanceActions"].as_array().unwrap();
     let names: Vec<_> = actions.iter().map(|action| action["action"].as_str().unwrap()).collect();
-    let expected =
-        ["changePassword", "unrescue", "rescue", "resume", "suspend", "unpause", "pause", "create"];
+    let expected = ["changePassword", "unrescue", "rescue", "resume", "suspend", "unpause", "pause", "create"];
     assert_eq!(names, expected);
     let request = actions[1]["request_id"].as_str().unwrap();
     let action = admin.get(&format!("{path}/os-instance-actions/{request}")).await;

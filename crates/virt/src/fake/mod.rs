@@ -274,11 +274,7 @@ fn host_resources() -> HostResources {
 
 impl FakeGuest {
     fn info(&self) -> GuestInfo {
-        GuestInfo {
-            uuid: self.uuid,
-            power_state: self.power_state(),
-            pid: None,
-        }
+        GuestInfo { uuid: self.uuid, power_state: self.power_state(), pid: None }
     }
 
     fn power_state(&self) -> PowerState {

@@ -52,7 +52,8 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 /// A processor is a thread of QEMU, whose time on the host's processors the kernel counts.
 fn processor(pid: u32, cpu: &Value) -> CpuDiagnostics {
     let thread = cpu.get("thread-id").and_then(Value::as_i64);
-    let counted = thread.and_then(|thread| std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).ok());
+    let counted =
+        thread.and_then(|thread| std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).ok());
     let time = counted.and_then(|text| text.split_whitespace().next()?.parse().ok());
     CpuDiagnostics { id: cpu.get("cpu-index").and_then(Value::as_i64), time, ..Default::default() }
 }

@@ -217,7 +217,8 @@ async fn a_password_that_cannot_be_set_has_novas_reason() {
     cloud.refuse::<SetAdminPassword>(exception::instance_password_set_failed(uuid, &reason));
     let message = format!("Failed to set admin password on {uuid} because {reason}");
     set().await.expect_fault(409, "conflictingRequest", &message);
-    let no_agent = RemoteException::new("nova.exception", "QemuGuestAgentNotEnabled", "QEMU guest agent is not enabled");
+    let no_agent =
+        RemoteException::new("nova.exception", "QemuGuestAgentNotEnabled", "QEMU guest agent is not enabled");
     cloud.refuse::<SetAdminPassword>(no_agent);
     set().await.expect_fault(409, "conflictingRequest", "QEMU guest agent is not enabled");
     cloud.refuse::<SetAdminPassword>(RemoteException::new("builtins", "ValueError", "secret"));
@@ -387,7 +388,10 @@ async fn a_reset_state_is_an_action_without_steps() {
     let request_id = reply.header("x-openstack-request-id").to_owned();
     let path = format!("/servers/{uuid}/os-instance-actions/{request_id}");
     let action = cloud.get(ADMIN, "2.96", &path).await.expect(200).body["instanceAction"].take();
-    assert_eq!((&action["action"], &action["events"], &action["message"]), (&json!("resetState"), &json!([]), &Value::Null));
+    assert_eq!(
+        (&action["action"], &action["events"], &action["message"]),
+        (&json!("resetState"), &json!([]), &Value::Null)
+    );
     let row = kilonova_db::actions::get(&cloud.db, uuid, &request_id).await.unwrap();
     assert!(row.finish_time.is_some());
     assert_eq!(instance(&cloud, uuid).await.task_state, None);

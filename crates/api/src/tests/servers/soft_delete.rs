@@ -45,7 +45,8 @@ async fn a_delete_is_left_to_the_host_and_has_no_workflow() {
     // Once is enough.
     delete(&cloud, uuid).await.expect(204);
     let actions = cloud.get(MEMBER, "2.96", &format!("/servers/{uuid}/os-instance-actions")).await.expect(200);
-    let names: Vec<_> = actions.body["instanceActions"].as_array().unwrap().iter().map(|it| it["action"].clone()).collect();
+    let names: Vec<_> =
+        actions.body["instanceActions"].as_array().unwrap().iter().map(|it| it["action"].clone()).collect();
     assert_eq!(names, ["delete", "create"]);
     save(&cloud, uuid, json!({"vm_state": "soft-delete", "task_state": null})).await;
     assert!(instance(&cloud, uuid).await.deleted_at.is_some());

@@ -36,7 +36,9 @@ const NO_TASK: Option<&[Option<TaskState>]> = Some(&[None]);
 fn rules() -> BTreeMap<&'static str, Rule> {
     use Locked::{IsInvalid, IsLocked};
     use TaskState as T;
-    use VmState::{Active, Error, Paused, Rescued, Resized, Shelved, ShelvedOffloaded, SoftDeleted, Stopped, Suspended};
+    use VmState::{
+        Active, Error, Paused, Rescued, Resized, Shelved, ShelvedOffloaded, SoftDeleted, Stopped, Suspended,
+    };
     const HARD: Option<&[Option<TaskState>]> = Some(&[
         None,
         Some(T::Rebooting),
