@@ -174,6 +174,6 @@ mod tests {
         assert_eq!((counted.num_cpus, counted.num_nics, counted.num_disks), (1, 1, 1));
         let wire = counted.to_wire();
         assert_eq!(wire["nova_object.data"]["cpu_details"][0]["nova_object.name"], "CpuDiagnostics");
-        assert_eq!(Diagnostics::from_wire(&wire).unwrap(), counted);
+        assert_eq!(Diagnostics::from_wire(&wire).unwrap().to_wire(), wire);
     }
 }

@@ -22,6 +22,17 @@ struct Rule {
     body: Value,
 }
 
+impl Rule {
+    fn has_limits(&self) -> bool {
+        self.vm_states.is_some() || self.tasks.is_some()
+    }
+
+    /// What may begin in every state is tried in each vm_state and each task, and not in all pairs of them.
+    fn is_tried_in(&self, vm_state: VmState, task_state: Option<TaskState>) -> bool {
+        self.has_limits() || vm_state == VmState::Active || task_state.is_none()
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Locked {
     /// That it is.
@@ -152,7 +163,7 @@ async fn every_action_begins_in_the_states_that_nova_lets_it_begin_in_and_in_no_
     for vm_state in VmState::ALL.iter().copied() {
         for task_state in tasks() {
             put(&cloud, uuid, vm_state, task_state).await;
-            for (name, rule) in &actions {
+            for (name, rule) in actions.iter().filter(|(_, rule)| rule.is_tried_in(vm_state, task_state)) {
                 let path = format!("/servers/{uuid}/action");
                 let reply = cloud.post(ADMIN, "2.96", &path, rule.body.clone()).await;
                 let word = rule.word;
@@ -176,7 +187,10 @@ async fn every_action_begins_in_the_states_that_nova_lets_it_begin_in_and_in_no_
             }
         }
     }
-    assert_eq!(tried, VmState::ALL.len() * (TaskState::ALL.len() + 1) * actions.len());
+    let (vm_states, tasks) = (VmState::ALL.len(), TaskState::ALL.len() + 1);
+    let counts =
+        actions.iter().map(|(_, rule)| if rule.has_limits() { vm_states * tasks } else { vm_states + tasks - 1 });
+    assert_eq!(tried, counts.sum::<usize>());
 }
 
 #[tokio::test]
