@@ -63,6 +63,8 @@ pub struct ApiConfig {
     pub compute_link_prefix: Option<String>,
     /// `[api] enable_instance_password`: whether the create response shows `adminPass`.
     pub enable_instance_password: bool,
+    /// `[DEFAULT] reclaim_instance_interval`: whether a delete can be undone for a while; the hosts know how long.
+    pub has_soft_delete: bool,
     /// `[DEFAULT] password_length`
     pub password_length: usize,
     /// `[DEFAULT] default_availability_zone`: the zone of compute hosts in none.
@@ -99,6 +101,7 @@ impl ApiConfig {
             max_limit: config.parse("api", "max_limit", 1000)?,
             compute_link_prefix: config.get("api", "compute_link_prefix"),
             enable_instance_password: config.flag("api", "enable_instance_password", true)?,
+            has_soft_delete: config.parse("DEFAULT", "reclaim_instance_interval", 0_i64)? > 0,
             password_length: config.parse("DEFAULT", "password_length", 12)?,
             default_availability_zone: default("default_availability_zone", "nova"),
             internal_service_availability_zone: default("internal_service_availability_zone", "internal"),

@@ -262,7 +262,11 @@ impl From<ComputeError> for ApiError {
             | E::OnsetFileContentLimitExceeded { .. }
             | E::ExternalNetworkAttachForbidden { .. }
             | E::BootFromVolumeRequiredForZeroDiskFlavor => Self::Forbidden(error.to_string()),
-            E::Invalid(_) => Self::BadRequest(error.to_string()),
+            E::Invalid(_) | E::UnsupportedRescueImage { .. } | E::InstanceNotRescuable { .. } => {
+                Self::BadRequest(error.to_string())
+            }
+            E::PasswordNotSet(_) => Self::Conflict(error.to_string()),
+            E::PasswordUnsupported | E::FeatureNotSupported => Self::NotImplemented(error.to_string()),
             E::ConsoleUnsupported => Self::NotImplemented(error.to_string()),
             E::Internal(_) => Self::internal(error),
         }

@@ -186,9 +186,7 @@ pub(crate) const ROUTES: &[Route] = &{
     use crate::{schemas, v21};
     use crate::schemas::{any_query, bare_action, no_query, server_images, server_metadata, servers as schema};
     use crate::v21::servers::{
-        action_admin, action_console_output, action_fixed_ips, action_floating_ips, action_images, action_power,
-        action_rebuild, action_shelve, create, delete as delete_server, instance_actions, interfaces, ips, list, metadata,
-        remote_consoles, security_groups, shares, show, tags, update,
+        action_admin, action_admin_password, action_console_output, action_crash_dump, action_fixed_ips, action_floating_ips, action_images, action_pause, action_power, action_rebuild, action_rescue, action_shelve, action_suspend, create, delete as delete_server, diagnostics, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, server_password, shares, show, tags, topology, update,
     };
     use crate::versions::*;
 
@@ -295,6 +293,22 @@ pub(crate) const ROUTES: &[Route] = &{
         server_action("shelveOffload", "os_compute_api:os-shelve:shelve_offload", handler!(action_shelve::shelve_offload))
             .body(&[Versioned::always(|| bare_action("shelveOffload"))]),
         server_action("unshelve", "os_compute_api:os-shelve:unshelve", handler!(action_shelve::unshelve)).body(UNSHELVE_SERVER),
+        server_action("pause", "os_compute_api:os-pause-server:pause", handler!(action_pause::pause))
+            .body(&[Versioned::always(|| bare_action("pause"))]),
+        server_action("unpause", "os_compute_api:os-pause-server:unpause", handler!(action_pause::unpause))
+            .body(&[Versioned::always(|| bare_action("unpause"))]),
+        server_action("suspend", "os_compute_api:os-suspend-server:suspend", handler!(action_suspend::suspend))
+            .body(&[Versioned::always(|| bare_action("suspend"))]),
+        server_action("resume", "os_compute_api:os-suspend-server:resume", handler!(action_suspend::resume))
+            .body(&[Versioned::always(|| bare_action("resume"))]),
+        server_action("rescue", "os_compute_api:os-rescue", handler!(action_rescue::rescue))
+            .body(&[Versioned::always(schema::rescue)]),
+        server_action("unrescue", "os_compute_api:os-unrescue", handler!(action_rescue::unrescue))
+            .body(&[Versioned::always(|| bare_action("unrescue"))]),
+        server_action("changePassword", "os_compute_api:os-admin-password", handler!(action_admin_password::change_password))
+            .body(&[Versioned::always(schema::change_password)]),
+        server_action("trigger_crash_dump", "os_compute_api:servers:trigger_crash_dump", handler!(action_crash_dump::trigger))
+            .body(&[Versioned::since(V2_17, schema::trigger_crash_dump)]).since(V2_17),
         server_action("os-getConsoleOutput", "os_compute_api:os-console-output", handler!(action_console_output::get_console_output))
             .body(&[Versioned::always(schema::get_console_output)]),
         server_action("lock", "os_compute_api:os-lock-server:lock", handler!(action_admin::lock))
@@ -303,6 +317,10 @@ pub(crate) const ROUTES: &[Route] = &{
             .body(&[Versioned::always(|| bare_action("unlock"))]),
         server_action("os-resetState", "os_compute_api:os-admin-actions:reset_state", handler!(action_admin::reset_state))
             .body(&[Versioned::always(schema::reset_state)]),
+        server_action("injectNetworkInfo", "os_compute_api:os-admin-actions:inject_network_info", handler!(action_admin::inject_network_info))
+            .body(&[Versioned::always(|| bare_action("injectNetworkInfo"))]),
+        server_action("restore", "os_compute_api:os-deferred-delete:restore", handler!(delete_server::restore))
+            .body(&[Versioned::always(|| bare_action("restore"))]),
         server_action("forceDelete", "os_compute_api:os-deferred-delete:force", handler!(delete_server::force_delete))
             .body(&[Versioned::always(|| bare_action("forceDelete"))]),
         gone(Verb::Post, "/servers/{id}/action").action("resetNetwork"),
@@ -323,6 +341,8 @@ pub(crate) const ROUTES: &[Route] = &{
         boot_action("rebuild", "os_compute_api:servers:rebuild", handler!(action_rebuild::rebuild)).body(REBUILD_SERVER),
         boot_action("reboot", "os_compute_api:servers:reboot", handler!(action_power::reboot))
             .body(&[Versioned::always(schema::reboot)]),
+        boot_action("trigger_crash_dump", "os_compute_api:servers:trigger_crash_dump", handler!(action_crash_dump::trigger))
+            .body(&[Versioned::since(V2_17, schema::trigger_crash_dump)]).since(V2_17),
         server_action("addFixedIp", "os_compute_api:os-multinic:add", handler!(action_fixed_ips::add))
             .body(&[Versioned::always(schemas::interfaces::add_fixed_ip)]).until(V2_43),
         server_action("removeFixedIp", "os_compute_api:os-multinic:remove", handler!(action_fixed_ips::remove))
@@ -373,6 +393,11 @@ pub(crate) const ROUTES: &[Route] = &{
             Versioned::new(V2_8, V2_98, schemas::consoles::create_v28),
             Versioned::since(V2_99, schemas::consoles::create_v299),
         ]).since(V2_6),
+        get("/servers/{server_id}/diagnostics", "os_compute_api:os-server-diagnostics", handler!(diagnostics::index)).query(ANY_QUERY),
+        get("/servers/{server_id}/topology", "compute:server:topology:index", handler!(topology::index)).query(ANY_QUERY).since(V2_78),
+        get("/servers/{server_id}/os-server-password", "os_compute_api:os-server-password:show", handler!(server_password::index))
+            .query(ANY_QUERY),
+        delete("/servers/{server_id}/os-server-password", "os_compute_api:os-server-password:clear", handler!(server_password::clear)),
         get("/servers/{server_id}/os-security-groups", "os_compute_api:os-security-groups:list", handler!(security_groups::index))
             .query(ANY_QUERY),
         get("/servers/{server_id}/tags", "os_compute_api:os-server-tags:index", handler!(tags::index)).query(ANY_QUERY).since(V2_26),

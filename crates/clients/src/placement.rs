@@ -104,6 +104,9 @@ pub trait Placement: Send + Sync + 'static {
     /// Deletes a provider. [`ClientError::Conflict`] while something is allocated on it.
     async fn delete_provider(&self, context: &RequestContext, provider: Uuid) -> Result<(), ClientError>;
 
+    /// The traits of a provider.
+    async fn provider_traits(&self, context: &RequestContext, provider: Uuid) -> Result<Vec<String>, ClientError>;
+
     /// The providers that can take a request whole.
     async fn allocation_candidates(
         &self,

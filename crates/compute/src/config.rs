@@ -25,6 +25,11 @@ pub struct ComputeConfig {
     /// `[DEFAULT] running_deleted_instance_poll_interval`: seconds between searches for guests that no instance owns;
     /// never where it is zero.
     pub running_deleted_instance_poll_interval: Duration,
+    /// `[DEFAULT] reclaim_instance_interval`: how long what was deleted can be restored; where it is not above zero a
+    /// delete is one at once.
+    pub reclaim_instance_interval: Option<Duration>,
+    /// `[DEFAULT] rescue_timeout`: how long a rescue may take; any time where it is zero.
+    pub rescue_timeout: Option<Duration>,
     /// `[DEFAULT] max_concurrent_builds`: guests that are made at the same time; any number where it is zero.
     pub max_concurrent_builds: usize,
     /// `[DEFAULT] max_concurrent_snapshots`: guests that images are made of at the same time; any number where it is
@@ -129,6 +134,10 @@ impl ComputeConfig {
                 seconds => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
             })
         };
+        let above_zero = |name: &str| -> Result<Option<Duration>, ConfigError> {
+            let seconds: i64 = config.parse("DEFAULT", name, 0)?;
+            Ok(u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs))
+        };
         let ratio = |name: &str, default: f64| -> Result<f64, ConfigError> {
             let initial = config.parse("DEFAULT", &format!("initial_{name}"), default)?;
             config.parse("DEFAULT", name, initial)
@@ -140,6 +149,8 @@ impl ComputeConfig {
             update_resources_interval: pass("update_resources_interval", 0)?,
             sync_power_state_interval: pass("sync_power_state_interval", 600)?,
             running_deleted_instance_poll_interval: seconds("running_deleted_instance_poll_interval", 1800)?,
+            reclaim_instance_interval: above_zero("reclaim_instance_interval")?,
+            rescue_timeout: above_zero("rescue_timeout")?,
             max_concurrent_builds: config.parse("DEFAULT", "max_concurrent_builds", 10)?,
             max_concurrent_snapshots: config.parse("DEFAULT", "max_concurrent_snapshots", 5)?,
             shelved_offload_time_s: config.parse("DEFAULT", "shelved_offload_time", 0)?,

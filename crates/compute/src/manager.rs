@@ -1,23 +1,31 @@
 //! The manager: what is done on this host, one operation per file. It decides; the driver does.
 
 mod action;
+mod admin_password;
 mod build;
 mod console;
+mod crash_dump;
+mod diagnostics;
 mod events;
 mod external_events;
 mod host;
 mod image;
 mod init_host;
 mod interfaces;
+mod network_info;
 mod notify;
 mod orphans;
+mod pause;
 mod power;
 mod rebuild;
 mod remote_consoles;
+mod rescue;
 mod save;
 mod shelve;
 mod snapshot;
+mod soft_delete;
 mod stale_tasks;
+mod suspend;
 mod sync_power_states;
 mod terminate;
 mod usage_audit;
@@ -77,6 +85,30 @@ pub enum ManagerError {
     /// One of Nova's exceptions, for the caller.
     #[error("{}", .0.message)]
     Raised(RemoteException),
+    /// The guest could not be started from another image. The driver's error is part of Nova's sentence.
+    #[error("Instance {uuid} cannot be rescued: Driver Error: {error}")]
+    NotRescuable {
+        /// The instance.
+        uuid: Uuid,
+        /// What the driver says.
+        error: DriverError,
+    },
+    /// The administrator's password is what it was.
+    #[error("Failed to set admin password on {uuid} because {reason}")]
+    PasswordSetFailed {
+        /// The instance.
+        uuid: Uuid,
+        /// Why, without the password.
+        reason: String,
+    },
+    /// Nothing is counted of a guest that does not run.
+    #[error("Instance {uuid} in power state {}. Cannot get_diagnostics while the instance is in this state.", .state.as_str())]
+    NoDiagnostics {
+        /// The instance.
+        uuid: Uuid,
+        /// What the guest does instead.
+        state: PowerState,
+    },
 }
 
 impl From<DriverError> for ManagerError {
@@ -98,6 +130,15 @@ impl ManagerError {
         match self {
             Self::Rpc(error) => error.is("UnexpectedDeletingTaskStateError") || error.is("InstanceNotFound"),
             Self::Raised(exception) => exception.class == "InstanceNotFound",
+            _ => false,
+        }
+    }
+
+    /// The driver tried, and failed.
+    fn is_of_driver(&self) -> bool {
+        match self {
+            Self::Driver(error) => !matches!(error, DriverError::NotSupported(_)),
+            Self::NotRescuable { .. } => true,
             _ => false,
         }
     }
@@ -209,6 +250,7 @@ fn fault_code(error: &ManagerError) -> i64 {
         ManagerError::Driver(
             DriverError::ImageUnacceptable { .. } | DriverError::FlavorDiskSmallerThanImage { .. },
         ) => 400,
+        ManagerError::Driver(DriverError::InstanceNotRunning(_)) | ManagerError::NotRescuable { .. } => 400,
         ManagerError::Driver(DriverError::InstanceNotFound(_)) => 404,
         ManagerError::Raised(exception) => exception.kwargs.get("code").and_then(|code| code.as_i64()).unwrap_or(500),
         _ => 500,

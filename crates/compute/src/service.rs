@@ -13,10 +13,17 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::compute::{
-self, BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, RemoveFixedIpFromInstance, BackupInstance, RebuildInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, UnshelveInstance,
+    self, AddFixedIpToInstance, AttachInterface, BackupInstance, BuildAndRunInstance, CacheImages, DetachInterface,
+    ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole,
+    GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance,
+    RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, RescueInstance, RestoreInstance, ResumeInstance,
+    SetAdminPassword, SetHostEnabled, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance,
+    StartInstance, StopInstance, SuspendInstance, TerminateInstance, TriggerCrashDump, UnpauseInstance,
+    UnrescueInstance, UnshelveInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::{Notifications, RpcError, base, exception, register, servicegroup};
 use kilonova_virt::{ConsoleKind, DriverError, RebootKind};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Manager;
@@ -30,7 +37,9 @@ const WATCH_GUESTS_INTERVAL: Duration = Duration::from_secs(10);
 const STALE_TASKS_INTERVAL: Duration = Duration::from_secs(60);
 /// Between looks whether a period is over whose audit was not made; Nova has no option for it.
 const USAGE_AUDIT_INTERVAL: Duration = Duration::from_secs(60);
-
+/// Between looks for instances that are rescued or soft-deleted for too long, or less where that is shorter: Nova's
+/// default pace.
+const LIMITS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long an agent that stops waits for a broker to take its last notifications.
 const FLUSH_BOUND: Duration = Duration::from_secs(5);
 
@@ -117,6 +126,14 @@ fn periodic_passes(supervisor: &Supervisor, manager: &Arc<Manager>, service_id: 
     });
     periodic_pass(supervisor, manager, "poll_shelved_instances", config.shelved_poll_interval, {
         |manager, context| async move { manager.poll_shelved_instances(&context).await }
+    });
+    let pace = |limit: Option<Duration>| limit.map_or(Duration::ZERO, |limit| limit.min(LIMITS_INTERVAL));
+    periodic_pass(supervisor, manager, "poll_rescued_instances", pace(config.rescue_timeout), {
+        |manager, context| async move { manager.poll_rescued_instances(&context).await }
+    });
+    let interval = pace(config.reclaim_instance_interval);
+    periodic_pass(supervisor, manager, "reclaim_queued_deletes", interval, {
+        |manager, context| async move { manager.reclaim_queued_deletes(&context).await }
     });
     let interval = config.running_deleted_instance_poll_interval;
     periodic_pass(supervisor, manager, "cleanup_running_deleted_instances", interval, {
@@ -230,6 +247,75 @@ fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
         let manager = m.clone();
         let kind = if reboot_type == "HARD" { RebootKind::Hard } else { RebootKind::Soft };
         async move { manager.reboot_instance(&context, instance, kind).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, PauseInstance { instance }| {
+        let manager = m.clone();
+        async move { manager.pause_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, UnpauseInstance { instance }| {
+        let manager = m.clone();
+        async move { manager.unpause_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, SuspendInstance { instance }| {
+        let manager = m.clone();
+        async move { manager.suspend_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, ResumeInstance { instance }| {
+        let manager = m.clone();
+        async move { manager.resume_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, rescue: RescueInstance| {
+        let manager = m.clone();
+        async move { manager.rescue_instance(&context, rescue).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, UnrescueInstance { instance }| {
+        let manager = m.clone();
+        async move { manager.unrescue_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, SoftDeleteInstance { instance }| {
+        let manager = m.clone();
+        async move { manager.soft_delete_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, RestoreInstance { instance }| {
+        let manager = m.clone();
+        async move { manager.restore_instance(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, SetAdminPassword { instance, new_pass }| {
+        let manager = m.clone();
+        let new_pass = new_pass.unwrap_or_default();
+        async move { manager.set_admin_password(&context, instance, &new_pass).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, TriggerCrashDump { instance }| {
+        let manager = m.clone();
+        async move { manager.trigger_crash_dump(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, InjectNetworkInfo { instance }| {
+        let manager = m.clone();
+        async move { manager.inject_network_info(&context, instance).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |_, GetDiagnostics { instance }| {
+        let manager = m.clone();
+        async move {
+            let diagnostics = manager.get_instance_diagnostics(&instance).await.map_err(raised)?;
+            Ok(Value::Object(diagnostics.legacy()))
+        }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |_, GetInstanceDiagnostics { instance }| {
+        let manager = m.clone();
+        async move { manager.get_instance_diagnostics(&instance).await.map_err(raised) }
     });
     let m = manager.clone();
     let endpoint = register(endpoint, move |_, GetConsoleOutput { instance, tail_length }| {
@@ -376,7 +462,11 @@ fn raised(error: ManagerError) -> RemoteException {
     match error {
         ManagerError::Driver(DriverError::InstanceNotFound(uuid)) => exception::instance_not_found(uuid),
         ManagerError::Rpc(RpcError::Remote(exception)) | ManagerError::Raised(exception) => exception,
-        ManagerError::Driver(DriverError::NotSupported(what)) => exception::not_implemented(what),
+        ManagerError::Driver(DriverError::NotSupported(_)) => exception::not_implemented(&error.to_string()),
+        ManagerError::PasswordSetFailed { uuid, reason } => exception::instance_password_set_failed(uuid, &reason),
+        ManagerError::NoDiagnostics { uuid, state } => {
+            exception::instance_invalid_state(uuid, "power state", state.as_str(), "get_diagnostics")
+        }
         other => exception::internal(&other),
     }
 }

@@ -98,6 +98,16 @@ pub async fn start(
     .await
 }
 
+/// An action without steps is done.
+pub async fn finish(db: &Db, action: &InstanceAction) -> Result<(), DbError> {
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        end_action(&tx, action.id, false).await?;
+        tx.commit().await
+    })
+    .await
+}
+
 /// A step of the action that `request_id` started begins. Without such an action: [`DbError::NotFound`] with resource
 /// `action`.
 pub async fn event_start(

@@ -160,6 +160,18 @@ impl PowerState {
         }
     }
 
+    /// Nova's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoState => "pending",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Shutdown => "shutdown",
+            Self::Crashed => "crashed",
+            Self::Suspended => "suspended",
+        }
+    }
+
     /// From Nova's number.
     pub const fn from_number(number: i64) -> Option<Self> {
         match number {
@@ -252,6 +264,24 @@ pub enum Action {
     HardReboot,
     /// `DELETE /servers/{id}`
     Delete,
+    /// `restore`
+    Restore,
+    /// `pause`
+    Pause,
+    /// `unpause`
+    Unpause,
+    /// `suspend`
+    Suspend,
+    /// `resume`
+    Resume,
+    /// `rescue`
+    Rescue,
+    /// `unrescue`
+    Unrescue,
+    /// `changePassword`
+    ChangePassword,
+    /// `trigger_crash_dump`
+    TriggerCrashDump,
     /// Change of metadata
     UpdateMetadata,
     /// `POST /servers/{id}/os-interface`
@@ -307,6 +337,15 @@ impl Action {
             Self::Stop => "stop",
             Self::SoftReboot | Self::HardReboot => "reboot",
             Self::Delete => "delete",
+            Self::Restore => "restore",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
+            Self::ChangePassword => "changePassword",
+            Self::TriggerCrashDump => "trigger_crash_dump",
             Self::UpdateMetadata => "update metadata",
             Self::AttachInterface => "attach_interface",
             Self::DetachInterface => "detach_interface",
@@ -321,7 +360,10 @@ impl Action {
 
     /// `None`: any.
     const fn vm_states(self) -> Option<&'static [VmState]> {
-        use VmState::{Active, Error, Paused, Shelved, ShelvedOffloaded, Stopped, Suspended};
+        use VmState::{
+            Active, Error, Paused, Rescued, Resized, Shelved, ShelvedOffloaded, SoftDeleted, Stopped, Suspended,
+        };
+
         match self {
             Self::Start => Some(&[Stopped]),
             Self::Stop => Some(&[Active, Error]),
@@ -333,6 +375,13 @@ impl Action {
             Self::Rebuild => Some(&[Active, Stopped, Error]),
             Self::ShelveOffload => Some(&[Shelved]),
             Self::Unshelve => Some(&[Shelved, ShelvedOffloaded]),
+            Self::Restore => Some(&[SoftDeleted]),
+            Self::Pause | Self::Suspend | Self::ChangePassword => Some(&[Active]),
+            Self::Unpause => Some(&[Paused]),
+            Self::Resume => Some(&[Suspended]),
+            Self::Rescue => Some(&[Active, Stopped, Error]),
+            Self::Unrescue => Some(&[Rescued]),
+            Self::TriggerCrashDump => Some(&[Active, Paused, Rescued, Resized, Error]),
             Self::Delete => None,
         }
     }
@@ -354,11 +403,26 @@ impl Action {
                         | T::Suspending
                 )
             ),
-            Self::Start | Self::Stop | Self::SoftReboot => task_state.is_none(),
-            Self::Snapshot | Self::Backup | Self::Rebuild | Self::Shelve | Self::ShelveOffload | Self::Unshelve
-            | Self::AttachInterface | Self::DetachInterface => {
-                task_state.is_none()
-            }
+            Self::Start
+            | Self::Stop
+            | Self::SoftReboot
+            | Self::Restore
+            | Self::Pause
+            | Self::Unpause
+            | Self::Suspend
+            | Self::Resume
+            | Self::Rescue
+            | Self::Unrescue
+            | Self::ChangePassword
+            | Self::TriggerCrashDump
+            | Self::AttachInterface
+            | Self::DetachInterface
+            | Self::Snapshot
+            | Self::Backup
+            | Self::Rebuild
+            | Self::Shelve
+            | Self::ShelveOffload
+            | Self::Unshelve => task_state.is_none(),
         }
     }
 }

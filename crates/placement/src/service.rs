@@ -110,6 +110,10 @@ impl Placement for PlacementService {
         Ok(provider::delete(&self.db, provider).await?)
     }
 
+    async fn provider_traits(&self, _context: &RequestContext, provider: Uuid) -> Result<Vec<String>, ClientError> {
+        Ok(stock::load_one(&self.db, provider).await?.provider.traits)
+    }
+
     async fn allocation_candidates(
         &self,
         _context: &RequestContext,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
 use kilonova_objects::{
-    BlockDeviceMappingList, Instance, InstanceExternalEvent, NetworkRequestList, RequestSpec, Selection, Wire as _,
+    BlockDeviceMappingList, Diagnostics, Instance, InstanceExternalEvent, NetworkRequestList, RequestSpec, Selection,
+    Wire as _,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -127,6 +128,36 @@ rpc_method! {
 }
 
 rpc_method! {
+    /// Pauses a running instance.
+    PauseInstance = "pause_instance", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Lets a paused instance go on.
+    UnpauseInstance = "unpause_instance", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Suspends a running instance: its memory goes to disk.
+    SuspendInstance = "suspend_instance", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Lets a suspended instance go on.
+    ResumeInstance = "resume_instance", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Starts an instance from another image, to have its disk repaired.
+    RescueInstance = "rescue_instance", None, (6, 0), {
+        instance: Instance,
+        rescue_password: Option<String>,
+        rescue_image_ref: Option<String>,
+        clean_shutdown: bool,
+    } -> ()
+}
+
+rpc_method! {
     /// Removes a shelved instance from this host.
     ShelveOffloadInstance = "shelve_offload_instance", None, (6, 0), {
         instance: Instance,
@@ -146,6 +177,46 @@ rpc_method! {
         request_spec: Option<RequestSpec>,
         accel_uuids: Vec<Value>,
     } -> ()
+}
+
+rpc_method! {
+    /// Starts a rescued instance from its own disk again.
+    UnrescueInstance = "unrescue_instance", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Powers an instance off that is deleted unless it is restored in time.
+    SoftDeleteInstance = "soft_delete_instance", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Brings a soft-deleted instance back.
+    RestoreInstance = "restore_instance", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Sets the administrator's password of an instance.
+    SetAdminPassword = "set_admin_password", None, (6, 0), { instance: Instance, new_pass: Option<String> } -> ()
+}
+
+rpc_method! {
+    /// Has the system of an instance dump its memory, by an interrupt.
+    TriggerCrashDump = "trigger_crash_dump", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Tells an instance its addresses, by whatever way the hypervisor has.
+    InjectNetworkInfo = "inject_network_info", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// What the hypervisor counts of an instance, in the driver's own words.
+    GetDiagnostics = "get_diagnostics", None, (6, 0), { instance: Instance } -> Value
+}
+
+rpc_method! {
+    /// What the hypervisor counts of an instance, in words that all drivers share.
+    GetInstanceDiagnostics = "get_instance_diagnostics", None, (6, 0), { instance: Instance } -> Diagnostics
 }
 
 rpc_method! {

@@ -80,6 +80,31 @@ fn conflict(class: &str, instance_uuid: Uuid, expected: Value, actual: Value) ->
     )
 }
 
+/// `InstanceInvalidState`: `attr` is what of the instance does not allow `method`, and `state` its value.
+pub fn instance_invalid_state(instance_uuid: Uuid, attr: &str, state: &str, method: &str) -> RemoteException {
+    nova(
+        "InstanceInvalidState",
+        format!("Instance {instance_uuid} in {attr} {state}. Cannot {method} while the instance is in this state."),
+        400,
+        &[
+            ("attr", json!(attr)),
+            ("instance_uuid", json!(instance_uuid)),
+            ("state", json!(state)),
+            ("method", json!(method)),
+        ],
+    )
+}
+
+/// `InstancePasswordSetFailed`
+pub fn instance_password_set_failed(instance_uuid: Uuid, reason: &str) -> RemoteException {
+    nova(
+        "InstancePasswordSetFailed",
+        format!("Failed to set admin password on {instance_uuid} because {reason}"),
+        500,
+        &[("instance", json!(instance_uuid)), ("reason", json!(reason))],
+    )
+}
+
 /// `NoValidHost`
 pub fn no_valid_host(reason: &str) -> RemoteException {
     nova(

@@ -5,7 +5,13 @@ use kilonova_objects::Wire as _;
 use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
-AddFixedIpToInstance, AttachInterface, BuildAndRunInstance, CacheImages, DetachInterface, ExternalInstanceEvent, GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, BackupInstance, RebuildInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, UnshelveInstance,
+    AddFixedIpToInstance, AttachInterface, BackupInstance, BuildAndRunInstance, CacheImages, DetachInterface,
+    ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole,
+    GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance,
+    RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, RescueInstance, RestoreInstance, ResumeInstance,
+    SetAdminPassword, SetHostEnabled, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance,
+    StartInstance, StopInstance, SuspendInstance, TerminateInstance, TriggerCrashDump, UnpauseInstance,
+    UnrescueInstance, UnshelveInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::conductor::{
     self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
@@ -128,6 +134,21 @@ fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
         "request_spec": null, "accel_uuids": [],
     }));
     args_survive::<conductor::UnshelveInstance>(&json!({"instance": an_instance(), "request_spec": null}));
+    args_survive::<PauseInstance>(&json!({"instance": an_instance()}));
+    args_survive::<UnpauseInstance>(&json!({"instance": an_instance()}));
+    args_survive::<SuspendInstance>(&json!({"instance": an_instance()}));
+    args_survive::<ResumeInstance>(&json!({"instance": an_instance()}));
+    args_survive::<RescueInstance>(&json!({
+        "instance": an_instance(), "rescue_password": "secret", "rescue_image_ref": null, "clean_shutdown": true,
+    }));
+    args_survive::<UnrescueInstance>(&json!({"instance": an_instance()}));
+    args_survive::<SoftDeleteInstance>(&json!({"instance": an_instance()}));
+    args_survive::<RestoreInstance>(&json!({"instance": an_instance()}));
+    args_survive::<SetAdminPassword>(&json!({"instance": an_instance(), "new_pass": "secret"}));
+    args_survive::<TriggerCrashDump>(&json!({"instance": an_instance()}));
+    args_survive::<InjectNetworkInfo>(&json!({"instance": an_instance()}));
+    args_survive::<GetDiagnostics>(&json!({"instance": an_instance()}));
+    args_survive::<GetInstanceDiagnostics>(&json!({"instance": an_instance()}));
     args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
     args_survive::<BuildInstances>(&json!({
         "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},
@@ -178,7 +199,7 @@ fn every_method_has_a_row_here() {
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())
         .collect();
-    assert_eq!(names.len(), 36, "{names:?}");
+    assert_eq!(names.len(), 49, "{names:?}");
     for name in names {
         let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
         assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");

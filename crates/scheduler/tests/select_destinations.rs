@@ -69,6 +69,10 @@ impl Placement for Disturbed {
         self.inner.delete_provider(context, provider).await
     }
 
+    async fn provider_traits(&self, context: &RequestContext, provider: Uuid) -> Result<Vec<String>, ClientError> {
+        self.inner.provider_traits(context, provider).await
+    }
+
     async fn allocation_candidates(
         &self,
         context: &RequestContext,

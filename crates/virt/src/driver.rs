@@ -9,6 +9,10 @@
 //!     ^                 │      power_on        │
 //!     └──── destroy ────┴──────────────────────┘
 //! ```
+//!
+//! A running guest may be paused (its memory stays) or suspended (its memory goes to disk), and any guest may be
+//! rescued: started from another image, with its own disk beside it. Not every driver does these; a caller gets
+//! [`DriverError::NotSupported`] from one that does not, which has then done nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kilonova_core::ConfigError;
 use kilonova_objects::network_model::Vif;
-use kilonova_objects::{Instance, NetworkInfo, PowerState};
+use kilonova_objects::{Diagnostics, Instance, NetworkInfo, PowerState};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -60,6 +64,20 @@ pub enum DriverError {
     /// The driver does not do that.
     #[error("{0} is not supported by this driver")]
     NotSupported(&'static str),
+    /// The guest must run for that.
+    #[error("Instance {0} is not running.")]
+    InstanceNotRunning(Uuid),
+    /// What a rescue image wants to be attached as.
+    #[error("Requested rescue device '{0}' is not supported")]
+    UnsupportedRescueDevice(String),
+    /// What a rescue image wants to be attached by.
+    #[error("Requested rescue bus '{bus}' is not supported by the '{virt}' virt driver")]
+    UnsupportedRescueBus {
+        /// `hw_rescue_bus`
+        bus: String,
+        /// The driver.
+        virt: &'static str,
+    },
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -186,6 +204,60 @@ pub struct Spawn<'a> {
     pub injected: Injected,
     /// Whether there is a config drive.
     pub has_config_drive: bool,
+}
+
+/// All that a driver gets to rescue a guest.
+#[derive(Clone, Debug)]
+pub struct Rescue<'a> {
+    /// The instance.
+    pub instance: &'a Instance,
+    /// What the guest starts from.
+    pub image: DiskImage,
+    /// Properties of that image: [`RescueDevice::of`] them.
+    pub image_properties: BTreeMap<String, String>,
+    /// Its interfaces.
+    pub network_info: &'a NetworkInfo,
+    /// For the administrator of the rescue system.
+    pub admin_password: Option<&'a str>,
+    /// How long the guest may take to shut itself down before.
+    pub grace: Duration,
+}
+
+/// As what the image of a stable rescue is attached, beside all the disks that the guest has; they keep their names. In
+/// a rescue that is not stable the image takes the place of the root disk, which comes second.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RescueDevice {
+    /// `hw_rescue_device`: `disk`, unless the image says so.
+    pub device: String,
+    /// `hw_rescue_bus`; none: as the driver attaches such a device.
+    pub bus: Option<String>,
+}
+
+impl RescueDevice {
+    const DEVICES: [&'static str; 4] = ["disk", "cdrom", "floppy", "lun"];
+
+    /// By the properties of the rescue image: none, where the rescue is not to be a stable one. `buses` are those that
+    /// the driver `virt` has.
+    pub fn of(
+        properties: &BTreeMap<String, String>,
+        virt: &'static str,
+        buses: &[&str],
+    ) -> Result<Option<Self>, DriverError> {
+        let (device, bus) = (properties.get("hw_rescue_device"), properties.get("hw_rescue_bus"));
+        if device.is_none() && bus.is_none() {
+            return Ok(None);
+        }
+        let device = device.map_or("disk", String::as_str);
+        if !Self::DEVICES.contains(&device) {
+            return Err(DriverError::UnsupportedRescueDevice(device.to_owned()));
+        }
+        match bus {
+            Some(bus) if !buses.contains(&bus.as_str()) => {
+                Err(DriverError::UnsupportedRescueBus { bus: bus.clone(), virt })
+            }
+            _ => Ok(Some(Self { device: device.to_owned(), bus: bus.cloned() })),
+        }
+    }
 }
 
 /// What a hypervisor says of a guest.
@@ -370,5 +442,101 @@ pub trait Driver: Send + Sync + 'static {
     async fn console(&self, instance: &Instance, kind: ConsoleKind) -> Result<ConsoleAddress, DriverError> {
         let _ = (instance, kind);
         Err(DriverError::NotSupported("A console of that kind"))
+    }
+
+    /// Stops a running guest where it is. Already paused is success.
+    async fn pause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("pause"))
+    }
+
+    /// Lets a paused guest go on. Already running is success.
+    async fn unpause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("unpause"))
+    }
+
+    /// Writes the memory of a running guest to disk and ends it. Already suspended is success.
+    async fn suspend(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("suspend"))
+    }
+
+    /// Lets a suspended guest go on. Already running is success.
+    async fn resume(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        let _ = (instance, network_info);
+        Err(DriverError::NotSupported("resume"))
+    }
+
+    /// Shuts a guest down and starts it from another image, with its own disks attached. Asked again it starts once
+    /// more.
+    async fn rescue(&self, rescue: Rescue<'_>) -> Result<(), DriverError> {
+        let _ = rescue;
+        Err(DriverError::NotSupported("rescue"))
+    }
+
+    /// Starts a guest from its own disks again, and removes what a rescue left. A guest that is not rescued is started
+    /// if it is off.
+    async fn unrescue(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        let _ = (instance, network_info);
+        Err(DriverError::NotSupported("unrescue"))
+    }
+
+    /// Sets the password of the administrator inside of a running guest.
+    async fn set_admin_password(&self, instance: &Instance, password: &str) -> Result<(), DriverError> {
+        let _ = (instance, password);
+        Err(DriverError::NotSupported("set_admin_password"))
+    }
+
+    /// Sends a running guest a non-maskable interrupt, upon which its system may dump its memory.
+    async fn trigger_crash_dump(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("trigger_crash_dump"))
+    }
+
+    /// Tells a guest its addresses, where there is a way to; by Nova's rule no way is success too.
+    async fn inject_network_info(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        let _ = (instance, network_info);
+        Ok(())
+    }
+
+    /// What is counted of a running guest.
+    async fn diagnostics(&self, instance: &Instance) -> Result<Diagnostics, DriverError> {
+        let _ = instance;
+        Err(DriverError::NotSupported("diagnostics"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(pairs: &[(&str, &str)]) -> Result<Option<RescueDevice>, String> {
+        let properties = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        RescueDevice::of(&properties, "qemu", &["virtio", "usb"]).map_err(|error| error.to_string())
+    }
+
+    fn stable(device: &str, bus: Option<&str>) -> Result<Option<RescueDevice>, String> {
+        Ok(Some(RescueDevice { device: device.to_owned(), bus: bus.map(str::to_owned) }))
+    }
+
+    #[test]
+    fn one_property_of_a_rescue_image_makes_the_rescue_a_stable_one() {
+        assert_eq!(device(&[("hw_disk_bus", "virtio")]), Ok(None));
+        assert_eq!(device(&[("hw_rescue_bus", "usb")]), stable("disk", Some("usb")));
+        assert_eq!(device(&[("hw_rescue_device", "cdrom")]), stable("cdrom", None));
+        assert_eq!(
+            device(&[("hw_rescue_device", "disk"), ("hw_rescue_bus", "virtio")]),
+            stable("disk", Some("virtio"))
+        );
+    }
+
+    #[test]
+    fn devices_and_buses_that_there_are_not_are_refused() {
+        assert_eq!(device(&[("hw_rescue_device", "fs")]).unwrap_err(), "Requested rescue device 'fs' is not supported");
+        assert_eq!(
+            device(&[("hw_rescue_bus", "xen")]).unwrap_err(),
+            "Requested rescue bus 'xen' is not supported by the 'qemu' virt driver"
+        );
     }
 }

@@ -11,7 +11,7 @@ mod uptime;
 
 pub use driver::{
     Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo,
-    HostResources, ImageFile, ImageSource, Injected, RebootKind, Snapshot, Spawn,
+    HostResources, ImageFile, ImageSource, Injected, RebootKind, Rescue, RescueDevice, Snapshot, Spawn,
 };
 pub use fake::{FakeDriver, FakeHypervisor, FakeOperation};
 pub use qemu::{QemuConfig, QemuDriver};

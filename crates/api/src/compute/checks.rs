@@ -15,6 +15,15 @@ pub(crate) fn unlocked(context: &RequestContext, instance: &Instance) -> Result<
     Ok(())
 }
 
+/// The same for actions of which Nova calls a locked server one in an invalid state.
+pub(crate) fn unlocked_for(
+    context: &RequestContext,
+    instance: &Instance,
+    action: &'static str,
+) -> Result<(), ComputeError> {
+    unlocked(context, instance).map_err(|_| ComputeError::InstanceNeverLaunched { uuid: instance.uuid, action })
+}
+
 /// What needs a host agent needs a host.
 pub(crate) fn host(instance: &Instance) -> Result<&str, ComputeError> {
     let host = instance.host.as_deref().filter(|host| !host.is_empty());

@@ -210,6 +210,29 @@ pub enum ComputeError {
         /// Which part of a name.
         pattern: String,
     },
+    /// An image that nothing can be rescued with.
+    #[error("Requested rescue image '{image}' is not supported")]
+    UnsupportedRescueImage {
+        /// As the caller wrote it.
+        image: String,
+    },
+    /// The server's root disk is a volume, and cannot be rescued.
+    #[error("Instance {uuid} cannot be rescued: {reason}")]
+    InstanceNotRescuable {
+        /// The server.
+        uuid: Uuid,
+        /// Nova's words.
+        reason: &'static str,
+    },
+    /// The password is what it was, for a reason that the host gave.
+    #[error("{0}")]
+    PasswordNotSet(String),
+    /// The driver sets no passwords.
+    #[error("Unable to set password on instance")]
+    PasswordUnsupported,
+    /// The driver does not do that.
+    #[error("The requested functionality is not supported.")]
+    FeatureNotSupported,
     /// The driver shows no console.
     #[error("The requested functionality is not supported.")]
     ConsoleUnsupported,

@@ -41,7 +41,7 @@ pub(crate) async fn reboot(
 
 /// Checks, marks the server as busy and tells its host. The mark is compared and swapped: of two at the same time one
 /// is refused.
-async fn run<M: RpcMethod>(
+pub(super) async fn run<M: RpcMethod>(
     state: &ApiState,
     context: &RequestContext,
     instance: Instance,
@@ -49,14 +49,31 @@ async fn run<M: RpcMethod>(
     task_state: TaskState,
     method: impl FnOnce(Instance) -> M,
 ) -> Result<(), ComputeError> {
-    let word = action.method();
-    checks::unlocked(context, &instance)?;
-    // Nova looks at the state of a reboot before it looks for a host.
-    if matches!(action, Action::SoftReboot | Action::HardReboot) {
-        checks::allowed(action, &instance, word)?;
+    let (host, busy) = begin(state, context, &instance, action, task_state).await?;
+    let cast = state.compute.cast(context, &host, method(busy)).await;
+    if let Err(error) = cast {
+        free(state, &instance, task_state).await;
+        return Err(error.into());
     }
-    let host = checks::host(&instance)?.to_owned();
-    checks::allowed(action, &instance, word)?;
+    Ok(())
+}
+
+/// The first part of [`run`]: the host, and the server as it is now that it is busy.
+pub(super) async fn begin(
+    state: &ApiState,
+    context: &RequestContext,
+    instance: &Instance,
+    action: Action,
+    task_state: TaskState,
+) -> Result<(String, Instance), ComputeError> {
+    let word = action.method();
+    checks::unlocked(context, instance)?;
+    // Of starts and stops Nova looks for a host before it looks at the state.
+    if !matches!(action, Action::Start | Action::Stop) {
+        checks::allowed(action, instance, word)?;
+    }
+    let host = checks::host(instance)?.to_owned();
+    checks::allowed(action, instance, word)?;
     let start = StartAction {
         uuid: instance.uuid,
         action: word,
@@ -69,13 +86,8 @@ async fn run<M: RpcMethod>(
         workflow: None,
     };
     let busy =
-        instances::start_action(&state.db, start).await.map_err(|error| checks::lost_race(error, &instance, word))?;
-    let cast = state.compute.cast(context, &host, method(busy)).await;
-    if let Err(error) = cast {
-        free(state, &instance, task_state).await;
-        return Err(error.into());
-    }
-    Ok(())
+        instances::start_action(&state.db, start).await.map_err(|error| checks::lost_race(error, instance, word))?;
+    Ok((host, busy))
 }
 
 /// Nobody was told: the server is not busy after all.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use futures::try_join;
 use kilonova_core::RequestContext;
-use kilonova_db::instances::QuotaLimits;
+use kilonova_db::instances::{self, QuotaLimits};
 use kilonova_db::quotas;
+use kilonova_objects::Instance;
 
 use super::ComputeError;
 use crate::config::{QuotaDefaults, QuotaDriver};
@@ -74,6 +75,29 @@ pub(crate) async fn limits(state: &ApiState, project_id: &str, user_id: Option<&
 /// The limits of the caller.
 pub(crate) async fn of_caller(state: &ApiState, context: &RequestContext) -> Result<Limits, ComputeError> {
     limits(state, context.project_id(), Some(context.user_id())).await
+}
+
+/// Whether a server that counted for nothing may count again.
+pub(crate) async fn check_one_more(state: &ApiState, instance: &Instance) -> Result<(), ComputeError> {
+    let limits = limits(state, instance.project_id(), instance.user_id.as_deref()).await?;
+    let used = instances::usage(&state.db, instance.project_id(), None).await?;
+    let (cores, ram) = (instance.vcpus.unwrap_or_default(), instance.memory_mb.unwrap_or_default());
+    let all = [("cores", cores, used.cores), ("instances", 1, used.instances), ("ram", ram, used.ram)];
+    let is_over = |(name, wanted, used): &&(&str, i64, i64)| {
+        let limit = limits.get(name);
+        limit >= 0 && used.saturating_add(*wanted) > limit
+    };
+    let overs: Vec<_> = all.iter().filter(is_over).collect();
+    if overs.is_empty() {
+        return Ok(());
+    }
+    let list = |texts: Vec<String>| texts.join(", ");
+    Err(ComputeError::TooManyInstances {
+        overs: list(overs.iter().map(|(name, ..)| (*name).to_owned()).collect()),
+        requested: list(overs.iter().map(|(_, wanted, _)| wanted.to_string()).collect()),
+        used: list(overs.iter().map(|(.., used)| used.to_string()).collect()),
+        allowed: list(overs.iter().map(|(name, ..)| limits.get(name).to_string()).collect()),
+    })
 }
 
 /// Whether a server may have so many metadata items.

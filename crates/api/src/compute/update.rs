@@ -71,15 +71,19 @@ pub(crate) async fn unlock(
     recorded(state, context, instance, "unlock", "api_unlock", update(state, instance, changes)).await
 }
 
-/// `os-resetState`: the state by hand, and no task.
+/// `os-resetState`: the state by hand, and no task. It is an action without steps.
 pub(crate) async fn reset_state(
     state: &ApiState,
     context: &RequestContext,
     instance: &Instance,
     vm_state: VmState,
 ) -> Result<(), ComputeError> {
+    let (user_id, project_id) = (context.user_id(), context.project_id());
+    let request_id = context.request_id();
+    let action = actions::start(&state.db, instance.uuid, "resetState", request_id, user_id, project_id).await?;
     let changes = Map::from_iter([("vm_state".to_owned(), vm_state.to_wire()), ("task_state".to_owned(), Value::Null)]);
-    recorded(state, context, instance, "resetState", "api_reset_state", update(state, instance, changes)).await
+    update(state, instance, changes).await?;
+    Ok(actions::finish(&state.db, &action).await?)
 }
 
 /// Does it, with an action and an event of it on record.

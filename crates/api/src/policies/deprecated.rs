@@ -16,7 +16,6 @@ pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
             "os_compute_api:os-attach-interfaces:delete",
         ],
     ),
-    ("os_compute_api:os-deferred-delete", WAS_OWNER, &["os_compute_api:os-deferred-delete:force"]),
     (
         "os_compute_api:os-floating-ips",
         WAS_OWNER,
@@ -28,6 +27,17 @@ pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
             "os_compute_api:os-floating-ips:show",
             "os_compute_api:os-floating-ips:delete",
         ],
+    ),
+    (
+        "os_compute_api:os-deferred-delete",
+        WAS_OWNER,
+        &["os_compute_api:os-deferred-delete:restore", "os_compute_api:os-deferred-delete:force"],
+    ),
+    ("os_compute_api:os-rescue", WAS_OWNER, &["os_compute_api:os-unrescue"]),
+    (
+        "os_compute_api:os-server-password",
+        WAS_OWNER,
+        &["os_compute_api:os-server-password:show", "os_compute_api:os-server-password:clear"],
     ),
     ("os_compute_api:os-flavor-extra-specs:index", WAS_OWNER, &["os_compute_api:servers:show:flavor-extra-specs"]),
     (

@@ -331,6 +331,24 @@ pub(crate) fn get_console_output() -> Value {
     object(json!({"os-getConsoleOutput": object(json!({"length": length}), &[])}), &["os-getConsoleOutput"])
 }
 
+/// `rescue`
+pub(crate) fn rescue() -> Value {
+    let mut rescue = object(json!({"adminPass": {"type": "string"}, "rescue_image_ref": types::uuid()}), &[]);
+    rescue["type"] = json!(["object", "null"]);
+    object(json!({"rescue": rescue}), &["rescue"])
+}
+
+/// `changePassword`
+pub(crate) fn change_password() -> Value {
+    let change = object(json!({"adminPass": {"type": "string"}}), &["adminPass"]);
+    object(json!({"changePassword": change}), &["changePassword"])
+}
+
+/// `trigger_crash_dump`
+pub(crate) fn trigger_crash_dump() -> Value {
+    object(json!({"trigger_crash_dump": {"type": "null"}}), &["trigger_crash_dump"])
+}
+
 /// `os-resetState`
 pub(crate) fn reset_state() -> Value {
     let state = json!({"type": "string", "enum": ["active", "error"]});

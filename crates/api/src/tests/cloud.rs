@@ -18,12 +18,17 @@ use kilonova_db::Db;
 use kilonova_messaging::{
     ClientOptions, Dispatcher, Endpoint, MemoryTransport, RemoteException, RpcServer, ServerOptions, Version,
 };
-use kilonova_objects::{Flavor, Service};
+use kilonova_objects::{CpuDiagnostics, Diagnostics, Flavor, MemoryDiagnostics, PowerState, Service};
 use kilonova_rpcapi::compute::{
-AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, BackupInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance,};
-use kilonova_rpcapi::conductor::{CacheImages, ScheduleAndBuildInstances, RebuildInstance, UnshelveInstance};
+    AddFixedIpToInstance, AttachInterface, BackupInstance, DetachInterface, ExternalInstanceEvent, GetConsoleOutput,
+    GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole,
+    HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance, RebootInstance, RemoveFixedIpFromInstance,
+    RescueInstance, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled, ShelveInstance,
+    ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance, SuspendInstance,
+    TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+};
+use kilonova_rpcapi::conductor::{CacheImages, RebuildInstance, ScheduleAndBuildInstances, UnshelveInstance};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -45,11 +50,22 @@ pub(super) const OTHER_PROJECT: &str = "project-b";
 /// The only compute host.
 pub(super) const HOST: &str = "compute1";
 
-/// What the next call of the agent raises.
-type Raises = Arc<Mutex<Option<RemoteException>>>;
+/// What was asked over RPC.
+#[derive(Clone, Default)]
+struct Calls {
+    /// The method, and its arguments on the wire.
+    made: Arc<Mutex<Vec<(&'static str, Value)>>>,
+    /// What is raised instead of an answer, by method.
+    refusals: Arc<Mutex<BTreeMap<&'static str, RemoteException>>>,
+}
 
-/// What was asked over RPC: the method, and its arguments on the wire.
-type Calls = Arc<Mutex<Vec<(&'static str, Value)>>>;
+impl Calls {
+    /// Writes a call down.
+    fn called<M: RpcMethod>(&self, method: &M) -> Result<(), RemoteException> {
+        self.made.lock().unwrap().push((M::NAME, json!(method.to_args())));
+        self.refusals.lock().unwrap().get(M::NAME).cloned().map_or(Ok(()), Err)
+    }
+}
 
 pub(super) struct Cloud {
     pub router: Router,
@@ -63,7 +79,6 @@ pub(super) struct Cloud {
     pub network: Network,
     pub image: Image,
     calls: Calls,
-    raises: Raises,
     _servers: Vec<RpcServer>,
     dir: TempDir,
 }
@@ -151,10 +166,10 @@ impl Cloud {
         let network = networks.add_network("private", PROJECT, false);
         let placement = Arc::new(RecordingPlacement::default());
         let transport = MemoryTransport::new();
-        let (calls, raises) = (Calls::default(), Raises::default());
+        let calls = Calls::default();
         let servers = vec![
             serve(transport.clone(), "conductor", conductor(&calls)).await,
-            serve(transport.clone(), "compute", compute(&calls, &raises, &networks)).await,
+            serve(transport.clone(), "compute", compute(&calls, &networks)).await,
         ];
         let options = ClientOptions { timeout: Duration::from_secs(5), ..ClientOptions::default() };
         let clients = Clients {
@@ -184,7 +199,6 @@ impl Cloud {
             network,
             image,
             calls,
-            raises,
             _servers: servers,
             dir,
         };
@@ -271,27 +285,42 @@ impl Cloud {
         self.send("DELETE", Some(token), version, &format!("/v2.1{path}"), None).await
     }
 
-    /// Lets the next attach, or the next question for a console, fail with one of Nova's exceptions.
-    pub(crate) fn raise(&self, class: &str, message: &str) {
-        *self.raises.lock().unwrap() = Some(exception::nova(class, message.to_owned(), 400, &[]));
-    }
-
     /// The arguments of the calls of a method so far.
     pub(crate) fn calls<M: RpcMethod>(&self) -> Vec<Value> {
-        let calls = self.calls.lock().unwrap();
-        calls.iter().filter(|(name, _)| *name == M::NAME).map(|(_, args)| args.clone()).collect()
+        self.calls_of(M::NAME)
+    }
+
+    /// The same for a method by name.
+    pub(crate) fn calls_of(&self, method: &str) -> Vec<Value> {
+        let calls = self.calls.made.lock().unwrap();
+        calls.iter().filter(|(name, _)| *name == method).map(|(_, args)| args.clone()).collect()
+    }
+
+    /// From now on the method raises that.
+    pub(crate) fn refuse<M: RpcMethod>(&self, exception: RemoteException) {
+        self.calls.refusals.lock().unwrap().insert(M::NAME, exception);
+    }
+
+    /// The same with one of Nova's exceptions.
+    pub(crate) fn raise<M: RpcMethod>(&self, class: &str, message: &str) {
+        self.refuse::<M>(exception::nova(class, message.to_owned(), 400, &[]));
     }
 
     /// Waits until a method was called so often: a cast is on its way when the answer is there.
     pub(crate) async fn wait_for<M: RpcMethod>(&self, count: usize) -> Vec<Value> {
+        self.wait_for_method(M::NAME, count).await
+    }
+
+    /// The same for a method by name.
+    pub(crate) async fn wait_for_method(&self, method: &str, count: usize) -> Vec<Value> {
         for _ in 0..500 {
-            let calls = self.calls::<M>();
+            let calls = self.calls_of(method);
             if calls.len() >= count {
                 return calls;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{} was not called {count} times in 5 s", M::NAME);
+        panic!("{method} was not called {count} times in 5 s");
     }
 }
 
@@ -326,17 +355,17 @@ fn conductor(calls: &Calls) -> Vec<Endpoint> {
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
 }
 
-fn compute(calls: &Calls, raises: &Raises, networks: &Arc<FakeNetwork>) -> Vec<Endpoint> {
+fn compute(calls: &Calls, networks: &Arc<FakeNetwork>) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(None, Version::new(6, 5));
-    let endpoint = attach_interface(endpoint, calls, raises, networks);
+    let endpoint = attach_interface(endpoint, calls, networks);
     let endpoint = record::<DetachInterface>(endpoint, calls, ());
     let endpoint = record::<AddFixedIpToInstance>(endpoint, calls, ());
     let endpoint = record::<RemoveFixedIpFromInstance>(endpoint, calls, ());
     let endpoint = record::<ExternalInstanceEvent>(endpoint, calls, ());
-    let endpoint = console::<GetVncConsole>(endpoint, calls, raises);
-    let endpoint = console::<GetSpiceConsole>(endpoint, calls, raises);
-    let endpoint = console::<GetSerialConsole>(endpoint, calls, raises);
-    let endpoint = console::<GetMksConsole>(endpoint, calls, raises);
+    let endpoint = console::<GetVncConsole>(endpoint, calls);
+    let endpoint = console::<GetSpiceConsole>(endpoint, calls);
+    let endpoint = console::<GetSerialConsole>(endpoint, calls);
+    let endpoint = console::<GetMksConsole>(endpoint, calls);
     let endpoint = record::<TerminateInstance>(endpoint, calls, ());
     let endpoint = record::<StartInstance>(endpoint, calls, ());
     let endpoint = record::<StopInstance>(endpoint, calls, ());
@@ -358,19 +387,39 @@ fn compute(calls: &Calls, raises: &Raises, networks: &Arc<FakeNetwork>) -> Vec<E
     let endpoint = record_with(endpoint, calls, |method: &HostMaintenanceMode| {
         Ok(if method.mode { "on_maintenance" } else { "there are guests" }.to_owned())
     });
+    let endpoint = record::<PauseInstance>(endpoint, calls, ());
+    let endpoint = record::<UnpauseInstance>(endpoint, calls, ());
+    let endpoint = record::<SuspendInstance>(endpoint, calls, ());
+    let endpoint = record::<ResumeInstance>(endpoint, calls, ());
+    let endpoint = record::<RescueInstance>(endpoint, calls, ());
+    let endpoint = record::<UnrescueInstance>(endpoint, calls, ());
+    let endpoint = record::<SoftDeleteInstance>(endpoint, calls, ());
+    let endpoint = record::<RestoreInstance>(endpoint, calls, ());
+    let endpoint = record::<SetAdminPassword>(endpoint, calls, ());
+    let endpoint = record::<TriggerCrashDump>(endpoint, calls, ());
+    let endpoint = record::<InjectNetworkInfo>(endpoint, calls, ());
+    let endpoint = record::<GetDiagnostics>(endpoint, calls, json!({"cpu0_time": 17, "memory": 524_288}));
+    let endpoint = record::<GetInstanceDiagnostics>(endpoint, calls, diagnostics());
     vec![record::<GetConsoleOutput>(endpoint, calls, "\u{1}hello\nlogin:".to_owned())]
 }
 
+fn diagnostics() -> Diagnostics {
+    let cpu = CpuDiagnostics { id: Some(0), time: Some(17), ..CpuDiagnostics::default() };
+    Diagnostics {
+        uptime: Some(46_664),
+        config_drive: true,
+        memory_details: MemoryDiagnostics { maximum: Some(512), ..MemoryDiagnostics::default() },
+        ..Diagnostics::new(PowerState::Running, "kvm").with_devices(vec![cpu], vec![], vec![])
+    }
+}
+
 /// Plugs in as an agent does, as far as the network service sees it.
-fn attach_interface(endpoint: Endpoint, calls: &Calls, raises: &Raises, networks: &Arc<FakeNetwork>) -> Endpoint {
-    let (calls, raises, networks) = (Arc::clone(calls), Arc::clone(raises), Arc::clone(networks));
+fn attach_interface(endpoint: Endpoint, calls: &Calls, networks: &Arc<FakeNetwork>) -> Endpoint {
+    let (calls, networks) = (calls.clone(), Arc::clone(networks));
     register(endpoint, move |context, asked: AttachInterface| {
-        calls.lock().unwrap().push((AttachInterface::NAME, json!(asked.to_args())));
-        let (raised, networks) = (raises.lock().unwrap().take(), Arc::clone(&networks));
+        let (called, networks) = (calls.called(&asked), Arc::clone(&networks));
         async move {
-            if let Some(raised) = raised {
-                return Err(raised);
-            }
+            called?;
             let parse = |id: &Option<String>| id.as_ref().map(|id| id.parse().unwrap());
             let request = PortRequest {
                 network_id: parse(&asked.network_id),
@@ -385,17 +434,12 @@ fn attach_interface(endpoint: Endpoint, calls: &Calls, raises: &Raises, networks
     })
 }
 
-/// Writes the call down and answers with a console.
-fn console<M: RpcMethod<Reply = Value>>(endpoint: Endpoint, calls: &Calls, raises: &Raises) -> Endpoint {
-    let (calls, raises) = (Arc::clone(calls), Arc::clone(raises));
-    register(endpoint, move |_, method: M| {
-        calls.lock().unwrap().push((M::NAME, json!(method.to_args())));
-        let raised = raises.lock().unwrap().take();
-        async move { raised.map_or_else(|| Ok(json!({"access_url": "http://proxy/?token=t"})), Err) }
-    })
+/// Answers with a console.
+fn console<M: RpcMethod<Reply = Value>>(endpoint: Endpoint, calls: &Calls) -> Endpoint {
+    record::<M>(endpoint, calls, json!({"access_url": "http://proxy/?token=t"}))
 }
 
-/// Writes the call down and answers `reply`.
+/// Writes the call down and answers `reply`, or raises what was told to be raised.
 fn record<M>(endpoint: Endpoint, calls: &Calls, reply: M::Reply) -> Endpoint
 where
     M: RpcMethod,
@@ -410,9 +454,9 @@ where
     M: RpcMethod,
     F: Fn(&M) -> Result<M::Reply, RemoteException> + Clone + Send + Sync + 'static,
 {
-    let calls = Arc::clone(calls);
+    let calls = calls.clone();
     register(endpoint, move |_, method: M| {
-        calls.lock().unwrap().push((M::NAME, json!(method.to_args())));
-        std::future::ready(reply(&method))
+        let called = calls.called(&method);
+        std::future::ready(called.and_then(|()| reply(&method)))
     })
 }

@@ -19,6 +19,8 @@ pub(super) struct RecordingPlacement {
     pub(super) deleted: Mutex<Vec<Uuid>>,
     /// Providers with allocations.
     pub(super) in_use: Mutex<BTreeSet<Uuid>>,
+    /// What every provider has.
+    pub(super) host_traits: Mutex<Vec<String>>,
     /// Whether it is out of order.
     pub(super) is_down: Mutex<bool>,
 }
@@ -55,6 +57,11 @@ impl Placement for RecordingPlacement {
         }
         self.deleted.lock().unwrap().push(provider);
         Ok(())
+    }
+
+    async fn provider_traits(&self, _: &RequestContext, _: Uuid) -> Result<Vec<String>, ClientError> {
+        self.up()?;
+        Ok(self.host_traits.lock().unwrap().clone())
     }
 
     async fn set_provider(

@@ -8,9 +8,12 @@ mod images;
 mod interfaces;
 mod lifecycle;
 mod list;
+mod on_host;
 mod rebuild;
 mod security_groups;
 mod shelve;
+mod soft_delete;
+mod states;
 mod views;
 
 use kilonova_clients::network::{NetworkService as _, PortRequest};

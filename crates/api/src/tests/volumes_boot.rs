@@ -32,6 +32,8 @@ async fn actions_are_those_of_servers() {
     cloud.post(NOBODY, "2.1", &path, json!({"os-stop": null})).await.expect(403);
     cloud.post(MEMBER, "2.1", &path, json!({"reboot": {"type": "HARD"}})).await.expect(202);
     cloud.post(MEMBER, "2.1", &path, json!({"lock": null})).await.expect(400);
+    cloud.post(MEMBER, "2.16", &path, json!({"trigger_crash_dump": null})).await.expect(404);
+    cloud.post(NOBODY, "2.17", &path, json!({"trigger_crash_dump": null})).await.expect(403);
 }
 
 #[tokio::test]

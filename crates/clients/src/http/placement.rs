@@ -280,6 +280,11 @@ impl Placement for HttpPlacement {
         Ok(())
     }
 
+    async fn provider_traits(&self, context: &RequestContext, provider: Uuid) -> Result<Vec<String>, ClientError> {
+        let body: TraitsBody = self.about(context, provider, Some("traits")).await?;
+        Ok(body.traits.into_iter().collect())
+    }
+
     /// Where a request is spread over several providers (nested or sharing ones), it is not a candidate: compute's
     /// providers have all that a server takes. Placement refuses a query without amounts.
     async fn allocation_candidates(

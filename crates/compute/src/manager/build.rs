@@ -429,6 +429,10 @@ fn is_host_failure(error: &ManagerError) -> bool {
         ManagerError::Client(_) | ManagerError::Invalid(_) | ManagerError::Raised(_) => false,
         // These end a build in other ways.
         ManagerError::Rpc(_) | ManagerError::Elsewhere => false,
+        // A build does none of these.
+        ManagerError::NotRescuable { .. }
+        | ManagerError::PasswordSetFailed { .. }
+        | ManagerError::NoDiagnostics { .. } => false,
     }
 }
 

@@ -37,6 +37,22 @@ enum Repair {
     Unshelve,
     /// The host was rebooted and the guest should run: `resume_guests_state_on_host_boot`.
     Resume,
+    /// The action is done again.
+    Pause,
+    /// The action is done again.
+    Unpause,
+    /// The action is done again.
+    Suspend,
+    /// `resume` is done again.
+    Wake,
+    /// The action is done again; or the opposite was begun, and nobody knows any more with which image.
+    Unrescue,
+    /// The action is done again.
+    SoftDelete,
+    /// The action is done again.
+    Restore,
+    /// This agent began to delete it: it goes on.
+    Reclaim,
 }
 
 impl Manager {
@@ -88,11 +104,19 @@ impl Manager {
             Repair::ClearTask => self.clear_task(context, instance, power_state).await,
             Repair::Stop => self.stop_instance(context, instance, true).await,
             Repair::Start => self.start_instance(context, instance).await,
-            Repair::DropImage => self.drop_image(context, instance, power_state).await,
+            Repair::DropImage => Box::pin(self.drop_image(context, instance, power_state)).await,
             Repair::FailRebuild => self.fail_rebuild(context, instance, power_state).await,
             Repair::ShelveOffload => Box::pin(self.shelve_offload_instance(context, instance, false)).await,
             Repair::Unshelve => self.unshelve_again(context, instance).await,
             Repair::HardReboot | Repair::Resume => self.reboot_hard(context, instance).await,
+            Repair::Pause => self.pause_instance(context, instance).await,
+            Repair::Unpause => self.unpause_instance(context, instance).await,
+            Repair::Suspend => self.suspend_instance(context, instance).await,
+            Repair::Wake => self.resume_instance(context, instance).await,
+            Repair::Unrescue => self.unrescue(context, instance).await,
+            Repair::SoftDelete => self.soft_delete_instance(context, instance).await,
+            Repair::Restore => self.restore_instance(context, instance).await,
+            Repair::Reclaim => Box::pin(self.reclaim(context, instance)).await,
         };
         if let Err(error) = done {
             tracing::error!(instance = %uuid, error = %super::details(&error), "an instance could not be repaired");
@@ -148,26 +172,52 @@ impl Manager {
     }
 
     async fn reboot_hard(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
+        let instance = self.in_task(context, instance, TaskState::RebootingHard).await?;
+        self.reboot_instance(context, instance, RebootKind::Hard).await
+    }
+
+    /// Also for what nobody asked for.
+    pub(super) async fn unrescue(&self, context: &RequestContext, instance: Instance) -> Result<(), ManagerError> {
+        let instance = self.in_task(context, instance, TaskState::Unrescuing).await?;
+        self.unrescue_instance(context, instance).await
+    }
+
+    /// The instance with another task than the one it was found in.
+    async fn in_task(
+        &self,
+        context: &RequestContext,
+        instance: Instance,
+        task_state: TaskState,
+    ) -> Result<Instance, ManagerError> {
         let expected = [instance.task_state];
         let mut instance = Tracked::new(instance);
-        instance.task_state = Some(TaskState::RebootingHard);
+        instance.task_state = Some(task_state);
         self.save(context, &mut instance, Expected::tasks(&expected)).await?;
-        self.reboot_instance(context, instance.into_inner(), RebootKind::Hard).await
+        Ok(instance.into_inner())
     }
 }
 
 /// What a restart left of an instance, by Nova's rules for `_init_instance`. Builds and deletes are workflows: the
 /// conductor asks for them again.
 fn repair(instance: &Instance, power_state: PowerState, resumes_guests: bool) -> Repair {
+    use PowerState as P;
     use TaskState as T;
-    if matches!(instance.vm_state, VmState::Building | VmState::Deleted | VmState::SoftDeleted) {
+    if matches!(instance.vm_state, VmState::Building | VmState::Deleted) {
         return Repair::None;
     }
     match instance.task_state {
-        None if resumes_guests && instance.vm_state == VmState::Active && power_state != PowerState::Running => {
-            Repair::Resume
-        }
-        None | Some(T::Deleting | T::SoftDeleting) => Repair::None,
+        None if resumes_guests && instance.vm_state == VmState::Active && power_state != P::Running => Repair::Resume,
+        Some(T::Deleting) if instance.vm_state == VmState::SoftDeleted => Repair::Reclaim,
+        None | Some(T::Deleting) => Repair::None,
+        Some(T::SoftDeleting) => Repair::SoftDelete,
+        Some(T::Restoring) => Repair::Restore,
+        Some(T::Pausing) if power_state == P::Paused => Repair::Pause,
+        Some(T::Unpausing) if matches!(power_state, P::Paused | P::Running) => Repair::Unpause,
+        Some(T::Suspending) if power_state == P::Suspended => Repair::Suspend,
+        Some(T::Resuming) if matches!(power_state, P::Suspended | P::Running) => Repair::Wake,
+        Some(T::Unrescuing) => Repair::Unrescue,
+        // A guest that is off was not started from the other image.
+        Some(T::Rescuing) if power_state == P::Running => Repair::Unrescue,
         Some(T::Rebuilding | T::RebuildBlockDeviceMapping | T::RebuildSpawning) => Repair::FailRebuild,
         Some(T::ShelvingOffloading) => Repair::ShelveOffload,
         Some(T::Unshelving | T::Spawning) if instance.vm_state == VmState::ShelvedOffloaded => Repair::Unshelve,
@@ -236,6 +286,41 @@ mod tests {
         let active = instance(VmState::Active, None);
         assert_eq!(repair(&active, PowerState::Shutdown, true), Repair::Resume);
         assert_eq!(repair(&active, PowerState::Shutdown, false), Repair::None);
+    }
+
+    /// What a restart finds: the task, what the guest does, and what is done.
+    #[test]
+    fn what_was_begun_is_done_again_where_the_guest_shows_that_it_can_be() {
+        use PowerState as P;
+        use TaskState as T;
+        for (vm_state, task, power_state, expected) in [
+            (VmState::Active, T::Pausing, P::Paused, Repair::Pause),
+            (VmState::Active, T::Pausing, P::Running, Repair::ClearTask),
+            (VmState::Paused, T::Unpausing, P::Paused, Repair::Unpause),
+            (VmState::Paused, T::Unpausing, P::Running, Repair::Unpause),
+            (VmState::Paused, T::Unpausing, P::Shutdown, Repair::ClearTask),
+            (VmState::Active, T::Suspending, P::Suspended, Repair::Suspend),
+            (VmState::Active, T::Suspending, P::Running, Repair::ClearTask),
+            (VmState::Suspended, T::Resuming, P::Suspended, Repair::Wake),
+            (VmState::Suspended, T::Resuming, P::Running, Repair::Wake),
+            (VmState::Suspended, T::Resuming, P::NoState, Repair::ClearTask),
+            (VmState::Active, T::Rescuing, P::Running, Repair::Unrescue),
+            (VmState::Stopped, T::Rescuing, P::Shutdown, Repair::ClearTask),
+            (VmState::Rescued, T::Unrescuing, P::Running, Repair::Unrescue),
+            (VmState::Rescued, T::Unrescuing, P::Shutdown, Repair::Unrescue),
+            (VmState::Active, T::UpdatingPassword, P::Running, Repair::ClearTask),
+            (VmState::Active, T::SoftDeleting, P::Running, Repair::SoftDelete),
+            (VmState::SoftDeleted, T::SoftDeleting, P::Shutdown, Repair::SoftDelete),
+            (VmState::SoftDeleted, T::Restoring, P::Shutdown, Repair::Restore),
+            (VmState::SoftDeleted, T::Deleting, P::Shutdown, Repair::Reclaim),
+        ] {
+            assert_eq!(
+                repair(&instance(vm_state, Some(task)), power_state, false),
+                expected,
+                "{task}, {power_state:?}"
+            );
+        }
+        assert_eq!(repair(&instance(VmState::SoftDeleted, None), P::Shutdown, true), Repair::None);
     }
 
     #[test]

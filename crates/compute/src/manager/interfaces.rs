@@ -152,8 +152,8 @@ impl Manager {
         let uuid = asked.instance.uuid;
         self.ensure_attachable(asked)?;
         let mut instance = self.free(context, uuid, Action::AttachInterface).await?;
-        let telling = self.telling(context, uuid, InstanceAction::InterfaceAttach).await;
-        telling.begin(&instance);
+        let telling = self.telling(context, uuid, Some(InstanceAction::InterfaceAttach)).await;
+        telling.start_now(&instance);
         let request = self.port_request(context, asked, &instance).await?;
         let before = instance.network_info();
         let held: Vec<Uuid> = before.0.iter().map(|vif| vif.id).collect();
@@ -193,8 +193,8 @@ impl Manager {
         let position = network_info.0.iter().position(|vif| vif.id.to_string() == port_id);
         let position =
             position.ok_or_else(|| refused("PortNotFound", 404, format!("Port {port_id} is not attached")))?;
-        let telling = self.telling(context, uuid, InstanceAction::InterfaceDetach).await;
-        telling.begin(&instance);
+        let telling = self.telling(context, uuid, Some(InstanceAction::InterfaceDetach)).await;
+        telling.start_now(&instance);
         let vif = network_info.0.remove(position);
         if let Err(error) = self.driver.detach_interface(&instance, &vif).await {
             let error = details(&error);

@@ -12,6 +12,7 @@
 //!   unshelve   unshelve.start ──> unshelve.end
 //!   reboot     reboot.start ──> reboot.end | reboot.error, and reboot.end if the guest runs all the same
 //!   attach, detach   interface_attach.start ──> .end | .error, interface_detach.start ──> .end
+//!   pause, suspend, rescue, restore, … likewise; a soft delete ends also if it failed
 //! ```
 
 use std::borrow::Cow;
@@ -107,19 +108,24 @@ impl Manager {
         self.notifications.instance(context, &deleted, &event);
     }
 
-    /// For telling of a power action. Its disks are asked for where they are to be shown.
+    /// For telling of a power action; `None`: of one that nobody is told of. Its disks are asked for where they are to
+    /// be shown.
     pub(super) async fn telling<'a>(
         &'a self,
         context: &'a RequestContext,
         instance_uuid: Uuid,
-        action: InstanceAction,
+        action: Option<InstanceAction>,
     ) -> Telling<'a> {
-        let is_reboot = action == InstanceAction::Reboot && self.notifications.is_enabled();
-        // Nova reboots in the name of an administrator.
-        let told = if is_reboot { Cow::Owned(context.elevated()) } else { Cow::Borrowed(context) };
-        let disks =
-            if self.notifications.shows_disks(action) { self.disks(context, instance_uuid).await } else { None };
-        Telling { notifications: &self.notifications, context: told, action, disks }
+        let action = action.filter(|_| self.notifications.is_enabled());
+        let told = match action {
+            Some(action) if is_told_by_admin(action) => Cow::Owned(context.elevated()),
+            _ => Cow::Borrowed(context),
+        };
+        let disks = match action {
+            Some(action) if self.notifications.shows_disks(action) => self.disks(context, instance_uuid).await,
+            _ => None,
+        };
+        Telling { notifications: &self.notifications, context: told, action, disks, rescue_image: None }
     }
 
     async fn disks(&self, context: &RequestContext, instance_uuid: Uuid) -> Option<Vec<BlockDeviceMapping>> {
@@ -133,64 +139,100 @@ impl Manager {
     }
 }
 
+/// Nova does these in the name of an administrator.
+fn is_told_by_admin(action: InstanceAction) -> bool {
+    use InstanceAction as A;
+    matches!(action, A::Reboot | A::Pause | A::Unpause | A::Suspend | A::Resume | A::Rescue | A::Unrescue)
+}
+
 /// Tells of one power action.
 pub(super) struct Telling<'a> {
     notifications: &'a Notifications,
     context: Cow<'a, RequestContext>,
-    action: InstanceAction,
+    action: Option<InstanceAction>,
     disks: Option<Vec<BlockDeviceMapping>>,
+    rescue_image: Option<RescueImage>,
+}
+
+/// What a rescue is told with.
+pub(super) struct RescueImage {
+    /// The image that the user named.
+    pub(super) image_ref: Option<String>,
+    /// The name of the image that is taken.
+    pub(super) name: String,
 }
 
 impl Telling<'_> {
+    /// With what is told of a rescue.
+    pub(super) fn with_rescue_image(self, rescue_image: RescueImage) -> Self {
+        Self { rescue_image: Some(rescue_image), ..self }
+    }
+
     /// It begins, in the task that Nova begins it in.
     pub(super) fn start(&self, instance: &Instance, task_state: TaskState) {
-        if self.notifications.is_enabled() {
+        if let Some(action) = self.action {
             let begun = Instance { task_state: Some(task_state), ..instance.clone() };
-            self.tell(&begun, InstanceEvent::start(self.action));
+            self.tell(&begun, InstanceEvent::start(action));
         }
     }
 
-    /// It begins, and is no task.
-    pub(super) fn begin(&self, instance: &Instance) {
-        self.tell(instance, InstanceEvent::start(self.action));
+    /// It begins, without a task of its own.
+    pub(super) fn start_now(&self, instance: &Instance) {
+        if let Some(action) = self.action {
+            self.tell(instance, InstanceEvent::start(action));
+        }
     }
 
     /// An interface could not be plugged in.
     pub(super) fn attach_error(&self, instance: &Instance, error: &ManagerError) {
-        if self.notifications.is_enabled() {
-            let fault = fault(error, "_attach_interface");
-            self.tell(instance, InstanceEvent::error(self.action, &fault));
-        }
+        self.tell_error(instance, error, "_attach_interface");
     }
 
     /// It is done.
     pub(super) fn end(&self, instance: &Instance) {
-        self.tell(instance, InstanceEvent::end(self.action));
+        if let Some(action) = self.action {
+            self.tell(instance, InstanceEvent::end(action));
+        }
     }
 
     /// It failed. Only reboots and rebuilds have an error of their own: Nova tells it of a guest that still runs, and of
     /// others that there was an exception.
     pub(super) fn error(&self, instance: &Instance, error: &ManagerError) {
-        let function = match self.action {
-            InstanceAction::Reboot => "_reboot_instance",
-            InstanceAction::Rebuild => "rebuild_instance",
-            _ => return,
-        };
-        if self.notifications.is_enabled() {
-            let fault = fault(error, function);
-            self.tell(instance, InstanceEvent::error(self.action, &fault));
+        match self.action {
+            Some(InstanceAction::Reboot) => self.tell_error(instance, error, "_reboot_instance"),
+            Some(InstanceAction::Rebuild) => self.tell_error(instance, error, "rebuild_instance"),
+            _ => {}
         }
     }
 
-    /// A reboot that failed is over, by Nova's rule, if the guest runs all the same.
+    /// By Nova's rule a reboot that failed is over if the guest runs all the same, and a soft delete always.
     pub(super) fn end_after_error(&self, instance: &Instance) {
-        if self.action == InstanceAction::Reboot && instance.power_state == PowerState::Running {
+        let is_over = match self.action {
+            Some(InstanceAction::Reboot) => instance.power_state == PowerState::Running,
+            Some(InstanceAction::SoftDelete) => true,
+            _ => false,
+        };
+        if is_over {
             self.end(instance);
         }
     }
 
+    /// `function`: where Nova raises it.
+    fn tell_error(&self, instance: &Instance, error: &ManagerError, function: &'static str) {
+        if let Some(action) = self.action {
+            self.tell(instance, InstanceEvent::error(action, &fault(error, function)));
+        }
+    }
+
     fn tell<'b>(&'b self, instance: &Instance, event: InstanceEvent<'b>) {
-        self.notifications.instance(&self.context, instance, &event.with_disks(self.disks.as_deref()));
+        let event = event.with_disks(self.disks.as_deref());
+        let event = match &self.rescue_image {
+            Some(RescueImage { image_ref, name }) => {
+                event.with_rescue_image_ref(image_ref.as_deref()).with_usage("rescue_image_name", json!(name))
+            }
+            None => event,
+        };
+        self.notifications.instance(&self.context, instance, &event);
     }
 }
 

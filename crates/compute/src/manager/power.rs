@@ -1,8 +1,10 @@
-//! `start_instance`, `stop_instance`, `reboot_instance`.
+//! `start_instance`, `stop_instance`, `reboot_instance`, and what they have in common with all actions that change a
+//! guest on this host and nothing else.
 //!
 //! ```text
 //!   powering-off, rebooting, … ──driver──> done: new vm_state, no task
-//!        │                          └────> failed: vm_state as before, no task, a fault
+//!        │                          └────> failed: vm_state as before (or error, by Nova's rule for some), no task,
+//!        │                                 a fault
 //!        ├── another action, or a delete, came first: theirs counts
 //!        └── the conductor cannot be reached: the task stays, and `repair_stale_tasks` does the action again
 //! ```
@@ -16,44 +18,59 @@ use kilonova_rpcapi::objects::Expected;
 use kilonova_virt::RebootKind;
 use uuid::Uuid;
 
+use super::notify::Telling;
 use super::shelve::forget_shelving;
 use super::{Manager, ManagerError};
 
 /// What a power action is, beside what it does.
-struct PowerAction {
+pub(super) struct PowerAction {
     /// The event that it is recorded as.
-    event: &'static str,
-    /// What it is told as.
-    told: InstanceAction,
+    pub(super) event: &'static str,
+    /// What it is told as; `None`: nobody is told.
+    pub(super) told: Option<InstanceAction>,
     /// The task that it is told to begin in.
-    begins_in: TaskState,
+    pub(super) begins_in: TaskState,
     /// The tasks that it may be found in when it begins.
-    tasks: &'static [Option<TaskState>],
+    pub(super) tasks: &'static [Option<TaskState>],
+    /// Whether a driver that fails leaves the instance in error: nobody knows then what the guest is. One that does not
+    /// do such a thing has done nothing.
+    pub(super) errors_out: bool,
+}
+
+impl PowerAction {
+    /// What the instance is when the action failed.
+    fn failed_into(&self, before: VmState, error: &ManagerError) -> VmState {
+        if self.errors_out && error.is_of_driver() { VmState::Error } else { before }
+    }
 }
 
 const START: PowerAction = PowerAction {
     event: "compute_start_instance",
-    told: InstanceAction::PowerOn,
+    told: Some(InstanceAction::PowerOn),
     begins_in: TaskState::PoweringOn,
     tasks: &[Some(TaskState::PoweringOn)],
+    errors_out: false,
 };
 const STOP: PowerAction = PowerAction {
     event: "compute_stop_instance",
-    told: InstanceAction::PowerOff,
+    told: Some(InstanceAction::PowerOff),
     begins_in: TaskState::PoweringOff,
     tasks: &[Some(TaskState::PoweringOff)],
+    errors_out: false,
 };
 const SOFT_REBOOT: PowerAction = PowerAction {
     event: "compute_reboot_instance",
-    told: InstanceAction::Reboot,
+    told: Some(InstanceAction::Reboot),
     begins_in: TaskState::RebootPending,
     tasks: &[Some(TaskState::Rebooting), Some(TaskState::RebootPending), Some(TaskState::RebootStarted)],
+    errors_out: false,
 };
 const HARD_REBOOT: PowerAction = PowerAction {
     event: "compute_reboot_instance",
-    told: InstanceAction::Reboot,
+    told: Some(InstanceAction::Reboot),
     begins_in: TaskState::RebootPendingHard,
     tasks: &[Some(TaskState::RebootingHard), Some(TaskState::RebootPendingHard), Some(TaskState::RebootStartedHard)],
+    errors_out: false,
 };
 
 /// Somebody else has switched the guest on.
@@ -145,17 +162,29 @@ impl Manager {
     }
 
     /// One power action: alone on the instance, recorded, and with the task state cleared when it fails.
-    async fn power_action(
+    pub(super) async fn power_action(
         &self,
         context: &RequestContext,
         instance: Instance,
         action: &PowerAction,
         work: impl AsyncFnOnce(&mut Tracked<Instance>) -> Result<(), ManagerError>,
     ) -> Result<(), ManagerError> {
+        let telling = self.telling(context, instance.uuid, action.told);
+        self.told_power_action(context, instance, action, telling, work).await
+    }
+
+    /// The same, told by `telling`.
+    pub(super) async fn told_power_action<'a>(
+        &'a self,
+        context: &'a RequestContext,
+        instance: Instance,
+        action: &PowerAction,
+        telling: impl Future<Output = Telling<'a>>,
+        work: impl AsyncFnOnce(&mut Tracked<Instance>) -> Result<(), ManagerError>,
+    ) -> Result<(), ManagerError> {
         let PowerAction { event, tasks, .. } = *action;
         let _lock = self.locks.lock(instance.uuid).await;
-        let (is_wanted, telling) =
-            tokio::join!(self.is_wanted(context, &instance, tasks), self.telling(context, instance.uuid, action.told));
+        let (is_wanted, telling) = tokio::join!(self.is_wanted(context, &instance, tasks), telling);
         if !is_wanted? {
             tracing::info!(instance = %instance.uuid, event, "the action is done already, or not wanted any more");
             return Ok(());
@@ -176,7 +205,7 @@ impl Manager {
             Err(error) => {
                 tracing::warn!(instance = %uuid, event, error = %super::details(&error), "the action failed");
                 telling.error(&instance, &error);
-                instance.vm_state = vm_state;
+                instance.vm_state = action.failed_into(vm_state, &error);
                 self.abandon_task(context, &mut instance, tasks, &error).await?;
                 telling.end_after_error(&instance);
                 Err(error)
@@ -200,7 +229,7 @@ impl Manager {
     }
 
     /// The action is done: no task any more, and the power state as the hypervisor says.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         context: &RequestContext,
         instance: &mut Tracked<Instance>,

@@ -50,7 +50,7 @@ impl Manager {
                 && !matches!(error, ManagerError::Rpc(_))
                 && !error.is_conflict()
             {
-                self.telling(context, uuid, InstanceAction::Rebuild).await.error(&instance, error);
+                self.telling(context, uuid, Some(InstanceAction::Rebuild)).await.error(&instance, error);
             }
             let failed_state = match &result {
                 Err(ManagerError::Driver(DriverError::NotSupported(_))) => vm_state,

@@ -109,7 +109,7 @@ impl Manager {
         clean_shutdown: bool,
     ) -> Result<(), ManagerError> {
         let uuid = instance.uuid;
-        let telling = self.telling(context, uuid, InstanceAction::Shelve).await;
+        let telling = self.telling(context, uuid, Some(InstanceAction::Shelve)).await;
         telling.start(instance, TaskState::Shelving);
         let was_running = self.power_state(uuid).await == PowerState::Running;
         // A guest that is paused cannot shut itself down.
@@ -156,7 +156,7 @@ impl Manager {
         grace: Duration,
     ) -> Result<(), ManagerError> {
         let uuid = instance.uuid;
-        let telling = self.telling(context, uuid, InstanceAction::ShelveOffload).await;
+        let telling = self.telling(context, uuid, Some(InstanceAction::ShelveOffload)).await;
         telling.start(instance, TaskState::ShelvingOffloading);
         match self.driver.power_off(uuid, grace).await {
             Err(DriverError::InstanceNotFound(_)) => {}
@@ -237,7 +237,7 @@ impl Manager {
         message: &UnshelveInstance,
     ) -> Result<(), ManagerError> {
         let uuid = instance.uuid;
-        let telling = self.telling(context, uuid, InstanceAction::Unshelve).await;
+        let telling = self.telling(context, uuid, Some(InstanceAction::Unshelve)).await;
         telling.start(instance, TaskState::Unshelving);
         self.claim_to_unshelve(context, instance, message).await?;
         let image = self.shelved_image(context, message).await?;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use kilonova_core::RequestContext;
-use kilonova_objects::{Instance, TaskState};
+use kilonova_objects::{Instance, TaskState, VmState};
 use uuid::Uuid;
 
 use super::init_host::CONCURRENT_REPAIRS;
@@ -43,8 +43,7 @@ impl Manager {
             if page.is_empty() {
                 break;
             }
-            let is_unfinished = |task| is_power_action(task) || is_image_action(task);
-            unfinished.extend(page.into_iter().filter(|instance| instance.task_state.is_some_and(is_unfinished)));
+            unfinished.extend(page.into_iter().filter(is_unfinished));
         }
         let is_idle = |instance: &Instance| self.locks.try_lock(instance.uuid).is_some();
         let stale = self.stale.seen_again(unfinished).into_iter().filter(is_idle);
@@ -54,20 +53,31 @@ impl Manager {
     }
 }
 
-/// The tasks that a message to this agent ends.
-fn is_power_action(task: TaskState) -> bool {
+/// Whether a message to this agent ends the task. Of a delete that is true where the agent began it by itself.
+fn is_unfinished(instance: &Instance) -> bool {
     use TaskState as T;
+    let Some(task) = instance.task_state else { return false };
     matches!(
         task,
         T::PoweringOff
             | T::PoweringOn
+            | T::Pausing
+            | T::Unpausing
+            | T::Suspending
+            | T::Resuming
+            | T::Rescuing
+            | T::Unrescuing
+            | T::UpdatingPassword
+            | T::SoftDeleting
+            | T::Restoring
             | T::Rebooting
             | T::RebootPending
             | T::RebootStarted
             | T::RebootingHard
             | T::RebootPendingHard
             | T::RebootStartedHard
-    )
+    ) || is_image_action(task)
+        || (task == T::Deleting && instance.vm_state == VmState::SoftDeleted)
 }
 
 /// The same for what is done with images.

@@ -107,13 +107,16 @@ impl Manager {
 }
 
 /// The vm_state that an instance should have, if anything about it is not true. Nothing is said of one that is being
-/// worked on.
+/// worked on. A guest that somebody else has paused, or that has put itself to sleep, is still active, and one that is
+/// suspended, rescued or soft-deleted stays so whatever its guest does: as in Nova only the power state follows.
 fn truth(instance: &Instance, power_state: PowerState) -> Option<VmState> {
     if instance.task_state.is_some() {
         return None;
     }
     let vm_state = match (instance.vm_state, power_state) {
-        (VmState::Active, PowerState::Shutdown | PowerState::Crashed | PowerState::NoState) => VmState::Stopped,
+        (VmState::Active | VmState::Paused, PowerState::Shutdown | PowerState::Crashed | PowerState::NoState) => {
+            VmState::Stopped
+        }
         (VmState::Stopped, PowerState::Running) => VmState::Active,
         (VmState::Building | VmState::Deleted, _) => return None,
         (unchanged, _) => unchanged,
@@ -134,6 +137,20 @@ mod tests {
         let active = instance(VmState::Active, PowerState::Running);
         assert_eq!(truth(&active, PowerState::Shutdown), Some(VmState::Stopped));
         assert_eq!(truth(&active, PowerState::Running), None);
+    }
+
+    #[test]
+    fn a_paused_guest_that_went_down_is_stopped_and_a_suspended_one_has_no_guest() {
+        let paused = instance(VmState::Paused, PowerState::Paused);
+        assert_eq!(truth(&paused, PowerState::Shutdown), Some(VmState::Stopped));
+        assert_eq!(truth(&paused, PowerState::Paused), None);
+        let active = instance(VmState::Active, PowerState::Running);
+        assert_eq!(truth(&active, PowerState::Paused), Some(VmState::Active));
+        for vm_state in [VmState::Suspended, VmState::Rescued, VmState::SoftDeleted] {
+            for power_state in [PowerState::Running, PowerState::Shutdown, PowerState::NoState] {
+                assert_eq!(truth(&instance(vm_state, PowerState::Suspended), power_state), Some(vm_state));
+            }
+        }
     }
 
     #[test]

@@ -4,13 +4,14 @@
 #![allow(clippy::large_futures, reason = "a test has a stack of its own")]
 
 mod build;
-mod host;
 mod consoles;
 mod external_events;
-mod interfaces;
+mod host;
 mod images;
+mod interfaces;
 mod interrupted;
 mod notifications;
+mod on_host;
 mod power;
 mod recovery;
 mod service;

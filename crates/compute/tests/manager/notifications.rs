@@ -9,7 +9,7 @@ use kilonova_clients::image::{ImageService as _, NewImage};
 use kilonova_core::Config;
 use kilonova_messaging::{Address, Consumer, MemoryTransport, MessagingError, Outgoing, Replies, Transport, envelope};
 use kilonova_objects::{BlockDeviceMapping, BlockDeviceMappingList, Instance, TaskState, VmState, Wire as _};
-use kilonova_rpcapi::compute::{RebuildInstance, UnshelveInstance};
+use kilonova_rpcapi::compute::{RebuildInstance, RescueInstance, UnshelveInstance};
 use kilonova_rpcapi::{Notifications, RpcMethod as _};
 use kilonova_virt::{DriverError, FakeOperation, RebootKind};
 use serde_json::{Value, json};
@@ -271,6 +271,90 @@ async fn a_reboot_that_fails_is_told_with_its_error() {
         assert_eq!(error["task_state"], json!("reboot_started_hard"));
         assert_eq!(error["fault"]["nova_object.data"]["exception_message"], json!("out of paper"));
     }
+}
+
+#[tokio::test]
+async fn pause_and_suspend_are_told_in_the_name_of_an_administrator_and_a_resume_with_its_disks() {
+    let mut told = Told::new(BOTH).await;
+    let active = told.world.active().await;
+    let begin = |world: &World, task| world.begin(&active, task);
+    told.events().await;
+    let manager = told.world.manager.clone();
+    manager.pause_instance(&context(), begin(&told.world, TaskState::Pausing)).await.unwrap();
+    manager.unpause_instance(&context(), begin(&told.world, TaskState::Unpausing)).await.unwrap();
+    manager.suspend_instance(&context(), begin(&told.world, TaskState::Suspending)).await.unwrap();
+    manager.resume_instance(&context(), begin(&told.world, TaskState::Resuming)).await.unwrap();
+    let events = told.events().await;
+    let expected =
+        ["pause", "unpause", "suspend", "resume"].map(|action| [format!("{action}.start"), format!("{action}.end")]);
+    let expected: Vec<&str> = expected.iter().flatten().map(String::as_str).collect();
+    events.assert_are(&expected);
+    assert_eq!(events.of("compute.instance.pause.start")["_context_is_admin"], json!(true));
+    let shown = ["state", "task_state", "power_state", "block_devices"];
+    let states = |event| fields(events.versioned(event), &shown);
+    assert_eq!(states("pause.start"), [json!("active"), json!("pausing"), json!("running"), Value::Null]);
+    assert_eq!(states("pause.end"), [json!("paused"), Value::Null, json!("paused"), Value::Null]);
+    assert_eq!(states("suspend.end")[..3], [json!("suspended"), Value::Null, json!("suspended")]);
+    assert_eq!(states("resume.end"), [json!("active"), Value::Null, json!("running"), json!([])]);
+}
+
+#[tokio::test]
+async fn a_rescue_is_told_with_its_image() {
+    let mut told = Told::new(BOTH).await;
+    let world = &told.world;
+    let instance = world.begin(&world.active().await, TaskState::Rescuing);
+    told.events().await;
+    let message = RescueInstance {
+        instance: instance.clone(),
+        rescue_password: None,
+        rescue_image_ref: Some(told.world.disk.id.to_string()),
+        clean_shutdown: false,
+    };
+    told.world.manager.rescue_instance(&context(), message).await.unwrap();
+    let unrescuing = told.world.begin(&instance, TaskState::Unrescuing);
+    told.world.manager.unrescue_instance(&context(), unrescuing).await.unwrap();
+    let events = told.events().await;
+    events.assert_are(&["rescue.start", "rescue.end", "unrescue.start", "unrescue.end"]);
+    for event in ["rescue.start", "rescue.end"] {
+        assert_eq!(events.unversioned(event)["rescue_image_name"], json!("disk"));
+        assert_eq!(events.versioned(event)["rescue_image_ref"], json!(told.world.disk.id));
+        let payload = &events.of(&format!("instance.{event}"))["payload"];
+        let object = fields(payload, &["nova_object.name", "nova_object.version"]);
+        assert_eq!(object, [json!("InstanceActionRescuePayload"), json!("1.4")]);
+    }
+    assert_eq!(events.versioned("rescue.end")["state"], json!("rescued"));
+    assert!(events.versioned("unrescue.end").get("rescue_image_ref").is_none());
+}
+
+/// Nova ends a soft delete also if it failed.
+#[tokio::test]
+async fn soft_delete_and_restore_are_told_and_so_is_a_crash_dump() {
+    let mut told = Told::new(BOTH).await;
+    let active = told.world.active().await;
+    told.events().await;
+    let manager = told.world.manager.clone();
+    told.world.driver.fake.fail_next(FakeOperation::PowerOff, out_of_paper());
+    let deleting = told.world.begin(&active, TaskState::SoftDeleting);
+    manager.soft_delete_instance(&context(), deleting).await.unwrap_err();
+    told.events().await.assert_are(&["soft_delete.start", "soft_delete.end"]);
+    let deleting = told.world.begin(&active, TaskState::SoftDeleting);
+    manager.soft_delete_instance(&context(), deleting).await.unwrap();
+    let restoring = told.world.begin(&active, TaskState::Restoring);
+    manager.restore_instance(&context(), restoring).await.unwrap();
+    manager.trigger_crash_dump(&context(), told.world.row(&active)).await.unwrap();
+    let password = told.world.begin(&active, TaskState::UpdatingPassword);
+    manager.set_admin_password(&context(), password, "secret").await.unwrap();
+    let events = told.events().await;
+    events.assert_are(&[
+        "soft_delete.start",
+        "soft_delete.end",
+        "restore.start",
+        "restore.end",
+        "trigger_crash_dump.start",
+        "trigger_crash_dump.end",
+    ]);
+    assert_eq!(events.versioned("soft_delete.end")["state"], json!("soft-delete"));
+    assert_eq!(events.versioned("trigger_crash_dump.end")["task_state"], Value::Null);
 }
 
 #[tokio::test]

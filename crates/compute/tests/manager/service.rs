@@ -89,7 +89,7 @@ async fn the_host_has_one_node_and_one_provider_that_follow_its_allocations() {
         allocation_ratio: 1.0,
     };
     assert_eq!(provider.inventory["MEMORY_MB"], memory);
-    assert_eq!(provider.traits, ["COMPUTE_NODE", "OWNER_NOVA"]);
+    assert_eq!(provider.traits, ["COMPUTE_NODE", "COMPUTE_RESCUE_BFV", "OWNER_NOVA"]);
 
     world.active().await;
     let writes = world.conductor.rows().node_writes;

@@ -1,7 +1,7 @@
 //! Creating instances, all or none, within a quota.
 
 use kilonova_core::time::utcnow;
-use kilonova_objects::Instance;
+use kilonova_objects::{Instance, VmState};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Value as SqlValue};
 use uuid::Uuid;
@@ -38,7 +38,7 @@ async fn create_once(db: &Db, create: &Create) -> Result<Vec<Instance>, CreateEr
     Ok(instances)
 }
 
-/// What the instances of a project (of one of its users) use that are not deleted; those in error count.
+/// What the instances of a project (of one of its users) use that are not deleted, not even softly; those in error count.
 pub async fn usage(db: &Db, project_id: &str, user_id: Option<&str>) -> Result<Usage, DbError> {
     used(db.read(), project_id, user_id).await
 }
@@ -111,6 +111,7 @@ fn usage_statement(backend: DbBackend, project_id: &str, user_id: Option<&str>) 
         .from(TABLE)
         .and_where(Expr::col("project_id").eq(project_id))
         .and_where(Expr::col("deleted").eq(false))
+        .and_where(Expr::col("vm_state").ne(VmState::SoftDeleted.as_str()))
         .and_where(Expr::col("hidden").eq(false));
     if let Some(user_id) = user_id {
         statement.and_where(Expr::col("user_id").eq(user_id));

@@ -16,7 +16,7 @@ pub(super) fn condition(query: &InstanceQuery) -> Condition {
     let all = columns(query)
         .into_iter()
         .fold(all, |all, (name, value)| all.add_option(value.map(|value| Expr::col(name).eq(value))));
-    all.add_option(deleted(query.deleted))
+    all.add_option(deleted(query))
         .add_option(query.uuids.as_ref().map(|uuids| uuid_in("uuid", uuids)))
         .add_option(query.states.as_ref().map(|states| any_state(states)))
         .add_option(query.config_drive.map(config_drive))
@@ -58,11 +58,16 @@ fn columns(query: &InstanceQuery) -> Vec<(&'static str, Option<SqlValue>)> {
     ]
 }
 
-fn deleted(deleted: Deleted) -> Option<Expr> {
-    match deleted {
-        Deleted::No => Some(Expr::col("deleted").eq(false)),
-        Deleted::Yes => None,
-        Deleted::Only => Some(Expr::col("deleted").eq(true)),
+fn deleted(query: &InstanceQuery) -> Option<Expr> {
+    let is = |deleted: bool| Expr::col("deleted").eq(deleted);
+    let vm_state = || Expr::col("vm_state");
+    let softly = VmState::SoftDeleted.as_str();
+    match (query.deleted, query.soft_deleted_is_deleted) {
+        (Deleted::Yes, _) => None,
+        (Deleted::No, false) => Some(is(false)),
+        (Deleted::No, true) => Some(is(false).and(vm_state().ne(softly))),
+        (Deleted::Only, false) => Some(is(true)),
+        (Deleted::Only, true) => Some(is(true).or(vm_state().eq(softly))),
     }
 }
 

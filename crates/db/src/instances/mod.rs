@@ -133,7 +133,7 @@ impl Failure for CreateError {
     }
 }
 
-/// Whether soft-deleted rows count.
+/// Whether deleted rows count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Deleted {
     /// They do not.
@@ -242,6 +242,8 @@ pub struct InstanceQuery {
     pub changes_before: Option<DateTime<Utc>>,
     /// Whether deleted ones count.
     pub deleted: Deleted,
+    /// Whether soft-deleted ones, which can be restored, pass for deleted: for users they do, for services they do not.
+    pub soft_deleted_is_deleted: bool,
     /// Nova's sort keys, each with whether it goes down. `created_at` and `id`, in the direction of the first key, are
     /// added; without any key they go down.
     pub sort: Vec<(String, bool)>,

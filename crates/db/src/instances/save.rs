@@ -38,6 +38,7 @@ async fn save_once(db: &Db, save: &Save<'_>) -> Result<(Box<Instance>, Box<Insta
     let mut after = before.clone();
     apply(&mut after, save.changes)?;
     after.updated_at = Some(utcnow());
+    follow_soft_delete(&before, &mut after);
     update(&tx, &before, &after).await?;
     if save.changes.contains_key("metadata") {
         metadata::set(&tx, save.uuid, &after.metadata).await?;
@@ -83,6 +84,17 @@ pub(super) async fn update(tx: &impl ConnectionTrait, before: &Instance, after: 
     statement.table(TABLE).values(changed).and_where(Expr::col("id").eq(before.id));
     tx.execute(&statement).await?;
     Ok(())
+}
+
+/// The time of a soft-deleted instance begins when it is so, again when it is deleted once more, and has not begun for
+/// one that was restored.
+fn follow_soft_delete(before: &Instance, after: &mut Instance) {
+    let was = before.vm_state == VmState::SoftDeleted && before.task_state != Some(TaskState::SoftDeleting);
+    match (was, after.vm_state == VmState::SoftDeleted) {
+        (false, true) if after.task_state.is_none() => after.deleted_at = after.updated_at,
+        (true, false) => after.deleted_at = None,
+        _ => {}
+    }
 }
 
 async fn follow_build(tx: &impl ConnectionTrait, before: &Instance, after: &Instance) -> Result<(), DbError> {

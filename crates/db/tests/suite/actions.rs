@@ -92,3 +92,17 @@ async fn steps_of_what_was_never_asked_are_not_found() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_action_without_steps_ends_without_one() {
+    on_database(async |db| {
+        let uuid = Uuid::new_v4();
+        let action = actions::start(db, uuid, "resetState", "req-1", USER, PROJECT).await.unwrap();
+        assert_eq!(action.finish_time, None);
+        actions::finish(db, &action).await.unwrap();
+        let ended = actions::get(db, uuid, "req-1").await.unwrap();
+        assert!(ended.finish_time >= ended.start_time && ended.message.is_none());
+        assert_eq!(actions::events(db, action.id).await.unwrap(), []);
+    })
+    .await;
+}

@@ -218,3 +218,24 @@ async fn the_servers_of_a_host_come_whole_and_without_the_deleted_ones() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn soft_deleted_servers_pass_for_deleted_where_that_is_asked() {
+    on_database(async |db| {
+        create_one(db, Instance { vm_state: VmState::Active, ..instance("there") }).await;
+        create_one(db, Instance { vm_state: VmState::SoftDeleted, ..instance("softly") }).await;
+        let gone = create_one(db, instance("gone")).await;
+        instances::destroy(db, gone.uuid).await.unwrap();
+        for (deleted, soft_deleted_is_deleted, expected) in [
+            (Deleted::No, false, &["softly", "there"][..]),
+            (Deleted::No, true, &["there"]),
+            (Deleted::Only, false, &["gone"]),
+            (Deleted::Only, true, &["gone", "softly"]),
+            (Deleted::Yes, true, &["gone", "softly", "there"]),
+        ] {
+            let query = InstanceQuery { deleted, soft_deleted_is_deleted, ..InstanceQuery::default() };
+            assert_eq!(names(db, &query).await, expected, "{deleted:?}, {soft_deleted_is_deleted}");
+        }
+    })
+    .await;
+}

@@ -444,3 +444,28 @@ async fn a_request_spec_is_written_over() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_soft_deleted_server_has_the_time_of_its_last_delete_and_uses_nothing() {
+    on_database(async |db| {
+        let uuid = create_one(db, Instance { vm_state: VmState::Active, ..instance("vm") }).await.uuid;
+        let used = async || instances::usage(db, PROJECT, None).await.unwrap().instances;
+        assert_eq!(used().await, 1);
+        save(db, uuid, json!({"task_state": "soft-deleting"})).await.unwrap();
+        assert_eq!(get(db, uuid).await.deleted_at, None);
+        let first = save(db, uuid, json!({"vm_state": "soft-delete", "task_state": null})).await.unwrap();
+        assert_eq!(first.deleted_at, first.updated_at);
+        assert_eq!(used().await, 0);
+        let touched = save(db, uuid, json!({"power_state": 4})).await.unwrap();
+        assert_eq!(touched.deleted_at, first.deleted_at);
+        save(db, uuid, json!({"task_state": "soft-deleting"})).await.unwrap();
+        let again = save(db, uuid, json!({"vm_state": "soft-delete", "task_state": null})).await.unwrap();
+        assert!(again.deleted_at > first.deleted_at);
+        save(db, uuid, json!({"task_state": "restoring"})).await.unwrap();
+        assert_eq!(get(db, uuid).await.deleted_at, again.deleted_at);
+        let restored = save(db, uuid, json!({"vm_state": "active", "task_state": null})).await.unwrap();
+        assert_eq!((restored.deleted_at, restored.deleted), (None, false));
+        assert_eq!(used().await, 1);
+    })
+    .await;
+}

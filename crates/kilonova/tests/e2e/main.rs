@@ -8,4 +8,5 @@ mod hosts;
 mod images;
 mod lossy_bus;
 mod network;
+mod on_host;
 mod servers;

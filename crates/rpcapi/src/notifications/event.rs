@@ -15,13 +15,31 @@ pub enum InstanceAction {
     PowerOn,
     PowerOff,
     Reboot,
-InterfaceAttach, InterfaceDetach, Snapshot, Rebuild, Shelve, ShelveOffload, Unshelve,
+    InterfaceAttach,
+    InterfaceDetach,
+    Snapshot,
+    Rebuild,
+    Shelve,
+    ShelveOffload,
+    Unshelve,
+    SoftDelete,
+    Restore,
+    Pause,
+    Unpause,
+    Suspend,
+    Resume,
+    Rescue,
+    Unrescue,
+    TriggerCrashDump,
 }
 
 impl InstanceAction {
     /// Nova has the disks at hand whatever is configured.
     pub(super) const fn has_disks(self) -> bool {
-        matches!(self, Self::Reboot | Self::Rebuild | Self::Shelve | Self::ShelveOffload | Self::Unshelve)
+        matches!(
+            self,
+            Self::Reboot | Self::Resume | Self::Rebuild | Self::Shelve | Self::ShelveOffload | Self::Unshelve
+        )
     }
 
     /// As event types have it.
@@ -40,6 +58,15 @@ impl InstanceAction {
             Self::Shelve => "shelve",
             Self::ShelveOffload => "shelve_offload",
             Self::Unshelve => "unshelve",
+            Self::SoftDelete => "soft_delete",
+            Self::Restore => "restore",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
+            Self::TriggerCrashDump => "trigger_crash_dump",
         }
     }
 
@@ -94,6 +121,7 @@ pub struct InstanceEvent<'a> {
     pub(super) fault: Option<&'a Fault>,
     pub(super) bdms: Option<&'a [BlockDeviceMapping]>,
     pub(super) shows_fixed_ips: bool,
+    pub(super) rescue_image_ref: Option<&'a str>,
     pub(super) usage: Map<String, Value>,
     pub(super) snapshot_image_id: Option<Uuid>,
 }
@@ -108,6 +136,7 @@ impl<'a> InstanceEvent<'a> {
             shows_fixed_ips: false,
             usage: Map::new(),
             snapshot_image_id: None,
+            rescue_image_ref: None,
         }
     }
 
@@ -142,6 +171,12 @@ impl<'a> InstanceEvent<'a> {
     #[must_use]
     pub fn with_snapshot(self, image_id: Uuid) -> Self {
         Self { snapshot_image_id: Some(image_id), ..self }
+    }
+
+    /// With the image that the user wants to be rescued with, which only the versioned form of a rescue has.
+    #[must_use]
+    pub fn with_rescue_image_ref(self, image_ref: Option<&'a str>) -> Self {
+        Self { rescue_image_ref: image_ref, ..self }
     }
 
     /// With one more value in the unversioned form: Nova's `extra_usage_info`.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use kilonova_core::RequestContext;
 use kilonova_objects::wire::VersionedObject as _;
 use kilonova_objects::{
-    BlockDeviceMapping, Flavor, ImageMeta, Instance, KeyPair, NetworkInfo, PowerState, RequestSpec, VmState, Wire as _,
+    BlockDeviceMapping, Flavor, ImageMeta, Instance, KeyPair, NetworkInfo, RequestSpec, VmState, Wire as _,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -35,6 +35,10 @@ pub(super) fn instance_event(
         InstanceAction::Snapshot => {
             data.insert("snapshot_image_id".to_owned(), json!(event.snapshot_image_id));
             return object("InstanceActionSnapshotPayload", "1.10", Value::Object(data));
+        }
+        InstanceAction::Rescue => {
+            data.insert("rescue_image_ref".to_owned(), json!(event.rescue_image_ref));
+            return object("InstanceActionRescuePayload", "1.4", Value::Object(data));
         }
         InstanceAction::Rebuild => {
             data.insert("trusted_image_certificates".to_owned(), certificates.cloned().unwrap_or_default());
@@ -141,7 +145,7 @@ fn instance_data(
         "deleted_at": instance.deleted_at.to_wire(),
         "updated_at": instance.updated_at.to_wire(),
         "state": instance.vm_state.to_wire(),
-        "power_state": power_state(instance.power_state),
+        "power_state": instance.power_state.as_str(),
         "task_state": instance.task_state.to_wire(),
         "progress": instance.progress,
         "ip_addresses": ip_addresses(&instance.network_info()),
@@ -156,17 +160,6 @@ fn instance_data(
         // Nothing here has shares.
         "shares": shows.has_shares.then(Vec::<Value>::new),
     }))
-}
-
-fn power_state(state: PowerState) -> &'static str {
-    match state {
-        PowerState::NoState => "pending",
-        PowerState::Running => "running",
-        PowerState::Paused => "paused",
-        PowerState::Shutdown => "shutdown",
-        PowerState::Crashed => "crashed",
-        PowerState::Suspended => "suspended",
-    }
 }
 
 fn flavor(flavor: &Flavor) -> Value {

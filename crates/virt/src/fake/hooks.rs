@@ -41,6 +41,26 @@ pub enum FakeOperation {
     PowerUpdateEvent,
     /// `console`
     Console,
+    /// `pause`
+    Pause,
+    /// `unpause`
+    Unpause,
+    /// `suspend`
+    Suspend,
+    /// `resume`
+    Resume,
+    /// `rescue`
+    Rescue,
+    /// `unrescue`
+    Unrescue,
+    /// `set_admin_password`
+    SetAdminPassword,
+    /// `trigger_crash_dump`
+    TriggerCrashDump,
+    /// `inject_network_info`
+    InjectNetworkInfo,
+    /// `diagnostics`
+    Diagnostics,
 }
 
 #[derive(Debug, Default)]

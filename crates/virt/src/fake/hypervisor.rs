@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kilonova_objects::NetworkInfo;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::driver::{DriverError, GuestInfo, ImageFile, Spawn};
+use crate::driver::{DriverError, GuestInfo, ImageFile, RescueDevice, Spawn};
 
 /// Longer logs lose their beginning.
 const CONSOLE_MAX_BYTES: usize = 16 * 1024;
@@ -39,6 +40,36 @@ pub struct FakeGuest {
     /// The ports that its interfaces are plugged into.
     #[serde(default)]
     pub interfaces: BTreeSet<Uuid>,
+    /// Whether it stands still, though it runs.
+    #[serde(default)]
+    pub is_paused: bool,
+    /// Whether its memory is on disk; then it does not run.
+    #[serde(default)]
+    pub is_suspended: bool,
+    /// What it is rescued with.
+    #[serde(default)]
+    pub rescue: Option<FakeRescue>,
+    /// Seconds since 1970 at its last start.
+    #[serde(default)]
+    pub started_at: u64,
+    /// How often it was told to dump its memory.
+    #[serde(default)]
+    pub crash_dumps: u64,
+    /// How often it was told its addresses.
+    #[serde(default)]
+    pub network_injections: u64,
+    /// The last password that was set; not kept in a file.
+    #[serde(skip)]
+    pub admin_password: Option<String>,
+}
+
+/// What a guest is rescued with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FakeRescue {
+    /// The image that it runs from.
+    pub image_id: Uuid,
+    /// As what that is attached, in a stable rescue.
+    pub device: Option<RescueDevice>,
 }
 
 impl FakeGuest {
@@ -54,6 +85,13 @@ impl FakeGuest {
             has_config_drive: spawn.has_config_drive,
             console: String::new(),
             interfaces: ports(spawn.network_info),
+            is_paused: false,
+            is_suspended: false,
+            rescue: None,
+            started_at: 0,
+            crash_dumps: 0,
+            network_injections: 0,
+            admin_password: None,
         }
     }
 
@@ -66,20 +104,49 @@ impl FakeGuest {
         if self.is_running {
             return;
         }
-        self.is_running = true;
+        // A memory on disk is of no use to a guest that boots.
+        (self.is_running, self.is_paused, self.is_suspended) = (true, false, false);
         self.boots += 1;
+        self.started_at = unix_time();
         self.print(&format!("fake guest {}: boot {}", self.name, self.boots));
         for step in ["processor", "memory", "disk", "network"] {
             self.print(&format!("checking {step}: there is none, all well"));
         }
-        self.print(&format!("{} login: ", self.hostname));
+        self.print(&format!("{}{} login: ", self.hostname, if self.rescue.is_some() { " (rescue)" } else { "" }));
     }
 
     pub(super) fn stop(&mut self) {
+        self.is_suspended = false;
         if self.is_running {
-            self.is_running = false;
+            (self.is_running, self.is_paused) = (false, false);
             self.print("power off");
         }
+    }
+
+    /// Writes the memory to disk.
+    pub(super) fn suspend(&mut self) {
+        if self.is_running {
+            (self.is_running, self.is_paused, self.is_suspended) = (false, false, true);
+        }
+    }
+
+    /// Reads the memory from disk.
+    pub(super) fn resume(&mut self) {
+        if self.is_suspended {
+            (self.is_running, self.is_suspended) = (true, false);
+        }
+    }
+
+    /// Boots from an image, or with `None` from its own disk.
+    pub(super) fn boot_from(&mut self, rescue: Option<FakeRescue>) {
+        self.stop();
+        self.rescue = rescue;
+        self.start();
+    }
+
+    /// Seconds since its last start.
+    pub(super) fn uptime_s(&self) -> u64 {
+        unix_time().saturating_sub(self.started_at)
     }
 
     fn print(&mut self, line: &str) {
@@ -123,10 +190,22 @@ impl FakeHypervisor {
 
     /// Changes a guest behind the driver's back, as a user inside of it or an operator on the host could.
     pub fn change(&self, uuid: Uuid, change: impl FnOnce(&mut FakeGuest)) -> Result<(), DriverError> {
+        self.try_change(uuid, |guest| {
+            change(guest);
+            Ok(())
+        })
+    }
+
+    /// The same for a change that may be impossible, which then leaves the guest as it was.
+    pub(super) fn try_change(
+        &self,
+        uuid: Uuid,
+        change: impl FnOnce(&mut FakeGuest) -> Result<(), DriverError>,
+    ) -> Result<(), DriverError> {
         let mut guests = self.lock();
         let guest = guests.get_mut(&uuid).ok_or(DriverError::InstanceNotFound(uuid))?;
         let mut changed = guest.clone();
-        change(&mut changed);
+        change(&mut changed)?;
         if changed != *guest {
             self.write(&changed)?;
             *guest = changed;
@@ -199,6 +278,10 @@ impl Drop for Temporary {
             tracing::warn!(path = %self.0.display(), %error, "a snapshot was not removed");
         }
     }
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn file_of(dir: &Path, uuid: Uuid) -> PathBuf {

@@ -14,16 +14,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kilonova_objects::network_model::Vif;
-use kilonova_objects::{Instance, NetworkInfo, PowerState};
+use kilonova_objects::{
+    CpuDiagnostics, Diagnostics, DiskDiagnostics, Instance, MemoryDiagnostics, NetworkInfo, NicDiagnostics, PowerState,
+};
 use uuid::Uuid;
 
 use crate::driver::{
-Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, ConsoleAddress, ConsoleKind, Snapshot,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources,
+    RebootKind, Rescue, RescueDevice, Snapshot, Spawn,
 };
 use crate::uptime::host_uptime;
 pub use hooks::FakeOperation;
 use hooks::Hooks;
-pub use hypervisor::{FakeGuest, FakeHypervisor};
+pub use hypervisor::{FakeGuest, FakeHypervisor, FakeRescue};
+
+/// As QEMU's.
+const BUSES: [&str; 6] = ["virtio", "ide", "scsi", "usb", "fdc", "sata"];
 
 /// The driver `fake`. One value for one host.
 #[derive(Debug, Default)]
@@ -210,6 +216,119 @@ impl Driver for FakeDriver {
             internal_access_path: Some(guest.uuid.to_string()),
         })
     }
+
+    async fn pause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::Pause).await?;
+        self.hypervisor.try_change(uuid, |guest| running(guest).map(|guest| guest.is_paused = true))
+    }
+
+    async fn unpause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::Unpause).await?;
+        self.hypervisor.try_change(uuid, |guest| running(guest).map(|guest| guest.is_paused = false))
+    }
+
+    async fn suspend(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::Suspend).await?;
+        self.hypervisor.try_change(uuid, |guest| running_or_suspended(guest).map(FakeGuest::suspend))
+    }
+
+    async fn resume(&self, instance: &Instance, _network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::Resume).await?;
+        self.hypervisor.try_change(instance.uuid, |guest| running_or_suspended(guest).map(FakeGuest::resume))
+    }
+
+    async fn rescue(&self, rescue: Rescue<'_>) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::Rescue).await?;
+        let device = RescueDevice::of(&rescue.image_properties, self.name(), &BUSES)?;
+        let with = FakeRescue { image_id: rescue.image.image_id, device };
+        self.hypervisor.change(rescue.instance.uuid, |guest| {
+            guest.boot_from(Some(with));
+            guest.admin_password = rescue.admin_password.map(str::to_owned);
+        })
+    }
+
+    async fn unrescue(&self, instance: &Instance, _network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::Unrescue).await?;
+        self.hypervisor.change(instance.uuid, |guest| {
+            if guest.rescue.is_some() {
+                guest.boot_from(None);
+            } else {
+                guest.start();
+            }
+        })
+    }
+
+    async fn set_admin_password(&self, instance: &Instance, password: &str) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::SetAdminPassword).await?;
+        let password = Some(password.to_owned());
+        self.hypervisor.try_change(instance.uuid, |guest| running(guest).map(|guest| guest.admin_password = password))
+    }
+
+    async fn trigger_crash_dump(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::TriggerCrashDump).await?;
+        self.hypervisor.try_change(uuid, |guest| running(guest).map(|guest| guest.crash_dumps += 1))
+    }
+
+    async fn inject_network_info(&self, instance: &Instance, _network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::InjectNetworkInfo).await?;
+        self.hypervisor.change(instance.uuid, |guest| guest.network_injections += 1)
+    }
+
+    async fn diagnostics(&self, instance: &Instance) -> Result<Diagnostics, DriverError> {
+        self.hooks.enter(FakeOperation::Diagnostics).await?;
+        let mut guest = self.hypervisor.guest(instance.uuid).ok_or(DriverError::InstanceNotFound(instance.uuid))?;
+        running(&mut guest)?;
+        Ok(diagnostics(&guest, instance))
+    }
+}
+
+fn running(guest: &mut FakeGuest) -> Result<&mut FakeGuest, DriverError> {
+    if guest.is_running { Ok(guest) } else { Err(DriverError::InstanceNotRunning(guest.uuid)) }
+}
+
+fn running_or_suspended(guest: &mut FakeGuest) -> Result<&mut FakeGuest, DriverError> {
+    if guest.is_suspended { Ok(guest) } else { running(guest) }
+}
+
+/// What is counted of a guest that never does anything.
+fn diagnostics(guest: &FakeGuest, instance: &Instance) -> Diagnostics {
+    let none = Some(0);
+    let vcpus = instance.flavor.as_ref().map(|flavor| flavor.vcpus).or(instance.vcpus);
+    let cpu = |id| CpuDiagnostics { id: Some(id), time: none, utilisation: none, ..Default::default() };
+    let network_info = instance.network_info();
+    let nics = network_info.0.iter().map(|vif| NicDiagnostics {
+        mac_address: Some(vif.address.clone()),
+        rx_octets: none,
+        rx_errors: none,
+        rx_drop: none,
+        rx_packets: none,
+        rx_rate: none,
+        tx_octets: none,
+        tx_errors: none,
+        tx_drop: none,
+        tx_packets: none,
+        tx_rate: none,
+        ..Default::default()
+    });
+    let disk = DiskDiagnostics {
+        read_bytes: none,
+        read_requests: none,
+        write_bytes: none,
+        write_requests: none,
+        errors_count: none,
+        ..Default::default()
+    };
+    let memory_mb = instance.flavor.as_ref().map(|flavor| flavor.memory_mb).or(instance.memory_mb);
+    Diagnostics {
+        uptime: Some(i64::try_from(guest.uptime_s()).unwrap_or(i64::MAX)),
+        config_drive: guest.has_config_drive,
+        memory_details: MemoryDiagnostics { maximum: memory_mb, used: none, ..Default::default() },
+        ..Diagnostics::new(guest.power_state(), "fake").with_devices(
+            (0..vcpus.unwrap_or_default()).map(cpu).collect(),
+            nics.collect(),
+            vec![disk],
+        )
+    }
 }
 
 /// A host on which thousands of small servers fit.
@@ -223,17 +342,22 @@ fn host_resources() -> HostResources {
         hypervisor_version: 1_000_000,
         cpu_info: r#"{"arch": "x86_64", "model": "fake", "vendor": "fake", "features": [], "topology": {"cells": 1, "sockets": 1, "cores": 4000, "threads": 1}}"#.to_owned(),
         supported_instances: vec![("x86_64".to_owned(), "fake".to_owned(), "hvm".to_owned())],
-        traits: vec!["COMPUTE_NODE".to_owned()],
+        traits: vec!["COMPUTE_NODE".to_owned(), "COMPUTE_RESCUE_BFV".to_owned()],
         uptime: host_uptime(),
     }
 }
 
 impl FakeGuest {
     fn info(&self) -> GuestInfo {
-        GuestInfo {
-            uuid: self.uuid,
-            power_state: if self.is_running { PowerState::Running } else { PowerState::Shutdown },
-            pid: None,
+        GuestInfo { uuid: self.uuid, power_state: self.power_state(), pid: None }
+    }
+
+    fn power_state(&self) -> PowerState {
+        match (self.is_running, self.is_paused, self.is_suspended) {
+            (true, true, _) => PowerState::Paused,
+            (true, false, _) => PowerState::Running,
+            (false, _, true) => PowerState::Suspended,
+            (false, _, false) => PowerState::Shutdown,
         }
     }
 }

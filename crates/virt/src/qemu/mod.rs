@@ -8,6 +8,7 @@ mod accelerator;
 mod config;
 mod config_drive;
 mod console;
+mod diagnostics;
 mod disk;
 mod errors;
 mod guest_dir;
@@ -35,13 +36,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kilonova_objects::{Instance, NetworkInfo};
+use kilonova_objects::{Diagnostics, Instance, NetworkInfo};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::driver::{
-Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, Snapshot,
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Snapshot, Spawn,
 };
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};
@@ -269,5 +270,21 @@ impl Driver for QemuDriver {
             _ => Err(DriverError::InstanceNotFound(dir.uuid)),
         });
         found.await.map(ConsoleLog)
+    }
+
+    async fn pause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        power::tell_running(self, uuid, "stop").await
+    }
+
+    async fn unpause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        power::tell_running(self, uuid, "cont").await
+    }
+
+    async fn trigger_crash_dump(&self, uuid: Uuid) -> Result<(), DriverError> {
+        power::tell_running(self, uuid, "inject-nmi").await
+    }
+
+    async fn diagnostics(&self, instance: &Instance) -> Result<Diagnostics, DriverError> {
+        diagnostics::of(self, instance.uuid).await
     }
 }

@@ -5,7 +5,7 @@
 //!   no QEMU ─────────> prelaunch ──cont──> running ─────────────────────────> no QEMU
 //! ```
 //!
-//! A guest that is off is a directory without a process.
+//! A guest that is off is a directory without a process. A paused one is a QEMU that was told to `stop`.
 
 use std::time::Duration;
 
@@ -77,6 +77,20 @@ pub(super) async fn reboot(driver: &QemuDriver, uuid: Uuid, kind: RebootKind) ->
         stop(driver, &dir, &process, grace).await?;
     }
     ensure_running(driver, &dir, &operation).await.map(drop)
+}
+
+/// Gives a guest's QEMU a command that it takes whether the guest is paused or not: `stop`, `cont`, `inject-nmi`.
+pub(super) async fn tell_running(driver: &QemuDriver, uuid: Uuid, command: &'static str) -> Result<(), DriverError> {
+    let dir = driver.dir(uuid);
+    let _operation = driver.locks.operation(uuid).await;
+    GuestRecord::read(&dir)?;
+    let process = Process::find(&dir).ok_or(DriverError::InstanceNotRunning(uuid))?;
+    match exchange(driver, &dir, command).await {
+        Ok(_) => Ok(()),
+        // It ended meanwhile.
+        Err(QmpError::Io(_)) if process.wait(Duration::ZERO).await => Err(DriverError::InstanceNotRunning(uuid)),
+        Err(error) => Err(DriverError::Hypervisor(error.to_string())),
+    }
 }
 
 /// Starts a guest that is off, and one that a killed agent left stopped before its first instruction.
@@ -162,7 +176,7 @@ async fn power_state(driver: &QemuDriver, dir: &GuestDir, process: &Process) -> 
     }
 }
 
-async fn exchange(driver: &QemuDriver, dir: &GuestDir, command: &'static str) -> Result<Value, QmpError> {
+pub(super) async fn exchange(driver: &QemuDriver, dir: &GuestDir, command: &'static str) -> Result<Value, QmpError> {
     let _monitor = driver.locks.monitor(dir.uuid).await;
     let mut qmp = Qmp::connect(dir, driver.config.limits.qmp_timeout).await?;
     qmp.execute(command).await
@@ -179,7 +193,7 @@ fn state_of(status: &str) -> PowerState {
         "suspended" => PowerState::Suspended,
         "internal-error" | "guest-panicked" => PowerState::Crashed,
         "shutdown" => PowerState::Shutdown,
-        // Stopped by somebody, by an error of a disk, or before its first instruction.
+        // Paused, stopped by an error of a disk, or before its first instruction.
         _ => PowerState::Paused,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kilonova_objects::network_model::{FixedIp, Ip, Network, NetworkInfo, Subnet, Vif};
-use kilonova_objects::{Flavor, Instance, PowerState};
+use kilonova_objects::{Flavor, Instance, InstanceInfoCache, PowerState};
 use kilonova_virt::{DiskImage, Driver, DriverError, GuestInfo, Injected, RebootKind, Spawn};
 use uuid::Uuid;
 
@@ -227,6 +227,58 @@ pub async fn what_is_not_there_is_not_found(harness: impl Harness) {
     assert_eq!(driver.recover().await.unwrap(), []);
 }
 
+/// Twice each, as everything.
+pub async fn a_paused_guest_stands_still_until_it_goes_on(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let server = Server::new(harness.image());
+    server.spawn(driver).await.unwrap();
+    let state = async || server.info(driver).await.power_state;
+    for _ in 0..2 {
+        driver.pause(server.uuid()).await.unwrap();
+        assert_eq!(state().await, PowerState::Paused);
+    }
+    driver.recover().await.unwrap();
+    assert_eq!(state().await, PowerState::Paused);
+    for _ in 0..2 {
+        driver.unpause(server.uuid()).await.unwrap();
+        assert_eq!(state().await, PowerState::Running);
+    }
+    driver.pause(server.uuid()).await.unwrap();
+    server.reboot(driver, RebootKind::Hard).await.unwrap();
+    assert_eq!(state().await, PowerState::Running);
+    driver.pause(server.uuid()).await.unwrap();
+    driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+    let off = driver.unpause(server.uuid()).await;
+    assert!(matches!(off, Err(DriverError::InstanceNotRunning(uuid)) if uuid == server.uuid()), "{off:?}");
+    driver.destroy(server.uuid()).await.unwrap();
+    let gone = driver.pause(server.uuid()).await;
+    assert!(matches!(gone, Err(DriverError::InstanceNotFound(_))), "{gone:?}");
+}
+
+/// A running guest is counted, and takes an interrupt.
+pub async fn a_running_guest_is_looked_into(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let mut server = Server::new(harness.image());
+    server.instance.info_cache = Some(InstanceInfoCache::new(server.uuid(), &server.network_info));
+    server.spawn(driver).await.unwrap();
+    let counted = driver.diagnostics(&server.instance).await.unwrap();
+    let flavor = server.instance.flavor.as_ref().unwrap();
+    assert_eq!((counted.state.as_str(), counted.driver.as_str()), ("running", "libvirt"));
+    assert_eq!((counted.num_cpus, counted.memory_details.maximum), (flavor.vcpus, Some(flavor.memory_mb)));
+    assert!(counted.cpu_details.iter().all(|cpu| cpu.time.is_some()), "{counted:?}");
+    assert!(counted.num_disks >= 1 && counted.disk_details.iter().all(|disk| disk.read_bytes.is_some()), "{counted:?}");
+    assert!(counted.uptime.is_some_and(|uptime| (0..60).contains(&uptime)), "{counted:?}");
+    let macs: Vec<_> = counted.nic_details.iter().map(|nic| nic.mac_address.clone().unwrap()).collect();
+    let own: Vec<_> = server.network_info.0.iter().map(|vif| vif.address.clone()).collect();
+    assert_eq!(macs, own);
+    driver.trigger_crash_dump(server.uuid()).await.unwrap();
+    driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+    for off in [driver.diagnostics(&server.instance).await.map(drop), driver.trigger_crash_dump(server.uuid()).await] {
+        assert!(matches!(off, Err(DriverError::InstanceNotRunning(_))), "{off:?}");
+    }
+    driver.destroy(server.uuid()).await.unwrap();
+}
+
 /// Guests outlive the agent: the same processes, running or off.
 pub async fn guests_are_found_again_after_a_restart(harness: impl Harness) {
     let running = Server::new(harness.image());
@@ -333,6 +385,8 @@ macro_rules! driver_suite {
             a_reboot_starts_a_guest_that_is_off,
             a_spawn_of_a_guest_that_is_there_starts_it_at_most,
             what_is_not_there_is_not_found,
+            a_paused_guest_stands_still_until_it_goes_on,
+            a_running_guest_is_looked_into,
             guests_are_found_again_after_a_restart,
             guests_of_one_image_are_spawned_together,
             a_snapshot_is_a_disk_that_a_guest_starts_from,

@@ -118,7 +118,7 @@ impl Search<'_> {
             if !self.context.is_admin {
                 return Err(SearchError::Forbidden("Only administrators may list deleted instances".to_owned()));
             }
-            wanted.query.deleted = Deleted::Only;
+            (wanted.query.deleted, wanted.query.vm_state) = (Deleted::Only, Some(VmState::Deleted));
             return Ok(());
         }
         wanted.query.states = Some(states);
@@ -143,7 +143,8 @@ impl Search<'_> {
         parsed.ok_or_else(|| SearchError::Invalid(format!("Invalid filter field: {name}.")))
     }
 
-    /// Deleted servers are shown on request, and among those that changed.
+    /// Deleted servers are shown on request, and among those that changed. Soft-deleted ones are shown with them, and
+    /// with the others to whom asks for it; any text asks, as in Nova.
     fn deleted(&self, query: &mut InstanceQuery) -> Result<(), SearchError> {
         let by_change = query.changes_since.is_some() || query.changes_before.is_some();
         match self.get("deleted") {
@@ -151,6 +152,11 @@ impl Search<'_> {
             None if by_change && query.deleted == Deleted::No => query.deleted = Deleted::Yes,
             _ => {}
         }
+        let asked = self.get("soft_deleted").map(|text| !text.is_empty());
+        query.soft_deleted_is_deleted = match query.deleted {
+            Deleted::Only => asked.unwrap_or(true),
+            Deleted::No | Deleted::Yes => !asked.unwrap_or(false),
+        };
         Ok(())
     }
 

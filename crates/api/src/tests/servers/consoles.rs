@@ -69,10 +69,10 @@ async fn why_there_is_no_console_is_said() {
         ("InstanceNotFound", 404, "itemNotFound"),
         ("InstanceNotReady", 409, "conflictingRequest"),
     ] {
-        cloud.raise(class, "in these words");
+        cloud.raise::<GetVncConsole>(class, "in these words");
         ask().await.expect_fault(status, name, "in these words");
     }
-    cloud.raise("NotImplementedError", "not by this driver");
+    cloud.raise::<GetVncConsole>("NotImplementedError", "not by this driver");
     let message = "The requested functionality is not supported.";
     ask().await.expect_fault(501, "notImplemented", message);
     for task in ["deleting", "migrating"] {

@@ -120,10 +120,10 @@ async fn what_the_host_refuses_has_novas_status() {
         ("PortLimitExceeded", 403, "forbidden"),
         ("InterfaceAttachFailed", 500, "computeFault"),
     ] {
-        cloud.raise(class, "in these words");
+        cloud.raise::<AttachInterface>(class, "in these words");
         attach(&cloud, uuid, json!({})).await.expect_fault(status, name, "in these words");
     }
-    cloud.raise("SomethingElse", "a secret");
+    cloud.raise::<AttachInterface>("SomethingElse", "a secret");
     assert!(!attach(&cloud, uuid, json!({})).await.expect(500).message().contains("secret"));
 }
 

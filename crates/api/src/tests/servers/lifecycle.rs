@@ -5,7 +5,7 @@ use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{activate, active, create, instance, minimal, save, address, connected};
+use super::{activate, active, address, connected, create, instance, minimal, save};
 
 use crate::routes::{NO_RULE, ROUTES, Route, Verb};
 use crate::tests::cloud::{ADMIN, Cloud, MEMBER, NOBODY, OTHER, READER, Reply};
@@ -207,6 +207,7 @@ async fn every_operation_on_a_server_asks_its_own_rule() {
                 Some(json!({"createBackup": {"name": "i", "backup_type": "daily", "rotation": 1}}))
             }
             (_, Some("rebuild"), _) => Some(json!({"rebuild": {"imageRef": cloud.image.id}})),
+            (_, Some("changePassword"), _) => Some(json!({"changePassword": {"adminPass": "secret"}})),
             (_, Some("os-getConsoleOutput"), _) => Some(json!({"os-getConsoleOutput": {}})),
             (_, Some(action), _) => Some(json!({action: null})),
         };

@@ -1,11 +1,11 @@
-//! The actions `lock`, `unlock` and `os-resetState`
+//! The actions `lock`, `unlock`, `os-resetState` and `injectNetworkInfo`
 
 use axum::http::StatusCode;
 use kilonova_objects::VmState;
 
 use super::{authorized, target};
 use crate::call::{Answer, Call, empty};
-use crate::compute::update;
+use crate::compute::{network_info, update};
 
 /// `lock`
 pub(crate) async fn lock(call: Call) -> Answer {
@@ -32,5 +32,12 @@ pub(crate) async fn reset_state(call: Call) -> Answer {
     let is_active = call.body["os-resetState"]["state"] == "active";
     let state = if is_active { VmState::Active } else { VmState::Error };
     update::reset_state(&call.state, &call.context, &instance, state).await?;
+    Ok(empty(StatusCode::ACCEPTED))
+}
+
+/// `injectNetworkInfo`
+pub(crate) async fn inject_network_info(call: Call) -> Answer {
+    let instance = authorized(&call).await?;
+    network_info::inject(&call.state, &call.context, instance).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }

@@ -1,15 +1,21 @@
 //! `/servers` and everything under it.
 
 pub(crate) mod action_admin;
+pub(crate) mod action_admin_password;
 pub(crate) mod action_console_output;
+pub(crate) mod action_crash_dump;
 pub(crate) mod action_fixed_ips;
 pub(crate) mod action_floating_ips;
 pub(crate) mod action_images;
+pub(crate) mod action_pause;
 pub(crate) mod action_power;
 pub(crate) mod action_rebuild;
+pub(crate) mod action_rescue;
 pub(crate) mod action_shelve;
+pub(crate) mod action_suspend;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod diagnostics;
 pub(crate) mod instance_actions;
 pub(crate) mod interfaces;
 pub(crate) mod ips;
@@ -17,9 +23,11 @@ pub(crate) mod list;
 pub(crate) mod metadata;
 pub(crate) mod remote_consoles;
 pub(crate) mod security_groups;
+pub(crate) mod server_password;
 pub(crate) mod shares;
 pub(crate) mod show;
 pub(crate) mod tags;
+pub(crate) mod topology;
 pub(crate) mod update;
 
 use std::collections::HashMap;

@@ -11,7 +11,8 @@ use kilonova_core::time::strtime;
 use kilonova_messaging::{Dispatcher, Endpoint, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
-BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, TaskLog, TaskState, VmState, Wire, ConsoleAuthToken,
+    BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance, InstanceFault, InstanceList,
+    Service, TaskLog, TaskState, VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::{exception, register};
@@ -347,8 +348,12 @@ fn save(
             return Err(exception::unexpected_vm_state(sent.uuid, &expected, row.vm_state));
         }
     }
+    let was = row.vm_state;
     *row = merged(row, changed);
     row.updated_at = now;
+    if row.vm_state == VmState::SoftDeleted && was != VmState::SoftDeleted {
+        row.deleted_at = now;
+    }
     let saved = row.clone();
     rows.saves.push(changed.clone());
     Ok(saved)

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kilonova_objects::network_model::Vif;
-use kilonova_objects::{Instance, NetworkInfo};
+use kilonova_objects::{Diagnostics, Instance, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn, ConsoleAddress, ConsoleKind, Snapshot,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources,
+    Injected, RebootKind, Rescue, Snapshot, Spawn,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -154,5 +155,46 @@ impl Driver for TestDriver {
 
     async fn console(&self, instance: &Instance, kind: ConsoleKind) -> Result<ConsoleAddress, DriverError> {
         self.fake.console(instance, kind).await
+    }
+
+    async fn pause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.pause(uuid).await
+    }
+
+    async fn unpause(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.unpause(uuid).await
+    }
+
+    async fn suspend(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.suspend(uuid).await
+    }
+
+    async fn resume(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.fake.resume(instance, network_info).await
+    }
+
+    async fn rescue(&self, rescue: Rescue<'_>) -> Result<(), DriverError> {
+        self.graces.lock().unwrap().push(rescue.grace);
+        self.fake.rescue(rescue).await
+    }
+
+    async fn unrescue(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.fake.unrescue(instance, network_info).await
+    }
+
+    async fn set_admin_password(&self, instance: &Instance, password: &str) -> Result<(), DriverError> {
+        self.fake.set_admin_password(instance, password).await
+    }
+
+    async fn trigger_crash_dump(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.trigger_crash_dump(uuid).await
+    }
+
+    async fn inject_network_info(&self, instance: &Instance, network_info: &NetworkInfo) -> Result<(), DriverError> {
+        self.fake.inject_network_info(instance, network_info).await
+    }
+
+    async fn diagnostics(&self, instance: &Instance) -> Result<Diagnostics, DriverError> {
+        self.fake.diagnostics(instance).await
     }
 }

@@ -64,6 +64,10 @@ impl Placement for MemoryPlacement {
         panic!("an agent deletes no provider")
     }
 
+    async fn provider_traits(&self, _context: &RequestContext, provider: Uuid) -> Result<Vec<String>, ClientError> {
+        Ok(self.providers.lock().unwrap()[&provider].traits.clone())
+    }
+
     async fn allocation_candidates(
         &self,
         _context: &RequestContext,
