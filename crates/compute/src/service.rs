@@ -13,7 +13,11 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::compute::{
-self, BuildAndRunInstance, CacheImages, GetConsoleOutput, HostMaintenanceMode, HostPowerAction, RebootInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, RemoveFixedIpFromInstance, BackupInstance, RebuildInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, UnshelveInstance,
+    self, AddFixedIpToInstance, AttachInterface, BackupInstance, BuildAndRunInstance, CacheImages, DetachInterface,
+    ExternalInstanceEvent, GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole,
+    HostMaintenanceMode, HostPowerAction, RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, SetHostEnabled,
+    ShelveInstance, ShelveOffloadInstance, SnapshotInstance, StartInstance, StopInstance, TerminateInstance,
+    UnshelveInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::{Notifications, RpcError, base, exception, register, servicegroup};
 use kilonova_virt::{ConsoleKind, DriverError, RebootKind};

@@ -8,9 +8,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, InstanceQuery, Save, SaveError};
-use kilonova_db::{DbError, actions, aggregates, block_devices, compute_nodes, faults, services, task_log, console_auth_tokens};
-use kilonova_messaging::RemoteException;use kilonova_objects::wire::{VersionedObject, changes};
-use kilonova_objects::{AggregateList, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, VmState, Wire, ConsoleAuthToken,
+use kilonova_db::{
+    DbError, actions, aggregates, block_devices, compute_nodes, console_auth_tokens, faults, services, task_log,
+};
+use kilonova_messaging::RemoteException;
+use kilonova_objects::wire::{VersionedObject, changes};
+use kilonova_objects::{
+    AggregateList, BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance, InstanceFault,
+    InstanceList, Service, ServiceList, TaskLog, TaskState, VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::exception;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::conductor::{
-BuildInstances, CacheImages, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances, TASK_NAMESPACE, TASK_VERSION, TOPIC, VERSION, RebuildInstance, UnshelveInstance,
+    BuildInstances, CacheImages, ObjectAction, ObjectClassActionVersions, RebuildInstance, ScheduleAndBuildInstances,
+    TASK_NAMESPACE, TASK_VERSION, TOPIC, UnshelveInstance, VERSION,
 };
 use kilonova_rpcapi::{base, register};
 use tokio::sync::Semaphore;

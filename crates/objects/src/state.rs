@@ -355,10 +355,14 @@ impl Action {
                 )
             ),
             Self::Start | Self::Stop | Self::SoftReboot => task_state.is_none(),
-            Self::Snapshot | Self::Backup | Self::Rebuild | Self::Shelve | Self::ShelveOffload | Self::Unshelve
-            | Self::AttachInterface | Self::DetachInterface => {
-                task_state.is_none()
-            }
+            Self::Snapshot
+            | Self::Backup
+            | Self::Rebuild
+            | Self::Shelve
+            | Self::ShelveOffload
+            | Self::Unshelve
+            | Self::AttachInterface
+            | Self::DetachInterface => task_state.is_none(),
         }
     }
 }

@@ -7,7 +7,9 @@ use kilonova_core::RequestContext;
 use kilonova_core::time::strtime;
 use kilonova_objects::wire::{VersionedObject, changes, envelope};
 use kilonova_objects::{
-Aggregate, AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, Tracked, VmState, Wire, ConsoleAuthToken,
+    Aggregate, AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList,
+    ConsoleAuthToken, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, Tracked,
+    VmState, Wire,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -5,7 +5,11 @@ use kilonova_objects::Wire as _;
 use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
-AddFixedIpToInstance, AttachInterface, BuildAndRunInstance, CacheImages, DetachInterface, ExternalInstanceEvent, GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, BackupInstance, RebuildInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, UnshelveInstance,
+    AddFixedIpToInstance, AttachInterface, BackupInstance, BuildAndRunInstance, CacheImages, DetachInterface,
+    ExternalInstanceEvent, GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole,
+    HostMaintenanceMode, HostPowerAction, RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, SetHostEnabled,
+    ShelveInstance, ShelveOffloadInstance, SnapshotInstance, StartInstance, StopInstance, TerminateInstance,
+    UnshelveInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::conductor::{
     self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,

@@ -20,8 +20,12 @@ use kilonova_messaging::{
 };
 use kilonova_objects::{Flavor, Service};
 use kilonova_rpcapi::compute::{
-AddFixedIpToInstance, AttachInterface, DetachInterface, ExternalInstanceEvent, GetConsoleOutput, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete, BackupInstance, ShelveInstance, ShelveOffloadInstance, SnapshotInstance,};
-use kilonova_rpcapi::conductor::{CacheImages, ScheduleAndBuildInstances, RebuildInstance, UnshelveInstance};
+    AddFixedIpToInstance, AttachInterface, BackupInstance, DetachInterface, ExternalInstanceEvent, GetConsoleOutput,
+    GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction,
+    RebootInstance, RemoveFixedIpFromInstance, SetHostEnabled, ShelveInstance, ShelveOffloadInstance, SnapshotInstance,
+    StartInstance, StopInstance, TerminateInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+};
+use kilonova_rpcapi::conductor::{CacheImages, RebuildInstance, ScheduleAndBuildInstances, UnshelveInstance};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
 
 use serde_json::{Value, json};

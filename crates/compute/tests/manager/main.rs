@@ -4,11 +4,11 @@
 #![allow(clippy::large_futures, reason = "a test has a stack of its own")]
 
 mod build;
-mod host;
 mod consoles;
 mod external_events;
-mod interfaces;
+mod host;
 mod images;
+mod interfaces;
 mod interrupted;
 mod notifications;
 mod power;

@@ -24,7 +24,9 @@ use kilonova_objects::{
     Aggregate, BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState,
 };
 use kilonova_placement::PlacementService;
-use kilonova_rpcapi::compute::{BuildAndRunInstance, CacheImages, TerminateInstance, RebuildInstance, StartInstance, UnshelveInstance,};
+use kilonova_rpcapi::compute::{
+    BuildAndRunInstance, CacheImages, RebuildInstance, StartInstance, TerminateInstance, UnshelveInstance,
+};
 use kilonova_rpcapi::conductor::{self, BuildInstances, ScheduleAndBuildInstances};
 
 use kilonova_rpcapi::scheduler::SelectDestinations;

@@ -25,9 +25,9 @@ mod m0005_placement;
 mod m0006_project_locks;
 mod m0007_server_groups;
 mod m0008_aggregates;
+mod m0012_console_auth_tokens;
 mod m0013_routers;
 mod m0014_task_log;
-mod m0012_console_auth_tokens;
 
 /// Where sea-orm-migration keeps the steps that were taken.
 const STEPS: &str = "seaql_migrations";

@@ -13,7 +13,7 @@ async fn boot(user: &User) -> (String, String) {
     let network = user.network("private").await;
     let server = user.boot(&user.server("first", json!([{"uuid": network}])).await).await;
     assert_eq!(server["status"], "ACTIVE", "{server:#}");
-    (server["id"].as_str().unwrap().to_owned(), network)
+    (server["id"].as_str().expect("an id").to_owned(), network)
 }
 
 fn addresses(server: &Value) -> usize {
@@ -25,7 +25,7 @@ async fn interfaces(user: &User, id: &str, count: usize) -> Vec<Value> {
     let deadline = Instant::now() + BOUND;
     loop {
         let listed = user.get(&format!("/compute/v2.1/servers/{id}/os-interface")).await;
-        let listed = listed["interfaceAttachments"].as_array().unwrap().clone();
+        let listed = listed["interfaceAttachments"].as_array().expect("a list").clone();
         if listed.len() == count {
             return listed;
         }

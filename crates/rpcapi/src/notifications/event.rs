@@ -15,7 +15,13 @@ pub enum InstanceAction {
     PowerOn,
     PowerOff,
     Reboot,
-InterfaceAttach, InterfaceDetach, Snapshot, Rebuild, Shelve, ShelveOffload, Unshelve,
+    InterfaceAttach,
+    InterfaceDetach,
+    Snapshot,
+    Rebuild,
+    Shelve,
+    ShelveOffload,
+    Unshelve,
 }
 
 impl InstanceAction {

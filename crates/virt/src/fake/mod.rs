@@ -18,7 +18,8 @@ use kilonova_objects::{Instance, NetworkInfo, PowerState};
 use uuid::Uuid;
 
 use crate::driver::{
-Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, ConsoleAddress, ConsoleKind, Snapshot,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources,
+    RebootKind, Snapshot, Spawn,
 };
 use crate::uptime::host_uptime;
 pub use hooks::FakeOperation;

@@ -41,7 +41,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::driver::{
-Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Spawn, Snapshot,
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Snapshot, Spawn,
 };
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};

@@ -5,7 +5,7 @@ use kilonova_rpcapi::compute::{GetConsoleOutput, RebootInstance, StartInstance, 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{activate, active, create, instance, minimal, save, address, connected};
+use super::{activate, active, address, connected, create, instance, minimal, save};
 
 use crate::routes::{NO_RULE, ROUTES, Route, Verb};
 use crate::tests::cloud::{ADMIN, Cloud, MEMBER, NOBODY, OTHER, READER, Reply};

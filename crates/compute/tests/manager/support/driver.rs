@@ -10,7 +10,8 @@ use kilonova_objects::network_model::Vif;
 use kilonova_objects::{Instance, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, Injected, RebootKind, Spawn, ConsoleAddress, ConsoleKind, Snapshot,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources,
+    Injected, RebootKind, Snapshot, Spawn,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
