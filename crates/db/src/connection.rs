@@ -7,46 +7,55 @@ use sea_orm::{
 
 use crate::DbError;
 use crate::retry::{Health, Policy, Transient, transient};
+use crate::wal::Wal;
 
 /// A transaction; rolled back if it is dropped before its commit.
 #[derive(Debug)]
-pub struct Transaction(pub(crate) DatabaseTransaction);
+pub struct Transaction {
+    pub(crate) inner: DatabaseTransaction,
+    /// SQLite's log, which is synced after the commit.
+    pub(crate) wal: Option<Wal>,
+}
 
 impl Transaction {
     /// Makes everything in it last. [`DbError::CommitUnknown`]: perhaps it does.
     pub async fn commit(self) -> Result<(), DbError> {
-        self.0.commit().await.map_err(|error| match transient(&error) {
+        self.inner.commit().await.map_err(|error| match transient(&error) {
             Some(Transient::Lost) => DbError::CommitUnknown(error),
             _ => DbError::Database(error),
-        })
+        })?;
+        match self.wal {
+            Some(wal) => wal.synced().await.map_err(DbError::NotOnDisk),
+            None => Ok(()),
+        }
     }
 
     /// Takes everything in it back, now rather than when it is dropped.
     pub async fn rollback(self) -> Result<(), DbError> {
-        Ok(self.0.rollback().await?)
+        Ok(self.inner.rollback().await?)
     }
 }
 
 #[async_trait]
 impl ConnectionTrait for Transaction {
     fn get_database_backend(&self) -> DbBackend {
-        self.0.get_database_backend()
+        self.inner.get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.0.execute_raw(statement).await
+        self.inner.execute_raw(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.0.execute_unprepared(sql).await
+        self.inner.execute_unprepared(sql).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.0.query_one_raw(statement).await
+        self.inner.query_one_raw(statement).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.0.query_all_raw(statement).await
+        self.inner.query_all_raw(statement).await
     }
 }
 

@@ -61,6 +61,9 @@ pub enum DbError {
     /// The connection broke during a commit: what was written is there, or it is not.
     #[error("the connection to the database broke during a commit, whose outcome is unknown")]
     CommitUnknown(#[source] sea_orm::DbErr),
+    /// SQLite has committed, and others may have seen it, but the disk did not take it.
+    #[error("what was committed could not be brought to disk")]
+    NotOnDisk(#[source] std::io::Error),
     /// The database itself failed.
     #[error("the database failed")]
     Database(#[from] sea_orm::DbErr),

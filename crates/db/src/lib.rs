@@ -33,6 +33,7 @@ pub mod services;
 mod sql;
 pub mod task_log;
 mod url;
+mod wal;
 pub mod workflows;
 
 use std::fmt;
@@ -46,12 +47,14 @@ pub use retry::Failure;
 
 use retry::{Health, Policy, Transient, transient};
 use url::Place;
+use wal::Wal;
 
 /// Where the state is. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     read: Reader,
     write: DatabaseConnection,
+    wal: Option<Wal>,
     place: Place,
 }
 
@@ -68,13 +71,17 @@ impl Db {
     pub async fn connect(url: &str, options: &DbOptions) -> Result<Self, DbError> {
         let health = Health::new();
         let place = url::parse(url)?;
-        let (write, read) = match &place {
-            Place::Sqlite(url) => pool::sqlite(url).await?,
+        let (write, read, wal) = match &place {
+            Place::Sqlite(url) => {
+                let (write, read) = pool::sqlite(url).await?;
+                let wal = pool::sqlite_wal(url, &write).await?;
+                (write, read, Some(wal))
+            }
             Place::Postgres(at) => same(pool::postgres(at, options, health.clone()).await?),
             Place::MySql(at) => same(pool::mysql(at, options, health.clone()).await?),
         };
         let read = Reader { pool: read, policy: Policy::new(options), health };
-        Ok(Self { read, write, place })
+        Ok(Self { read, write, wal, place })
     }
 
     /// Brings the schema up to date. Of several at the same time one does it and the others wait.
@@ -102,7 +109,7 @@ impl Db {
         let mut retries = 0;
         loop {
             match self.write.begin_with_options(pool::write_lock()).await {
-                Ok(transaction) => return Ok(Transaction(transaction)),
+                Ok(inner) => return Ok(Transaction { inner, wal: self.wal.clone() }),
                 // Nothing has happened yet.
                 Err(error) if self.wait_for(transient(&error), &mut retries).await => {}
                 Err(error) => return Err(error.into()),
@@ -180,6 +187,6 @@ impl fmt::Debug for Db {
     }
 }
 
-fn same(pool: DatabaseConnection) -> (DatabaseConnection, DatabaseConnection) {
-    (pool.clone(), pool)
+fn same(pool: DatabaseConnection) -> (DatabaseConnection, DatabaseConnection, Option<Wal>) {
+    (pool.clone(), pool, None)
 }

@@ -5,20 +5,23 @@
 //! | pools | one connection writes, four read | one pool for both | one pool for both |
 //! | isolation | one writer | READ COMMITTED | READ COMMITTED |
 //! | time zone | | UTC | UTC |
+//! | a commit is on disk | when the log was synced after it: [`Wal`] | when it returns | when it returns |
 
+use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::mysql::{MySql, MySqlConnectOptions};
 use sea_orm::sqlx::pool::{Pool, PoolOptions};
 use sea_orm::sqlx::postgres::{PgConnectOptions, Postgres};
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection, Executor};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqliteTransactionMode, SqlxMySqlConnector,
-    SqlxPostgresConnector, TransactionOptions,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbErr, RuntimeErr, SqliteTransactionMode,
+    SqlxMySqlConnector, SqlxPostgresConnector, TransactionOptions,
 };
 
 use crate::retry::{Health, Transient, transient, transient_sqlx};
+use crate::wal::Wal;
 use crate::{DbError, DbOptions};
 
 /// Readers of an SQLite file beside its one writer.
@@ -59,6 +62,15 @@ async fn sqlite_pool(url: &str, connections: u32) -> Result<DatabaseConnection, 
     }
 }
 
+/// The log of a file that is open.
+pub(crate) async fn sqlite_wal(url: &str, open: &DatabaseConnection) -> Result<Wal, DbError> {
+    // SQLite makes it when somebody reads.
+    open.execute_unprepared("SELECT count(*) FROM sqlite_master").await?;
+    let options =
+        SqliteConnectOptions::from_str(url).map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+    Wal::open(options.get_filename()).map_err(|error| DbErr::Conn(RuntimeErr::Internal(error.to_string())).into())
+}
+
 /// How a transaction that writes begins: on SQLite with the file's write lock, which is waited for. Taken by the first
 /// statement that writes, it would be refused where another process has written since the first one that read.
 pub(crate) fn write_lock() -> TransactionOptions {
@@ -80,7 +92,8 @@ fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
             options
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
+                // `Wal` does the rest.
+                .synchronous(SqliteSynchronous::Normal)
                 .foreign_keys(true)
                 .busy_timeout(ACQUIRE_TIMEOUT)
                 // LIKE means the same as in the other databases.
