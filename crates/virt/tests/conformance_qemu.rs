@@ -158,6 +158,73 @@ fn pids_of(dir: &Path) -> Vec<u32> {
     all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(is_below).collect()
 }
 
+/// The snapshots inside a guest's disk.
+fn internal_snapshots(disk: &Path) -> String {
+    let listed = Command::new("qemu-img").args(["snapshot", "-l", "-U"]).arg(disk).output().unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    String::from_utf8(listed.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_memory_of_a_suspended_guest_is_in_its_disk_and_used_once() {
+    let harness = Qemu::new();
+    let driver = harness.qemu();
+    let server = Server::new(harness.image());
+    server.spawn(driver).await.unwrap();
+    let dir = harness.guest_dir(&server);
+    let disk = dir.join("disk.qcow2");
+    let record = || std::fs::read_to_string(dir.join("guest.json")).unwrap();
+    let is_suspended = || serde_json::from_str::<Value>(&record()).unwrap()["is_suspended"].clone();
+    driver.suspend(server.uuid()).await.unwrap();
+    assert!(pids_of(&harness.instances_dir()).is_empty());
+    assert!(internal_snapshots(&disk).contains("suspended"));
+    assert_eq!(is_suspended(), true);
+    driver.resume(&server.instance, &server.network_info).await.unwrap();
+    let [pid] = pids_of(&harness.instances_dir())[..] else { panic!("one QEMU") };
+    assert!(command_line(pid).windows(2).any(|pair| pair == ["-loadvm", "suspended"]));
+    assert!(!internal_snapshots(&disk).contains("suspended"));
+    assert_eq!(is_suspended(), false);
+
+    driver.suspend(server.uuid()).await.unwrap();
+    server.power_on(driver).await.unwrap();
+    let [pid] = pids_of(&harness.instances_dir())[..] else { panic!("one QEMU") };
+    assert!(!command_line(pid).contains(&"-loadvm".to_owned()));
+    assert!(!internal_snapshots(&disk).contains("suspended"));
+    assert_eq!(is_suspended(), false);
+    driver.destroy(server.uuid()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rescue_has_the_first_disk_or_the_last() {
+    let harness = Qemu::new();
+    let driver = harness.qemu();
+    let server = Server::new(harness.image());
+    server.spawn(driver).await.unwrap();
+    let rescue = harness.disk("rescue.raw", "raw", &[0; 1 << 20]);
+    let disks = || {
+        let [pid] = pids_of(&harness.instances_dir())[..] else { panic!("one QEMU") };
+        let line = command_line(pid);
+        let devices = line.into_iter().filter(|argument| argument.contains("drive=") && !argument.contains("file"));
+        devices.collect::<Vec<_>>()
+    };
+    let own = disks();
+    assert_eq!(own, ["virtio-blk-pci,drive=root,bootindex=1", "virtio-blk-pci,drive=config"]);
+    server.rescue(driver, rescue.clone(), &[]).await.unwrap();
+    let first = ["virtio-blk-pci,drive=rescue,bootindex=1", "virtio-blk-pci,drive=config", "virtio-blk-pci,drive=root"];
+    assert_eq!(disks(), first);
+    let dir = harness.guest_dir(&server);
+    let drive = std::fs::read(dir.join("rescue.config")).unwrap();
+    assert!(drive.windows(13).any(|bytes| bytes == b"of the rescue"));
+    driver.unrescue(&server.instance, &server.network_info).await.unwrap();
+    assert_eq!(disks(), own);
+    assert!(names(&dir).iter().all(|name| !name.starts_with("rescue")));
+    server.rescue(driver, rescue, &[("hw_rescue_device", "cdrom")]).await.unwrap();
+    let last =
+        ["virtio-blk-pci,drive=root", "virtio-blk-pci,drive=config", "ide-cd,drive=rescue,bootindex=1,bus=ide.2"];
+    assert_eq!(disks(), last);
+    driver.destroy(server.uuid()).await.unwrap();
+}
+
 fn kill(pid: u32) {
     let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
     assert!(status.unwrap().success());

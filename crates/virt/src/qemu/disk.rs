@@ -1,6 +1,8 @@
-//! The root disk of a guest: a qcow2 file on top of its image's base, as large as the flavor says.
+//! The root disk of a guest: a qcow2 file on top of its image's base, as large as the flavor says. And the disk of a rescue
+//! system, as large as its image.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::config::QemuConfig;
 use super::guest_dir::GuestDir;
@@ -22,23 +24,37 @@ pub(super) async fn create_root(
         None if flavor_bytes == 0 => return Ok(false),
         None => None,
     };
-    let args = arguments(dir, base.as_ref(), flavor_bytes);
-    qemu_img(config)
-        .run(args, dir.path(), Bounds::time(config.limits.tool_timeout))
-        .await
-        .map_err(ToolError::into_driver_error)?;
+    create(config, &dir.disk(), base.as_ref(), flavor_bytes).await?;
     Ok(true)
 }
 
-fn arguments(dir: &GuestDir, base: Option<&Base>, flavor_bytes: u64) -> Vec<OsString> {
+/// Makes the disk that a rescued guest starts from, instead of an older one.
+pub(super) async fn create_rescue(
+    config: &QemuConfig,
+    images: &ImageCache,
+    dir: &GuestDir,
+    image: &DiskImage,
+) -> Result<(), DriverError> {
+    let base = images.fetch(config, image, 0).await?;
+    create(config, &dir.rescue_disk(), Some(&base), 0).await
+}
+
+async fn create(config: &QemuConfig, disk: &Path, base: Option<&Base>, bytes: u64) -> Result<(), DriverError> {
+    let args = arguments(disk, base, bytes);
+    let bounds = Bounds::time(config.limits.tool_timeout);
+    qemu_img(config).run(args, disk, bounds).await.map_err(ToolError::into_driver_error)?;
+    Ok(())
+}
+
+fn arguments(disk: &Path, base: Option<&Base>, bytes: u64) -> Vec<OsString> {
     let mut args: Vec<OsString> = ["create", "-q", "-f", "qcow2"].map(Into::into).into();
     if let Some(base) = base {
         // Relative to the disk, so that the whole tree can be moved.
         args.extend(["-F", "raw", "-b"].map(Into::into));
         args.push(format!("../_base/{}", base.name).into());
     }
-    args.push(dir.disk().into());
-    let bytes = match (flavor_bytes, base) {
+    args.push(disk.into());
+    let bytes = match (bytes, base) {
         (0, Some(base)) => base.virtual_size,
         (bytes, _) => bytes,
     };

@@ -5,6 +5,7 @@
 //!       spawning       there from the first moment on; gone once the guest is complete
 //!       disk.qcow2     root disk, on top of ../_base/<image>
 //!       disk.config    config drive, ISO 9660
+//!       rescue.qcow2, rescue.config   the same of the system that a rescued guest starts from
 //!       console.log    first serial port
 //!       qmp.sock       QEMU's monitor
 //!       pidfile        QEMU's pid
@@ -64,6 +65,14 @@ impl GuestDir {
 
     pub(super) fn config_drive(&self) -> PathBuf {
         self.path.join("disk.config")
+    }
+
+    pub(super) fn rescue_disk(&self) -> PathBuf {
+        self.path.join("rescue.qcow2")
+    }
+
+    pub(super) fn rescue_config_drive(&self) -> PathBuf {
+        self.path.join("rescue.config")
     }
 
     pub(super) fn console_log(&self) -> PathBuf {

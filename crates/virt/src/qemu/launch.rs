@@ -16,12 +16,13 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::QemuDriver;
-use super::errors::{host_error, last_words};
+use super::errors::{blocking, host_error, last_words};
 use super::guest_dir::GuestDir;
 use super::hardware::DiskBus;
 use super::process::Process;
 use super::qmp::{Qmp, QmpError};
-use super::record::GuestRecord;
+use super::record::{GuestRecord, RescueDisk};
+use super::suspend::SUSPENDED;
 use super::tools::Tool;
 use crate::driver::DriverError;
 
@@ -62,12 +63,18 @@ pub(super) async fn start(driver: &QemuDriver, dir: &GuestDir, record: &mut Gues
     ))
 }
 
-async fn launch(driver: &QemuDriver, dir: &GuestDir, record: &GuestRecord) -> Result<(), LaunchError> {
+async fn launch(driver: &QemuDriver, dir: &GuestDir, record: &mut GuestRecord) -> Result<(), LaunchError> {
     let _monitor = driver.locks.monitor(dir.uuid).await;
     let mut child = spawn_process(driver, dir, record)?;
     let launched = async {
         let mut qmp = wait_for_monitor(driver, dir, &mut child).await?;
-        qmp.execute("cont").await.map_err(|error| DriverError::Hypervisor(error.to_string()))?;
+        if record.is_suspended {
+            // From the first instruction on the disk is newer than the saved memory, which must never be used again.
+            record.is_suspended = false;
+            let (written, to) = (record.clone(), dir.clone());
+            blocking(move || written.write(&to)).await?;
+        }
+        qmp.execute("cont", json!({})).await.map_err(|error| DriverError::Hypervisor(error.to_string()))?;
         Ok(())
     }
     .await;
@@ -177,6 +184,9 @@ fn arguments(driver: &QemuDriver, dir: &GuestDir, record: &GuestRecord) -> Vec<O
     args.option("-device", "isa-serial,chardev=serial0");
     args.option("-object", "rng-random,id=rng0,filename=/dev/urandom");
     args.option("-device", "virtio-rng-pci,rng=rng0");
+    if record.is_suspended {
+        args.option("-loadvm", SUSPENDED);
+    }
     add_disks(&mut args, record);
     add_nics(&mut args, record, driver.ports.address());
     args.0
@@ -184,33 +194,58 @@ fn arguments(driver: &QemuDriver, dir: &GuestDir, record: &GuestRecord) -> Vec<O
 
 fn add_disks(args: &mut Arguments, record: &GuestRecord) {
     let hardware = &record.hardware;
-    if hardware.needs_scsi() {
+    let rescue_bus = match record.rescue {
+        Some(RescueDisk::Last { bus, .. }) => Some(bus),
+        _ => None,
+    };
+    if hardware.needs_scsi() || rescue_bus == Some(DiskBus::Scsi) {
         args.option("-device", "virtio-scsi-pci,id=scsi0");
     }
-    if record.has_disk {
-        let node = json!({
-            "node-name": "root",
-            "driver": "qcow2",
-            "discard": "unmap",
-            "file": { "driver": "file", "filename": "disk.qcow2", "discard": "unmap" },
-        });
-        args.option("-blockdev", node.to_string());
-        let device = hardware.disk_bus.disk_device();
-        let place = place(hardware.disk_bus, 0);
-        args.option("-device", format!("{device},drive=root,bootindex=1{place}"));
+    let (bus, device) = (hardware.disk_bus, hardware.disk_bus.disk_device());
+    if record.rescue == Some(RescueDisk::First) {
+        add_qcow2(args, "rescue", "rescue.qcow2");
+        args.option("-device", format!("{device},drive=rescue,bootindex=1{}", place(bus, 0)));
     }
-    if record.has_config_drive {
+    if record.has_disk && record.rescue != Some(RescueDisk::First) {
+        let boot = if record.rescue.is_some() { "" } else { ",bootindex=1" };
+        add_qcow2(args, "root", "disk.qcow2");
+        args.option("-device", format!("{device},drive=root{boot}{}", place(bus, 0)));
+    }
+    let config_drive = if record.rescue.is_some() { "rescue.config" } else { "disk.config" };
+    if record.rescue.is_some() || record.has_config_drive {
         let node = json!({
             "node-name": "config",
             "driver": "raw",
             "read-only": true,
-            "file": { "driver": "file", "filename": "disk.config", "read-only": true },
+            "file": { "driver": "file", "filename": config_drive, "read-only": true },
         });
         args.option("-blockdev", node.to_string());
         let device = hardware.config_drive_bus.config_drive_device();
         let place = place(hardware.config_drive_bus, 1);
         args.option("-device", format!("{device},drive=config{place}"));
     }
+    match record.rescue {
+        Some(RescueDisk::First) if record.has_disk => {
+            add_qcow2(args, "root", "disk.qcow2");
+            args.option("-device", format!("{device},drive=root{}", place(bus, 2)));
+        }
+        Some(RescueDisk::Last { bus, is_cdrom }) => {
+            add_qcow2(args, "rescue", "rescue.qcow2");
+            let device = if is_cdrom { bus.config_drive_device() } else { bus.disk_device() };
+            args.option("-device", format!("{device},drive=rescue,bootindex=1{}", place(bus, 2)));
+        }
+        _ => {}
+    }
+}
+
+fn add_qcow2(args: &mut Arguments, name: &str, file: &str) {
+    let node = json!({
+        "node-name": name,
+        "driver": "qcow2",
+        "discard": "unmap",
+        "file": { "driver": "file", "filename": file, "discard": "unmap" },
+    });
+    args.option("-blockdev", node.to_string());
 }
 
 fn place(bus: DiskBus, index: usize) -> String {

@@ -16,6 +16,7 @@ mod hardware;
 mod host;
 mod image_cache;
 mod image_inspect;
+mod jobs;
 mod launch;
 mod locks;
 mod network;
@@ -25,8 +26,10 @@ mod process;
 mod qmp;
 mod record;
 mod recover;
+mod rescue;
 mod snapshot;
 mod spawn;
+mod suspend;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -42,7 +45,8 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::driver::{
-    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Snapshot, Spawn,
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Rescue, Snapshot,
+    Spawn,
 };
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};
@@ -278,6 +282,22 @@ impl Driver for QemuDriver {
 
     async fn unpause(&self, uuid: Uuid) -> Result<(), DriverError> {
         power::tell_running(self, uuid, "cont").await
+    }
+
+    async fn suspend(&self, uuid: Uuid) -> Result<(), DriverError> {
+        suspend::suspend(self, uuid).await
+    }
+
+    async fn resume(&self, instance: &Instance, _network_info: &NetworkInfo) -> Result<(), DriverError> {
+        suspend::resume(self, instance.uuid).await
+    }
+
+    async fn rescue(&self, rescue: Rescue<'_>) -> Result<(), DriverError> {
+        rescue::rescue(self, rescue).await
+    }
+
+    async fn unrescue(&self, instance: &Instance, _network_info: &NetworkInfo) -> Result<(), DriverError> {
+        rescue::unrescue(self, instance.uuid).await
     }
 
     async fn trigger_crash_dump(&self, uuid: Uuid) -> Result<(), DriverError> {

@@ -10,17 +10,16 @@
 use std::time::Duration;
 
 use kilonova_objects::PowerState;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::errors::blocking_in;
 use super::guest_dir::{Content, GuestDir};
 use super::locks::Operation;
 use super::process::Process;
 use super::qmp::{Qmp, QmpError};
 use super::record::GuestRecord;
-use super::{QemuDriver, launch};
+use super::{QemuDriver, launch, suspend};
 use crate::driver::{DriverError, GuestInfo, RebootKind};
 
 /// A guest that still boots does not see its power button: it is pressed again.
@@ -104,17 +103,28 @@ pub(super) async fn ensure_running(
         continue_prelaunch(driver, dir, &process).await?;
         return Ok(record);
     }
+    suspend::forget(driver, dir, operation, &mut record).await?;
+    start(driver, dir, operation, &mut record).await?;
+    Ok(record)
+}
+
+/// Starts a guest that is off, with the memory that was saved when it was suspended, if it was.
+pub(super) async fn start(
+    driver: &QemuDriver,
+    dir: &GuestDir,
+    operation: &Operation,
+    record: &mut GuestRecord,
+) -> Result<(), DriverError> {
     let before = record.ssh_port;
-    launch::start(driver, dir, &mut record).await?;
+    launch::start(driver, dir, record).await?;
     if record.ssh_port != before {
         tracing::info!(
             uuid = %record.uuid, before, now = record.ssh_port,
             "the guest's ssh port was taken while it was off; it has another one"
         );
-        let (written, to) = (record.clone(), dir.clone());
-        blocking_in(operation, move || written.write(&to)).await?;
+        record.write_in(operation, dir).await?;
     }
-    Ok(record)
+    Ok(())
 }
 
 /// Lets a guest run whose QEMU was started and not told to go.
@@ -133,10 +143,20 @@ pub(super) async fn continue_prelaunch(
 }
 
 /// Shuts a guest down: by its power button while `grace` lasts, then by ending QEMU, then by killing it.
-async fn stop(driver: &QemuDriver, dir: &GuestDir, process: &Process, grace: Duration) -> Result<(), DriverError> {
+pub(super) async fn stop(
+    driver: &QemuDriver,
+    dir: &GuestDir,
+    process: &Process,
+    grace: Duration,
+) -> Result<(), DriverError> {
     if press_until_off(driver, dir, process, grace).await {
         return Ok(());
     }
+    quit(driver, dir, process).await
+}
+
+/// Ends QEMU.
+pub(super) async fn quit(driver: &QemuDriver, dir: &GuestDir, process: &Process) -> Result<(), DriverError> {
     // Unlike a kill, this writes out what QEMU holds of the disks.
     if let Err(error) = exchange(driver, dir, "quit").await {
         tracing::debug!(uuid = %dir.uuid, %error, "QEMU did not take quit");
@@ -176,10 +196,21 @@ async fn power_state(driver: &QemuDriver, dir: &GuestDir, process: &Process) -> 
     }
 }
 
+/// Gives QEMU a command without arguments.
 pub(super) async fn exchange(driver: &QemuDriver, dir: &GuestDir, command: &'static str) -> Result<Value, QmpError> {
+    exchange_with(driver, dir, command, json!({})).await
+}
+
+/// Gives QEMU a command.
+pub(super) async fn exchange_with(
+    driver: &QemuDriver,
+    dir: &GuestDir,
+    command: &'static str,
+    arguments: Value,
+) -> Result<Value, QmpError> {
     let _monitor = driver.locks.monitor(dir.uuid).await;
     let mut qmp = Qmp::connect(dir, driver.config.limits.qmp_timeout).await?;
-    qmp.execute(command).await
+    qmp.execute(command, arguments).await
 }
 
 fn status_name(status: &Value) -> &str {

@@ -51,20 +51,21 @@ impl Qmp {
             if greeting.get("QMP").is_none() {
                 return Err(QmpError::Protocol(greeting.to_string()));
             }
-            qmp.exchange("qmp_capabilities").await?;
+            qmp.exchange("qmp_capabilities", json!({})).await?;
             Ok(qmp)
         };
         tokio::time::timeout(timeout, connecting).await.unwrap_or(Err(QmpError::Timeout(timeout)))
     }
 
-    /// Runs a command that has no arguments and gives what it returns.
-    pub(super) async fn execute(&mut self, command: &'static str) -> Result<Value, QmpError> {
+    /// Runs a command and gives what it returns. `arguments` is an object.
+    pub(super) async fn execute(&mut self, command: &'static str, arguments: Value) -> Result<Value, QmpError> {
         let timeout = self.timeout;
-        tokio::time::timeout(timeout, self.exchange(command)).await.unwrap_or(Err(QmpError::Timeout(timeout)))
+        let exchange = self.exchange(command, arguments);
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(QmpError::Timeout(timeout)))
     }
 
-    async fn exchange(&mut self, command: &'static str) -> Result<Value, QmpError> {
-        let line = format!("{}\n", json!({ "execute": command }));
+    async fn exchange(&mut self, command: &'static str, arguments: Value) -> Result<Value, QmpError> {
+        let line = format!("{}\n", json!({ "execute": command, "arguments": arguments }));
         self.stream.get_mut().write_all(line.as_bytes()).await?;
         loop {
             let mut answer = self.read().await?;
@@ -127,7 +128,7 @@ mod tests {
         let dir = GuestDir::new(root.path(), Uuid::new_v4());
         monitor(&dir, lines.to_vec());
         let mut qmp = Qmp::connect(&dir, TIMEOUT).await?;
-        qmp.execute("query-status").await
+        qmp.execute("query-status", json!({})).await
     }
 
     #[tokio::test]

@@ -7,9 +7,10 @@ use kilonova_objects::Instance;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::errors::host_error;
+use super::errors::{blocking_in, host_error};
 use super::guest_dir::GuestDir;
-use super::hardware::Hardware;
+use super::hardware::{DiskBus, Hardware};
+use super::locks::Operation;
 use super::network::Nic;
 use crate::driver::{DriverError, Spawn};
 
@@ -30,6 +31,22 @@ pub(super) struct GuestRecord {
     pub(super) nics: Vec<Nic>,
     /// The host's port that leads to port 22 of the first interface.
     pub(super) ssh_port: Option<u16>,
+    /// Its memory is in the root disk, as of the moment when it was suspended.
+    #[serde(default)]
+    pub(super) is_suspended: bool,
+    /// What a rescued guest starts from: `rescue.qcow2` with `rescue.config` instead of its config drive.
+    #[serde(default)]
+    pub(super) rescue: Option<RescueDisk>,
+}
+
+/// Where the disk of a rescue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RescueDisk {
+    /// In the root disk's place, which comes after the others.
+    First,
+    /// After all disks of the guest, which keep their places: a stable rescue.
+    Last { bus: DiskBus, is_cdrom: bool },
 }
 
 /// What the flavor says, in the units that QEMU takes.
@@ -86,6 +103,8 @@ impl GuestRecord {
             hardware: Hardware::of(spawn)?,
             nics: nics?,
             ssh_port: None,
+            is_suspended: false,
+            rescue: None,
         })
     }
 
@@ -102,6 +121,12 @@ impl GuestRecord {
             return Err(unreadable(format!("version {} is of a later Kilonova", record.version)));
         }
         Ok(record)
+    }
+
+    /// [`Self::write`], away from the runtime's threads.
+    pub(super) async fn write_in(&self, operation: &Operation, dir: &GuestDir) -> Result<(), DriverError> {
+        let (written, to) = (self.clone(), dir.clone());
+        blocking_in(operation, move || written.write(&to)).await
     }
 
     /// Writes it so that a kill or a power cut leaves the old one or the new one.

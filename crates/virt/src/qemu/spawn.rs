@@ -61,7 +61,7 @@ async fn build(
     let drive = async {
         if spawn.has_config_drive {
             let entries = config_drive::entries(spawn, &config.dhcp_domain)?;
-            config_drive::create(config, dir, operation, entries).await?;
+            config_drive::create(config, dir, operation, &dir.config_drive(), entries).await?;
         }
         Ok(())
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kilonova_objects::network_model::{FixedIp, Ip, Network, NetworkInfo, Subnet, Vif};
 use kilonova_objects::{Flavor, Instance, InstanceInfoCache, PowerState};
-use kilonova_virt::{DiskImage, Driver, DriverError, GuestInfo, Injected, RebootKind, Spawn};
+use kilonova_virt::{DiskImage, Driver, DriverError, GuestInfo, Injected, RebootKind, Rescue, Spawn};
 use uuid::Uuid;
 
 /// A driver under test, with what it needs around it.
@@ -70,6 +70,27 @@ impl Server {
 
     pub async fn reboot(&self, driver: &dyn Driver, kind: RebootKind) -> Result<(), DriverError> {
         driver.reboot(&self.instance, &self.network_info, kind).await
+    }
+
+    /// Rescues it with an image that has these properties.
+    pub async fn rescue(
+        &self,
+        driver: &dyn Driver,
+        image: DiskImage,
+        properties: &[(&str, &str)],
+    ) -> Result<(), DriverError> {
+        let rescue = Rescue {
+            instance: &self.instance,
+            image,
+            image_properties: properties
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            network_info: &self.network_info,
+            admin_password: Some("of the rescue"),
+            grace: Duration::ZERO,
+        };
+        driver.rescue(rescue).await
     }
 
     pub async fn info(&self, driver: &dyn Driver) -> GuestInfo {
@@ -255,6 +276,69 @@ pub async fn a_paused_guest_stands_still_until_it_goes_on(harness: impl Harness)
     assert!(matches!(gone, Err(DriverError::InstanceNotFound(_))), "{gone:?}");
 }
 
+/// Suspended, it is off; resumed, it runs. A start of its own forgets what was suspended.
+pub async fn a_suspended_guest_is_off_until_it_is_resumed(harness: impl Harness) {
+    let server = Server::new(harness.image());
+    server.spawn(&*harness.driver()).await.unwrap();
+    for _ in 0..2 {
+        harness.driver().suspend(server.uuid()).await.unwrap();
+        assert_ne!(server.info(&*harness.driver()).await.power_state, PowerState::Running);
+        harness.driver().resume(&server.instance, &server.network_info).await.unwrap();
+        assert_eq!(server.info(&*harness.driver()).await.power_state, PowerState::Running);
+    }
+    harness.driver().suspend(server.uuid()).await.unwrap();
+    let harness = harness.restarted();
+    let driver = &*harness.driver();
+    driver.recover().await.unwrap();
+    assert_ne!(server.info(driver).await.power_state, PowerState::Running);
+    driver.resume(&server.instance, &server.network_info).await.unwrap();
+    assert_eq!(server.info(driver).await.power_state, PowerState::Running);
+    driver.suspend(server.uuid()).await.unwrap();
+    server.reboot(driver, RebootKind::Hard).await.unwrap();
+    assert_eq!(server.info(driver).await.power_state, PowerState::Running);
+    driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+    let off = driver.suspend(server.uuid()).await;
+    assert!(matches!(off, Err(DriverError::InstanceNotRunning(uuid)) if uuid == server.uuid()), "{off:?}");
+    driver.destroy(server.uuid()).await.unwrap();
+    let gone = driver.suspend(server.uuid()).await;
+    assert!(matches!(gone, Err(DriverError::InstanceNotFound(_))), "{gone:?}");
+}
+
+/// A rescue begins and ends with a start, and lasts over others.
+pub async fn a_rescued_guest_runs_until_it_is_its_own_again(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let server = Server::new(harness.image());
+    server.spawn(driver).await.unwrap();
+    let state = async || server.info(driver).await.power_state;
+    // A driver whose guests need no image does not look into one.
+    let any = || DiskImage {
+        image_id: Uuid::new_v4(),
+        cache_key: "any".to_owned(),
+        source: Arc::new(std::path::PathBuf::from("any")),
+        disk_format: "raw".to_owned(),
+    };
+    let image = || harness.image().unwrap_or_else(any);
+    for properties in [&[][..], &[("hw_rescue_device", "cdrom"), ("hw_rescue_bus", "sata")]] {
+        server.rescue(driver, image(), properties).await.unwrap();
+        assert_eq!(state().await, PowerState::Running);
+        driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+        server.power_on(driver).await.unwrap();
+        assert_eq!(state().await, PowerState::Running);
+        for _ in 0..2 {
+            driver.unrescue(&server.instance, &server.network_info).await.unwrap();
+            assert_eq!(state().await, PowerState::Running);
+        }
+    }
+    let device = server.rescue(driver, image(), &[("hw_rescue_device", "tape")]).await;
+    assert!(matches!(device, Err(DriverError::UnsupportedRescueDevice(_))), "{device:?}");
+    let bus = server.rescue(driver, image(), &[("hw_rescue_bus", "pigeon")]).await;
+    assert!(matches!(bus, Err(DriverError::UnsupportedRescueBus { .. })), "{bus:?}");
+    assert_eq!(state().await, PowerState::Running);
+    driver.destroy(server.uuid()).await.unwrap();
+    let gone = server.rescue(driver, image(), &[]).await;
+    assert!(matches!(gone, Err(DriverError::InstanceNotFound(_))), "{gone:?}");
+}
+
 /// A running guest is counted, and takes an interrupt.
 pub async fn a_running_guest_is_looked_into(harness: impl Harness) {
     let driver = &*harness.driver();
@@ -333,25 +417,28 @@ pub async fn a_snapshot_is_a_disk_that_a_guest_starts_from(harness: impl Harness
     let driver = &*harness.driver();
     let server = Server::new(harness.image());
     server.spawn(driver).await.unwrap();
-    driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
-    let snapshot = driver.snapshot(server.uuid()).await.unwrap();
-    let path = snapshot.file.path().to_owned();
-    assert!(std::fs::metadata(&path).unwrap().len() > 0);
-    assert_eq!(server.info(driver).await.power_state, PowerState::Shutdown);
-    let image_id = Uuid::new_v4();
-    let copy = Server::new(Some(DiskImage {
-        image_id,
-        source: Arc::new(path.clone()),
-        disk_format: snapshot.disk_format.clone(),
-        cache_key: image_id.simple().to_string(),
-    }));
-    copy.spawn(driver).await.unwrap();
-    assert_eq!(copy.info(driver).await.power_state, PowerState::Running);
-    drop(snapshot);
-    assert!(!path.exists());
-    for server in [&server, &copy] {
-        driver.destroy(server.uuid()).await.unwrap();
+    for state in [PowerState::Running, PowerState::Running, PowerState::Shutdown] {
+        if state == PowerState::Shutdown {
+            driver.power_off(server.uuid(), Duration::ZERO).await.unwrap();
+        }
+        let snapshot = driver.snapshot(server.uuid()).await.unwrap();
+        let path = snapshot.file.path().to_owned();
+        assert!(std::fs::metadata(&path).unwrap().len() > 0);
+        assert_eq!(server.info(driver).await.power_state, state);
+        let image_id = Uuid::new_v4();
+        let copy = Server::new(Some(DiskImage {
+            image_id,
+            source: Arc::new(path.clone()),
+            disk_format: snapshot.disk_format.clone(),
+            cache_key: image_id.simple().to_string(),
+        }));
+        copy.spawn(driver).await.unwrap();
+        assert_eq!(copy.info(driver).await.power_state, PowerState::Running);
+        drop(snapshot);
+        assert!(!path.exists());
+        driver.destroy(copy.uuid()).await.unwrap();
     }
+    driver.destroy(server.uuid()).await.unwrap();
     let missing = driver.snapshot(server.uuid()).await;
     assert!(matches!(missing, Err(DriverError::InstanceNotFound(_))), "{missing:?}");
 }
@@ -386,6 +473,8 @@ macro_rules! driver_suite {
             a_spawn_of_a_guest_that_is_there_starts_it_at_most,
             what_is_not_there_is_not_found,
             a_paused_guest_stands_still_until_it_goes_on,
+            a_suspended_guest_is_off_until_it_is_resumed,
+            a_rescued_guest_runs_until_it_is_its_own_again,
             a_running_guest_is_looked_into,
             guests_are_found_again_after_a_restart,
             guests_of_one_image_are_spawned_together,

@@ -27,17 +27,18 @@ const VERSIONS: [&str; 3] = ["2018-08-27", "2020-10-14", "latest"];
 /// A file of the drive: path and bytes.
 type Entry = (String, Vec<u8>);
 
-/// Makes `disk.config`.
+/// Makes the drive `iso`, instead of an older one.
 pub(super) async fn create(
     config: &QemuConfig,
     dir: &GuestDir,
     operation: &Operation,
+    iso: &Path,
     entries: Vec<Entry>,
 ) -> Result<(), DriverError> {
     let tree = dir.path().join("config_drive");
-    let (written, iso) = (tree.clone(), dir.config_drive());
+    let written = tree.clone();
     blocking_in(operation, move || write_tree(&written, &entries)).await?;
-    let made = make_iso(config, dir, &tree, &iso).await;
+    let made = make_iso(config, dir, &tree, iso).await;
     let removed = blocking_in(operation, move || {
         std::fs::remove_dir_all(&tree).map_err(|error| host_error("remove", &tree, &error))
     })
