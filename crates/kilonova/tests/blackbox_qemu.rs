@@ -6,12 +6,12 @@ mod common;
 #[path = "common/openstack.rs"]
 mod openstack;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use client_story::Story;
 use common::{BOUND, Kilonova, User};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn start() -> Kilonova {
     Kilonova::start("qemu", &["--guest-image", &common::guest_image()])
@@ -55,10 +55,7 @@ fn the_openstack_client_does_the_main_job_with_qemu() {
 async fn a_guest_outlives_its_agent_and_is_adopted_with_the_same_pid() {
     let mut cloud = start();
     let user = User::log_in(&cloud.endpoint(), &cloud.clouds_yaml(), "demo").await;
-    let (status, made) = user.post("/compute/v2.1/os-keypairs", &json!({"keypair": {"name": "key"}})).await;
-    assert_eq!(status, 201, "{made}");
-    let key = cloud.state_dir.path().join("key");
-    common::write_private(&key, made["keypair"]["private_key"].as_str().expect("a private key"));
+    let key = key_pair(&cloud, &user).await;
     let mut body = user.server("guest", json!([{"uuid": user.network("private").await}])).await;
     body["server"]["key_name"] = json!("key");
     body["server"]["metadata"] = json!({"purpose": "test"});
@@ -93,6 +90,47 @@ async fn a_guest_outlives_its_agent_and_is_adopted_with_the_same_pid() {
     assert!(!instances.exists(), "the guest's directory is gone");
 }
 
+/// What a program in the guest sees of what is done to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_is_suspended_copied_and_rescued_and_loses_nothing() {
+    let cloud = start();
+    let user = User::log_in(&cloud.endpoint(), &cloud.clouds_yaml(), "demo").await.at("2.90");
+    let key = key_pair(&cloud, &user).await;
+    let mut body = user.server("first", json!([{"uuid": user.network("private").await}])).await;
+    body["server"]["key_name"] = json!("key");
+    let server = user.boot(&body).await;
+    let id = server["id"].as_str().expect("an id");
+    let ssh_address =
+        |server: &Value| server["metadata"]["kilonova:ssh"].as_str().expect("a forwarded port").to_owned();
+    let address = ssh_address(&server);
+    let act = async |action: Value, status: &str| {
+        let (code, answer) = user.post(&format!("/compute/v2.1/servers/{id}/action"), &action).await;
+        assert!(code.is_success(), "{action}: {answer}");
+        user.wait_for(id, |server| server["status"] == status && server["OS-EXT-STS:task_state"].is_null()).await;
+        answer
+    };
+
+    let pid = says(&key, &address, "echo kept > kept; sync; sleep 100000 > /dev/null 2>&1 & echo $!").await;
+    let still_there = format!("kill -0 {} && cat kept", pid.trim());
+    act(json!({"suspend": null}), "SUSPENDED").await;
+    assert_eq!(qemu(id), None, "a suspended guest is no process");
+    act(json!({"resume": null}), "ACTIVE").await;
+    assert_eq!(says(&key, &address, &still_there).await, "kept\n");
+
+    let copied = act(json!({"createImage": {"name": "copy"}}), "ACTIVE").await;
+    assert_eq!(says(&key, &address, &still_there).await, "kept\n");
+    body["server"]["name"] = json!("second");
+    body["server"]["imageRef"] = copied["image_id"].clone();
+    let second = user.boot(&body).await;
+    assert_eq!(second["status"], "ACTIVE", "{second:#}");
+    assert_eq!(says(&key, &ssh_address(&second), "hostname; cat kept").await, "second\nkept\n");
+
+    act(json!({"rescue": {}}), "RESCUE").await;
+    assert_eq!(says(&key, &address, "ls kept 2> /dev/null; ls /sys/block | grep -c vd").await, "3\n");
+    act(json!({"unrescue": null}), "ACTIVE").await;
+    assert_eq!(says(&key, &address, "cat kept").await, "kept\n");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_is_no_disk_is_an_error_that_says_so_and_the_service_goes_on() {
     let cloud = start();
@@ -118,10 +156,24 @@ async fn an_image_that_is_no_disk_is_an_error_that_says_so_and_the_service_goes_
     }
 }
 
+/// The file of the private key of a new key pair `key`.
+async fn key_pair(cloud: &Kilonova, user: &User) -> PathBuf {
+    let (status, made) = user.post("/compute/v2.1/os-keypairs", &json!({"keypair": {"name": "key"}})).await;
+    assert!(status.is_success(), "{made}");
+    let key = cloud.state_dir.path().join("key");
+    common::write_private(&key, made["keypair"]["private_key"].as_str().expect("a private key"));
+    key
+}
+
 async fn logs_in(key: &Path, address: &str) -> String {
+    says(key, address, "hostname").await
+}
+
+/// What a command in the guest prints, once one can log in.
+async fn says(key: &Path, address: &str, command: &str) -> String {
     let deadline = Instant::now() + BOUND;
     loop {
-        match ssh("kilo", key, address, "hostname") {
+        match ssh("kilo", key, address, command) {
             Ok(answer) => return answer,
             Err(error) => assert!(Instant::now() < deadline, "no ssh login: {error}"),
         }
