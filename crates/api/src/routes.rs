@@ -261,6 +261,7 @@ pub(crate) const ROUTES: &[Route] = &{
         Versioned::new(LEGACY, V2_74, schemas::quotas::query),
         Versioned::since(V2_75, schemas::quotas::query_v275),
     ];
+    const VOLUMES_QUERY: &[Versioned] = &[Versioned::always(schemas::volumes::index_query)];
     const HYPERVISORS_QUERY: &[Versioned] = &[
         Versioned::new(LEGACY, V2_32, any_query),
         Versioned::new(V2_33, V2_52, schemas::hypervisors::index_query_v233),
@@ -678,6 +679,21 @@ pub(crate) const ROUTES: &[Route] = &{
             .body(&[Versioned::always(schemas::network_proxies::create_rule)]).until(V2_35),
         delete("/os-security-group-rules/{id}", "os_compute_api:os-security-groups:rule:delete", handler!(v21::security_groups::rules::delete))
             .until(V2_35),
+
+        // the volume service's
+        get("/os-volumes", "os_compute_api:os-volumes:list", handler!(v21::volumes::index)).query(VOLUMES_QUERY).until(V2_35),
+        post("/os-volumes", "os_compute_api:os-volumes:create", handler!(v21::volumes::create))
+            .body(&[Versioned::always(schemas::volumes::create)]).until(V2_35),
+        get("/os-volumes/detail", "os_compute_api:os-volumes:detail", handler!(v21::volumes::index)).query(VOLUMES_QUERY).until(V2_35),
+        get("/os-volumes/{id}", "os_compute_api:os-volumes:show", handler!(v21::volumes::show)).query(ANY_QUERY).until(V2_35),
+        delete("/os-volumes/{id}", "os_compute_api:os-volumes:delete", handler!(v21::volumes::delete)).until(V2_35),
+        get("/os-snapshots", "os_compute_api:os-volumes:snapshots:list", handler!(v21::snapshots::index)).query(VOLUMES_QUERY).until(V2_35),
+        post("/os-snapshots", "os_compute_api:os-volumes:snapshots:create", handler!(v21::snapshots::create))
+            .body(&[Versioned::always(schemas::volumes::create_snapshot)]).until(V2_35),
+        get("/os-snapshots/detail", "os_compute_api:os-volumes:snapshots:detail", handler!(v21::snapshots::index))
+            .query(VOLUMES_QUERY).until(V2_35),
+        get("/os-snapshots/{id}", "os_compute_api:os-volumes:snapshots:show", handler!(v21::snapshots::show)).query(ANY_QUERY).until(V2_35),
+        delete("/os-snapshots/{id}", "os_compute_api:os-volumes:snapshots:delete", handler!(v21::snapshots::delete)).until(V2_35),
 
         // extensions
         get("/extensions", "os_compute_api:extensions", handler!(v21::extensions::index)).query(ANY_QUERY),

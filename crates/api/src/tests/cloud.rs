@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use kilonova_clients::Clients;
-use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
+use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork, FakeVolumes};
 use kilonova_clients::identity::Identity;
 use kilonova_clients::image::Image;
 use kilonova_clients::network::{Network, NetworkService as _, PortRequest};
@@ -75,6 +75,7 @@ pub(super) struct Cloud {
     pub images: Arc<FakeImage>,
     pub networks: Arc<FakeNetwork>,
     pub placement: Arc<RecordingPlacement>,
+    pub volumes: Arc<FakeVolumes>,
     /// A network of [`PROJECT`].
     pub network: Network,
     pub image: Image,
@@ -165,6 +166,7 @@ impl Cloud {
         let image = images.add("cirros", dir.path().join("cirros"));
         let network = networks.add_network("private", PROJECT, false);
         let placement = Arc::new(RecordingPlacement::default());
+        let volumes = Arc::new(FakeVolumes::new());
         let transport = MemoryTransport::new();
         let calls = Calls::default();
         let servers = vec![
@@ -177,6 +179,7 @@ impl Cloud {
             image: images.clone(),
             network: networks.clone(),
             placement: placement.clone(),
+            volume: volumes.clone(),
         };
         let state = ApiState::new(
             db.clone(),
@@ -196,6 +199,7 @@ impl Cloud {
             images,
             networks,
             placement,
+            volumes,
             network,
             image,
             calls,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kilonova_clients::Clients;
-use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
+use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork, FakeVolumes};
 use kilonova_clients::placement::{Allocations, Inventory, Placement as _, Resources};
 use kilonova_conductor::{Conductor, ConductorConfig, ConductorService};
 use kilonova_core::RequestContext;
@@ -106,6 +106,7 @@ impl World {
             image: image.clone(),
             network: network.clone(),
             placement: placement.clone(),
+            volume: Arc::new(FakeVolumes::new()),
         };
         let nudge = Arc::new(Notify::new());
         let conductor = Conductor::new(
