@@ -186,7 +186,7 @@ pub(crate) const ROUTES: &[Route] = &{
     use crate::{schemas, v21};
     use crate::schemas::{any_query, bare_action, no_query, server_images, server_metadata, servers as schema};
     use crate::v21::servers::{
-        action_admin, action_admin_password, action_console_output, action_crash_dump, action_fixed_ips, action_floating_ips, action_images, action_pause, action_power, action_rebuild, action_rescue, action_shelve, action_suspend, create, delete as delete_server, diagnostics, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, server_password, shares, show, tags, topology, update,
+        action_admin, action_admin_password, action_console_output, action_crash_dump, action_fixed_ips, action_floating_ips, action_images, action_pause, action_power, action_rebuild, action_rescue, action_shelve, action_suspend, create, delete as delete_server, diagnostics, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, server_password, shares, show, tags, topology, update, volume_attachments,
     };
     use crate::versions::*;
 
@@ -416,6 +416,22 @@ pub(crate) const ROUTES: &[Route] = &{
         get("/servers/{server_id}/shares/{id}", "os_compute_api:os-server-shares:show", handler!(shares::show))
             .query(&[Versioned::always(no_query)]).since(V2_97),
         delete("/servers/{server_id}/shares/{id}", "os_compute_api:os-server-shares:delete", handler!(shares::delete)).since(V2_97),
+        get("/servers/{server_id}/os-volume_attachments", "os_compute_api:os-volumes-attachments:index", handler!(volume_attachments::index)).query(&[
+            Versioned::new(LEGACY, V2_74, schemas::volumes::index_query),
+            Versioned::since(V2_75, schemas::volume_attachments::index_query_v275),
+        ]),
+        post("/servers/{server_id}/os-volume_attachments", "os_compute_api:os-volumes-attachments:create", handler!(volume_attachments::create)).body(&[
+            Versioned::new(LEGACY, V2_48, schemas::volume_attachments::attach),
+            Versioned::new(V2_49, V2_78, schemas::volume_attachments::attach_v249),
+            Versioned::since(V2_79, schemas::volume_attachments::attach_v279),
+        ]),
+        get("/servers/{server_id}/os-volume_attachments/{id}", "os_compute_api:os-volumes-attachments:show", handler!(volume_attachments::show))
+            .query(ANY_QUERY),
+        put("/servers/{server_id}/os-volume_attachments/{id}", "os_compute_api:os-volumes-attachments:update", handler!(volume_attachments::update)).body(&[
+            Versioned::new(LEGACY, V2_84, schemas::volume_attachments::update),
+            Versioned::since(V2_85, schemas::volume_attachments::update_v285),
+        ]),
+        delete("/servers/{server_id}/os-volume_attachments/{id}", "os_compute_api:os-volumes-attachments:delete", handler!(volume_attachments::delete)),
         gone(Verb::Get, "/servers/{server_id}/os-virtual-interfaces"),
 
         // flavors

@@ -20,14 +20,17 @@ use kilonova_messaging::{
 };
 use kilonova_objects::{CpuDiagnostics, Diagnostics, Flavor, MemoryDiagnostics, PowerState, Service};
 use kilonova_rpcapi::compute::{
-    AddFixedIpToInstance, AttachInterface, BackupInstance, DetachInterface, ExternalInstanceEvent, GetConsoleOutput,
-    GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole,
-    HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance, RebootInstance, RemoveFixedIpFromInstance,
-    RescueInstance, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled, ShelveInstance,
-    ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance, SuspendInstance,
-    TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+    AddFixedIpToInstance, AttachInterface, BackupInstance, DetachInterface, DetachVolume, ExternalInstanceEvent,
+    GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole, GetSpiceConsole,
+    GetVncConsole, HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance, RebootInstance,
+    RemoveFixedIpFromInstance, RescueInstance, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled,
+    ShelveInstance, ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance,
+    SuspendInstance, SwapVolume, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance,
+    VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
-use kilonova_rpcapi::conductor::{CacheImages, RebuildInstance, ScheduleAndBuildInstances, UnshelveInstance};
+use kilonova_rpcapi::conductor::{
+    AttachVolume, CacheImages, RebuildInstance, ScheduleAndBuildInstances, UnshelveInstance,
+};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -354,6 +357,7 @@ async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endp
 fn conductor(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(Some("compute_task"), Version::new(1, 26));
     let endpoint = record::<CacheImages>(endpoint, calls, ());
+    let endpoint = record::<AttachVolume>(endpoint, calls, Some("/dev/vdb".to_owned()));
     let endpoint = record::<RebuildInstance>(endpoint, calls, ());
     let endpoint = record::<UnshelveInstance>(endpoint, calls, ());
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
@@ -363,6 +367,8 @@ fn compute(calls: &Calls, networks: &Arc<FakeNetwork>) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(None, Version::new(6, 5));
     let endpoint = attach_interface(endpoint, calls, networks);
     let endpoint = record::<DetachInterface>(endpoint, calls, ());
+    let endpoint = record::<DetachVolume>(endpoint, calls, ());
+    let endpoint = record::<SwapVolume>(endpoint, calls, ());
     let endpoint = record::<AddFixedIpToInstance>(endpoint, calls, ());
     let endpoint = record::<RemoveFixedIpFromInstance>(endpoint, calls, ());
     let endpoint = record::<ExternalInstanceEvent>(endpoint, calls, ());

@@ -348,8 +348,11 @@ impl VolumeService for FakeVolumes {
         instance_uuid: Uuid,
     ) -> Result<Attachment, ClientError> {
         let mut state = self.enter("create_attachment")?;
+        // One server may have several attachments of a volume, for as long as it moves.
+        let mut servers = state.attachments.iter().filter(|of| of.volume_id == volume_id).map(|of| of.server_id);
+        let is_own = servers.next() == Some(instance_uuid) && servers.all(|server| server == instance_uuid);
         let volume = state.volume(context, volume_id)?;
-        let is_free = volume.status == "available" || (volume.multiattach && volume.status != "detaching");
+        let is_free = volume.status == "available" || ((volume.multiattach || is_own) && volume.status != "detaching");
         if !is_free {
             let status = &volume.status;
             return Err(invalid(format!(

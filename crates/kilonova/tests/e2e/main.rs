@@ -10,3 +10,4 @@ mod lossy_bus;
 mod network;
 mod on_host;
 mod servers;
+mod volumes;
