@@ -7,7 +7,6 @@
 //!   stop:  HTTP ─> compute ─> conductor ─> scheduler ─> database
 //! ```
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kilonova_clients::Clients;
-use kilonova_clients::volume::{NoVolumes, VolumeService};
 use kilonova_compute::ComputeService;
 use kilonova_core::Config;
 use kilonova_db::Db;
@@ -54,24 +52,6 @@ pub struct CloudOptions {
     pub hosts: usize,
     /// What the transport does to messages; for tests.
     pub faults: Option<Faults>,
-    /// The volume service: none is built in.
-    pub volumes: Volumes,
-}
-
-/// A volume service.
-#[derive(Clone)]
-pub struct Volumes(pub Arc<dyn VolumeService>);
-
-impl Default for Volumes {
-    fn default() -> Self {
-        Self(Arc::new(NoVolumes))
-    }
-}
-
-impl fmt::Debug for Volumes {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Volumes")
-    }
 }
 
 /// A running cloud.
@@ -99,7 +79,7 @@ impl Cloud {
 
         let bus = Bus::memory(&options.config, options.faults.clone())?;
         let setup = Setup { config: &options.config, host: &options.host, bus: &bus };
-        let clients = Clients { volume: options.volumes.0.clone(), ..builtin.clients() };
+        let clients = builtin.clients();
         let nudge = Arc::new(Notify::new());
         let conductor = roles::conductor::start(&setup, &db, &clients, nudge.clone(), true).await?;
         let scheduler = roles::scheduler::start(&setup, clients.placement.clone()).await?;

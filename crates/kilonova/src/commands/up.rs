@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use kilonova_core::Config;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cloud::{Cloud, CloudOptions, Volumes};
+use crate::cloud::{Cloud, CloudOptions};
 use crate::process::CONFIG_DIR;
 use crate::{logging, state_dir};
 
@@ -89,7 +89,6 @@ impl Up {
             guest_image: self.guest_image.clone(),
             hosts: usize::from(self.fake_hosts),
             faults: None,
-            volumes: Volumes::default(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A cloud in the test's own process.
 
-use kilonova::cloud::{Cloud, CloudOptions, Volumes};
+use kilonova::cloud::{Cloud, CloudOptions};
 use kilonova_core::Config;
 use kilonova_messaging::Faults;
 use tempfile::TempDir;
@@ -25,17 +25,8 @@ impl TestCloud {
         Self::with_faults(text, None).await
     }
 
-    /// With a volume service.
-    pub(crate) async fn with_volumes(volumes: Volumes) -> Self {
-        Self::build("", None, volumes).await
-    }
-
     /// The same on a transport that loses, repeats and delays messages.
     pub(crate) async fn with_faults(text: &str, faults: Option<Faults>) -> Self {
-        Self::build(text, faults, Volumes::default()).await
-    }
-
-    async fn build(text: &str, faults: Option<Faults>, volumes: Volumes) -> Self {
         let state_dir = tempfile::Builder::new().prefix("kilonova-e2e-").tempdir().expect("a temporary directory");
         let options = CloudOptions {
             config: Config::from_text(text).expect("a configuration"),
@@ -46,7 +37,6 @@ impl TestCloud {
             host: "host1".to_owned(),
             hosts: 1,
             faults,
-            volumes,
         };
         let cloud = Cloud::start(options.clone()).await.expect("the cloud starts");
         Self { cloud: Some(cloud), state_dir, options }

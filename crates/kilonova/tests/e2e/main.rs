@@ -10,4 +10,3 @@ mod lossy_bus;
 mod network;
 mod on_host;
 mod servers;
-mod volumes;
