@@ -73,6 +73,8 @@ pub struct ApiConfig {
     pub internal_service_availability_zone: String,
     /// `[DEFAULT] default_schedule_zone`: the zone of servers that ask for none.
     pub default_schedule_zone: Option<String>,
+    /// `[cinder] cross_az_attach`: whether a server may have a volume of another zone.
+    pub cross_az_attach: bool,
     /// `[neutron] default_floating_pool`: the network that floating addresses come from when none is named.
     pub default_floating_pool: String,
     /// `[DEFAULT] non_inheritable_image_properties`: what the image of a server does not have of the image that the
@@ -106,6 +108,7 @@ impl ApiConfig {
             default_availability_zone: default("default_availability_zone", "nova"),
             internal_service_availability_zone: default("internal_service_availability_zone", "internal"),
             default_schedule_zone: config.get("DEFAULT", "default_schedule_zone"),
+            cross_az_attach: config.flag("cinder", "cross_az_attach", true)?,
             default_floating_pool: config.get("neutron", "default_floating_pool").unwrap_or_else(|| "nova".to_owned()),
             non_inheritable_image_properties: config.list(
                 "DEFAULT",

@@ -196,22 +196,34 @@ impl From<RpcError> for ApiError {
         let RpcError::Remote(exception) = &error else { return Self::internal(error) };
         let message = exception.message.clone();
         match exception.class.as_str() {
-            "InstanceNotFound" | "ConsoleNotAvailable" | "PortNotFound" | "NetworkNotFound" => Self::NotFound(message),
-            "InstanceNotReady" | "InstanceInvalidState" | "PortInUse" | "FixedIpAlreadyInUse" => {
+            "InstanceNotFound"
+            | "ConsoleNotAvailable"
+            | "PortNotFound"
+            | "NetworkNotFound"
+            | "VolumeNotFound"
+            | "VolumeBDMNotFound" => Self::NotFound(message),
+            "InstanceNotReady" | "InstanceInvalidState" | "PortInUse" | "FixedIpAlreadyInUse" | "DevicePathInUse" => {
                 Self::Conflict(message)
             }
-            "PortLimitExceeded" | "ExternalNetworkAttachForbidden" => Self::Forbidden(message),
+            "PortLimitExceeded" | "ExternalNetworkAttachForbidden" | "TooManyDiskDevices" | "Forbidden" => {
+                Self::Forbidden(message)
+            }
             "AttachInterfaceNotSupported"
             | "ConsoleTypeInvalid"
             | "ConsoleTypeUnavailable"
             | "InterfaceAttachFailedNoNetwork"
             | "Invalid"
+            | "InvalidDevicePath"
             | "InvalidInput"
+            | "InvalidVolume"
+            | "MultiattachNotSupportedByVirtDriver"
+            | "MultiattachNotSupportedOldMicroversion"
             | "NetworkAmbiguous"
             | "NetworkInterfaceTaggedAttachNotSupported"
             | "NoMoreFixedIps"
             | "PortNotUsable"
-            | "SecurityGroupCannotBeApplied" => Self::BadRequest(message),
+            | "SecurityGroupCannotBeApplied"
+            | "VolumeTaggedAttachNotSupported" => Self::BadRequest(message),
             "InterfaceAttachFailed" => Self::Failed(message),
             _ => Self::internal(error),
         }
@@ -237,10 +249,17 @@ impl From<ComputeError> for ApiError {
             E::KeypairLimitExceeded | E::ServerGroupLimitExceeded | E::GroupMemberLimitExceeded => {
                 Self::Forbidden(error.to_string())
             }
-            E::InvalidKeypair { .. } | E::VolumeBdmNotFound { .. } => Self::BadRequest(error.to_string()),
-            E::InstanceNotFound { .. } | E::MetadataItemNotFound | E::TagNotFound { .. } | E::PortNotFound { .. } => {
-                Self::NotFound(error.to_string())
-            }
+            E::InvalidKeypair { .. }
+            | E::VolumeBdmNotFound { .. }
+            | E::VolumeTaggedAttachToShelvedNotSupported
+            | E::MultiattachToShelvedNotSupported
+            | E::MultiattachSwapVolumeNotSupported => Self::BadRequest(error.to_string()),
+            E::InstanceNotFound { .. }
+            | E::MetadataItemNotFound
+            | E::TagNotFound { .. }
+            | E::PortNotFound { .. }
+            | E::VolumeNotFound { .. }
+            | E::VolumeBdmOfServerNotFound { .. } => Self::NotFound(error.to_string()),
             E::InstanceInvalidState { .. }
             | E::InstanceNeverLaunched { .. }
             | E::InstanceIsLocked { .. }

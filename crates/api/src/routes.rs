@@ -186,7 +186,7 @@ pub(crate) const ROUTES: &[Route] = &{
     use crate::{schemas, v21};
     use crate::schemas::{any_query, bare_action, no_query, server_images, server_metadata, servers as schema};
     use crate::v21::servers::{
-        action_admin, action_admin_password, action_console_output, action_crash_dump, action_fixed_ips, action_floating_ips, action_images, action_pause, action_power, action_rebuild, action_rescue, action_shelve, action_suspend, create, delete as delete_server, diagnostics, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, server_password, shares, show, tags, topology, update,
+        action_admin, action_admin_password, action_console_output, action_crash_dump, action_fixed_ips, action_floating_ips, action_images, action_pause, action_power, action_rebuild, action_rescue, action_shelve, action_suspend, create, delete as delete_server, diagnostics, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, server_password, shares, show, tags, topology, update, volume_attachments,
     };
     use crate::versions::*;
 
@@ -261,6 +261,7 @@ pub(crate) const ROUTES: &[Route] = &{
         Versioned::new(LEGACY, V2_74, schemas::quotas::query),
         Versioned::since(V2_75, schemas::quotas::query_v275),
     ];
+    const VOLUMES_QUERY: &[Versioned] = &[Versioned::always(schemas::volumes::index_query)];
     const HYPERVISORS_QUERY: &[Versioned] = &[
         Versioned::new(LEGACY, V2_32, any_query),
         Versioned::new(V2_33, V2_52, schemas::hypervisors::index_query_v233),
@@ -415,6 +416,22 @@ pub(crate) const ROUTES: &[Route] = &{
         get("/servers/{server_id}/shares/{id}", "os_compute_api:os-server-shares:show", handler!(shares::show))
             .query(&[Versioned::always(no_query)]).since(V2_97),
         delete("/servers/{server_id}/shares/{id}", "os_compute_api:os-server-shares:delete", handler!(shares::delete)).since(V2_97),
+        get("/servers/{server_id}/os-volume_attachments", "os_compute_api:os-volumes-attachments:index", handler!(volume_attachments::index)).query(&[
+            Versioned::new(LEGACY, V2_74, schemas::volumes::index_query),
+            Versioned::since(V2_75, schemas::volume_attachments::index_query_v275),
+        ]),
+        post("/servers/{server_id}/os-volume_attachments", "os_compute_api:os-volumes-attachments:create", handler!(volume_attachments::create)).body(&[
+            Versioned::new(LEGACY, V2_48, schemas::volume_attachments::attach),
+            Versioned::new(V2_49, V2_78, schemas::volume_attachments::attach_v249),
+            Versioned::since(V2_79, schemas::volume_attachments::attach_v279),
+        ]),
+        get("/servers/{server_id}/os-volume_attachments/{id}", "os_compute_api:os-volumes-attachments:show", handler!(volume_attachments::show))
+            .query(ANY_QUERY),
+        put("/servers/{server_id}/os-volume_attachments/{id}", "os_compute_api:os-volumes-attachments:update", handler!(volume_attachments::update)).body(&[
+            Versioned::new(LEGACY, V2_84, schemas::volume_attachments::update),
+            Versioned::since(V2_85, schemas::volume_attachments::update_v285),
+        ]),
+        delete("/servers/{server_id}/os-volume_attachments/{id}", "os_compute_api:os-volumes-attachments:delete", handler!(volume_attachments::delete)),
         gone(Verb::Get, "/servers/{server_id}/os-virtual-interfaces"),
 
         // flavors
@@ -697,6 +714,21 @@ pub(crate) const ROUTES: &[Route] = &{
             .body(&[Versioned::always(schemas::network_proxies::create_rule)]).until(V2_35),
         delete("/os-security-group-rules/{id}", "os_compute_api:os-security-groups:rule:delete", handler!(v21::security_groups::rules::delete))
             .until(V2_35),
+
+        // the volume service's
+        get("/os-volumes", "os_compute_api:os-volumes:list", handler!(v21::volumes::index)).query(VOLUMES_QUERY).until(V2_35),
+        post("/os-volumes", "os_compute_api:os-volumes:create", handler!(v21::volumes::create))
+            .body(&[Versioned::always(schemas::volumes::create)]).until(V2_35),
+        get("/os-volumes/detail", "os_compute_api:os-volumes:detail", handler!(v21::volumes::index)).query(VOLUMES_QUERY).until(V2_35),
+        get("/os-volumes/{id}", "os_compute_api:os-volumes:show", handler!(v21::volumes::show)).query(ANY_QUERY).until(V2_35),
+        delete("/os-volumes/{id}", "os_compute_api:os-volumes:delete", handler!(v21::volumes::delete)).until(V2_35),
+        get("/os-snapshots", "os_compute_api:os-volumes:snapshots:list", handler!(v21::snapshots::index)).query(VOLUMES_QUERY).until(V2_35),
+        post("/os-snapshots", "os_compute_api:os-volumes:snapshots:create", handler!(v21::snapshots::create))
+            .body(&[Versioned::always(schemas::volumes::create_snapshot)]).until(V2_35),
+        get("/os-snapshots/detail", "os_compute_api:os-volumes:snapshots:detail", handler!(v21::snapshots::index))
+            .query(VOLUMES_QUERY).until(V2_35),
+        get("/os-snapshots/{id}", "os_compute_api:os-volumes:snapshots:show", handler!(v21::snapshots::show)).query(ANY_QUERY).until(V2_35),
+        delete("/os-snapshots/{id}", "os_compute_api:os-volumes:snapshots:delete", handler!(v21::snapshots::delete)).until(V2_35),
 
         // extensions
         get("/extensions", "os_compute_api:extensions", handler!(v21::extensions::index)).query(ANY_QUERY),

@@ -1,4 +1,4 @@
-//! The OpenStack services over HTTP: Keystone, Glance, Neutron and Placement, or Kilonova's own services in another
+//! The OpenStack services over HTTP: Keystone, Glance, Neutron, Placement and Cinder, or Kilonova's own services in another
 //! process.
 //!
 //! ```text
@@ -21,6 +21,7 @@ mod options;
 mod placement;
 mod session;
 mod single_flight;
+mod volume;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,10 +34,11 @@ pub use network::HttpNetwork;
 pub use options::HttpConfigError;
 pub use placement::HttpPlacement;
 pub use session::{Session, Sessions, install_tls_provider};
+pub use volume::HttpVolume;
 
 use crate::Clients;
 
-/// All four services as `nova.conf` says: `[keystone_authtoken]`, `[glance]`, `[neutron]`, `[placement]` and
+/// All services as `nova.conf` says: `[keystone_authtoken]`, `[glance]`, `[neutron]`, `[placement]`, `[cinder]` and
 /// `[service_user]`.
 ///
 /// Nothing is sent before the first use. `download_dir` is where images are on their way to the driver; it belongs to
@@ -61,5 +63,6 @@ fn with_image(config: &Config, mut sessions: Sessions, image: HttpImage) -> Resu
         image: Arc::new(image),
         network: Arc::new(HttpNetwork::from_config(config, &mut sessions)?),
         placement: Arc::new(HttpPlacement::from_config(config, &mut sessions)?),
+        volume: Arc::new(HttpVolume::from_config(config, &mut sessions)?),
     })
 }

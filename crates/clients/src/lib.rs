@@ -1,4 +1,4 @@
-//! The OpenStack services that compute needs — identity, image, network, placement — each as a trait.
+//! The OpenStack services that compute needs — identity, image, network, placement, volume — each as a trait.
 //!
 //! `kilonova up` puts the built-in services behind these traits, the tests the in-memory fakes, and a cloud of many
 //! machines the HTTP clients of [`http`]. Who calls does not know which.
@@ -11,6 +11,7 @@ pub mod image;
 pub mod network;
 pub mod neutron;
 pub mod placement;
+pub mod volume;
 
 use std::sync::Arc;
 
@@ -29,4 +30,6 @@ pub struct Clients {
     pub network: Arc<dyn network::NetworkService>,
     /// What hosts have and what is taken of it.
     pub placement: Arc<dyn placement::Placement>,
+    /// Volumes, their snapshots, and who has them.
+    pub volume: Arc<dyn volume::VolumeService>,
 }

@@ -16,6 +16,10 @@ pub struct ComputeConfig {
     pub host: String,
     /// `[DEFAULT] my_ip`: what `ComputeNode.host_ip` says.
     pub my_ip: String,
+    /// `[DEFAULT] my_block_storage_ip`: what the volume service is told of this host; `my_ip`, unless it is set.
+    pub my_block_storage_ip: String,
+    /// `[compute] max_disk_devices_to_attach`: disks of one instance; any number where it is negative.
+    pub max_disk_devices_to_attach: i64,
     /// `[DEFAULT] report_interval`: seconds between heartbeats; none where it is zero.
     pub report_interval: Duration,
     /// `[DEFAULT] update_resources_interval`: seconds between looks at the host's resources; never where it is zero.
@@ -142,9 +146,12 @@ impl ComputeConfig {
             let initial = config.parse("DEFAULT", &format!("initial_{name}"), default)?;
             config.parse("DEFAULT", name, initial)
         };
+        let my_ip = config.get("DEFAULT", "my_ip").unwrap_or_else(|| "127.0.0.1".to_owned());
         Ok(Self {
             host: config.get("DEFAULT", "host").unwrap_or_else(|| host.to_owned()),
-            my_ip: config.get("DEFAULT", "my_ip").unwrap_or_else(|| "127.0.0.1".to_owned()),
+            my_block_storage_ip: config.get("DEFAULT", "my_block_storage_ip").unwrap_or_else(|| my_ip.clone()),
+            max_disk_devices_to_attach: config.parse("compute", "max_disk_devices_to_attach", -1)?,
+            my_ip,
             report_interval: seconds("report_interval", 10)?,
             update_resources_interval: pass("update_resources_interval", 0)?,
             sync_power_state_interval: pass("sync_power_state_interval", 600)?,

@@ -5,6 +5,7 @@ mod admin_password;
 mod build;
 mod console;
 mod crash_dump;
+mod device_names;
 mod diagnostics;
 mod events;
 mod external_events;
@@ -30,6 +31,7 @@ mod sync_power_states;
 mod terminate;
 mod usage_audit;
 mod volume_snapshots;
+mod volumes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -13,13 +13,14 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::compute::{
-    self, AddFixedIpToInstance, AttachInterface, BackupInstance, BuildAndRunInstance, CacheImages, DetachInterface,
-    ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole,
-    GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance,
-    RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, RescueInstance, RestoreInstance, ResumeInstance,
-    SetAdminPassword, SetHostEnabled, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance,
-    StartInstance, StopInstance, SuspendInstance, TerminateInstance, TriggerCrashDump, UnpauseInstance,
-    UnrescueInstance, UnshelveInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+    self, AddFixedIpToInstance, AttachInterface, AttachVolume, BackupInstance, BuildAndRunInstance, CacheImages,
+    DetachInterface, DetachVolume, ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics,
+    GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction,
+    InjectNetworkInfo, PauseInstance, RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, RescueInstance,
+    ReserveBlockDeviceName, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled, ShelveInstance,
+    ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance, SuspendInstance,
+    SwapVolume, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance, UnshelveInstance,
+    VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::{Notifications, RpcError, base, exception, register, servicegroup};
 use kilonova_virt::{ConsoleKind, DriverError, RebootKind};
@@ -352,9 +353,38 @@ fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
         let manager = m.clone();
         async move { manager.volume_snapshot_delete(snapshot).await.map_err(raised) }
     });
+    let endpoint = register_volumes(endpoint, manager);
     let endpoint = register_network(endpoint, manager);
     let endpoint = register_consoles(endpoint, manager);
     Dispatcher::new(vec![endpoint, base::endpoint("compute")])
+}
+
+/// What is done to the volumes of instances.
+fn register_volumes(endpoint: Endpoint, manager: &Arc<Manager>) -> Endpoint {
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, asked: ReserveBlockDeviceName| {
+        let manager = m.clone();
+        async move { manager.reserve_block_device_name(&context, asked).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, AttachVolume { instance, bdm }| {
+        let manager = m.clone();
+        async move { manager.attach_volume(&context, instance, bdm).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    let endpoint = register(endpoint, move |context, DetachVolume { instance, volume_id, .. }| {
+        let manager = m.clone();
+        async move { manager.detach_volume(&context, instance, &volume_id).await.map_err(raised) }
+    });
+    let m = manager.clone();
+    register(endpoint, move |context, swap: SwapVolume| {
+        let manager = m.clone();
+        async move {
+            let SwapVolume { instance, old_volume_id, new_volume_id, new_attachment_id } = swap;
+            let attachment = new_attachment_id.as_deref();
+            manager.swap_volume(&context, instance, &old_volume_id, &new_volume_id, attachment).await.map_err(raised)
+        }
+    })
 }
 
 /// What is done to the interfaces of instances, and what other services tell of instances.

@@ -14,8 +14,8 @@ use kilonova_db::{
 use kilonova_messaging::RemoteException;
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
-    AggregateList, BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance, InstanceFault,
-    InstanceList, Service, ServiceList, TaskLog, TaskState, VmState, Wire,
+    AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken,
+    Instance, InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::exception;
@@ -56,6 +56,19 @@ impl Conductor {
                 let uuid = arguments.uuid(0, "instance_uuid")?;
                 let mut found = block_devices::list(db, &[uuid]).await.map_err(raised)?;
                 Ok(BlockDeviceMappingList::from(found.remove(&uuid).unwrap_or_default()).to_wire())
+            }
+            ("BlockDeviceMapping", "get_by_volume_and_instance") => {
+                let (volume_id, uuid) = (arguments.text(0, "volume_id")?, arguments.uuid(1, "instance_uuid")?);
+                let found = block_devices::by_volume_and_instance(db, &volume_id, uuid).await.map_err(raised)?;
+                Ok(found.ok_or_else(|| exception::volume_bdm_not_found(&volume_id))?.to_wire())
+            }
+            ("BlockDeviceMappingList", "get_by_volume") => {
+                let volume_id = arguments.text(0, "volume_id")?;
+                let found = block_devices::of_volume(db, &volume_id).await.map_err(raised)?;
+                if found.is_empty() {
+                    return Err(exception::volume_bdm_not_found(&volume_id));
+                }
+                Ok(BlockDeviceMappingList::from(found).to_wire())
             }
             ("ConsoleAuthToken", "validate") => {
                 let token = arguments.text(0, "token")?;
@@ -170,6 +183,20 @@ impl Conductor {
                 let mut reply = updates(&action.objinst, &authorized);
                 reply[1] = json!(authorized.token);
                 Ok(reply)
+            }
+            ("BlockDeviceMapping", "create") => {
+                let bdm = BlockDeviceMapping { id: 0, ..object(&action.objinst)? };
+                Ok(updates(&action.objinst, &block_devices::save(&self.db, &bdm).await.map_err(raised)?))
+            }
+            ("BlockDeviceMapping", "save") => {
+                let bdm: BlockDeviceMapping = object(&action.objinst)?;
+                let saved = block_devices::update(&self.db, bdm.id, &changed(&action.objinst)).await;
+                Ok(updates(&action.objinst, &saved.map_err(|error| bdm_raised(error, bdm.id))?))
+            }
+            ("BlockDeviceMapping", "destroy") => {
+                let bdm: BlockDeviceMapping = object(&action.objinst)?;
+                block_devices::destroy(&self.db, bdm.id).await.map_err(raised)?;
+                Ok(updates(&action.objinst, &bdm))
             }
             ("InstanceFault", "create") => {
                 let fault: InstanceFault = object(&action.objinst)?;
@@ -368,6 +395,15 @@ fn instance_raised(error: DbError, uuid: Uuid) -> RemoteException {
 fn action_raised(error: DbError, uuid: Uuid, request_id: &str) -> RemoteException {
     match error {
         DbError::NotFound { .. } => exception::instance_action_not_found(uuid, request_id),
+        other => raised(other),
+    }
+}
+
+fn bdm_raised(error: DbError, id: i64) -> RemoteException {
+    match error {
+        DbError::NotFound { .. } => {
+            exception::nova("BDMNotFound", format!("No Block Device Mapping with id {id}."), 404, &[("id", json!(id))])
+        }
         other => raised(other),
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::conductor::{
-    BuildInstances, CacheImages, ObjectAction, ObjectClassActionVersions, RebuildInstance, ScheduleAndBuildInstances,
-    TASK_NAMESPACE, TASK_VERSION, TOPIC, UnshelveInstance, VERSION,
+    AttachVolume, BuildInstances, CacheImages, ObjectAction, ObjectClassActionVersions, RebuildInstance,
+    ScheduleAndBuildInstances, TASK_NAMESPACE, TASK_VERSION, TOPIC, UnshelveInstance, VERSION,
 };
 use kilonova_rpcapi::{base, register};
 use tokio::sync::Semaphore;
@@ -116,6 +116,11 @@ fn dispatcher(conductor: &Arc<Conductor>, tasks: &Tasks) -> Dispatcher {
     let orchestration = register(orchestration, move |context: RequestContext, message: CacheImages| {
         let conductor = c.clone();
         t.begin(async move { conductor.cache_images(&context, message.aggregate, message.image_ids).await })
+    });
+    let c = conductor.clone();
+    let orchestration = register(orchestration, move |context: RequestContext, message: AttachVolume| {
+        let conductor = c.clone();
+        async move { Box::pin(conductor.attach_volume(&context, message)).await }
     });
     let (c, t) = (conductor.clone(), tasks.clone());
     let orchestration = register(orchestration, move |context: RequestContext, message: RebuildInstance| {

@@ -7,7 +7,7 @@ use kilonova_objects::BlockDeviceMapping;
 use kilonova_objects::wire::VersionedObject as _;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Order, Query};
 use sea_orm::{ConnectionTrait, QueryResult, Value as SqlValue};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::sql::{self, Cell, chunks, select, uuid_in};
@@ -32,11 +32,50 @@ pub async fn list(db: &Db, instance_uuids: &[Uuid]) -> Result<BTreeMap<Uuid, Vec
     Ok(found)
 }
 
+/// The mappings of volumes of several servers, each list in the order of creation; a server without any has no entry.
+pub async fn volumes(db: &Db, instance_uuids: &[Uuid]) -> Result<BTreeMap<Uuid, Vec<BlockDeviceMapping>>, DbError> {
+    let mut found: BTreeMap<Uuid, Vec<BlockDeviceMapping>> = BTreeMap::new();
+    for uuids in chunks(instance_uuids) {
+        let mut statement = select(TABLE, COLUMNS);
+        // Of disks that are no volumes it is null.
+        statement.and_where(uuid_in("instance_uuid", uuids)).and_where(sql::contains("record", "\"volume_id\":\""));
+        for row in db.read().query_all(statement.order_by("id", Order::Asc)).await? {
+            found.entry(Uuid::read(&row, 2)?).or_default().push(read(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The mappings of a volume, one for each server that has it, the latest last.
+pub async fn of_volume(db: &Db, volume_id: &str) -> Result<Vec<BlockDeviceMapping>, DbError> {
+    let mut statement = select(TABLE, COLUMNS);
+    statement.and_where(is_of_volume(volume_id)).order_by("id", Order::Asc);
+    db.read().query_all(&statement).await?.iter().map(read).collect()
+}
+
+/// The mapping of a volume of one server.
+pub async fn by_volume_and_instance(
+    db: &Db,
+    volume_id: &str,
+    instance_uuid: Uuid,
+) -> Result<Option<BlockDeviceMapping>, DbError> {
+    let mut statement = select(TABLE, COLUMNS);
+    statement
+        .and_where(Expr::col("instance_uuid").eq(instance_uuid.value()))
+        .and_where(is_of_volume(volume_id))
+        .order_by("id", Order::Desc);
+    db.read().query_one(statement.limit(1)).await?.map(|row| read(&row)).transpose()
+}
+
+fn is_of_volume(volume_id: &str) -> Expr {
+    let quoted = Value::from(volume_id).to_string();
+    sql::contains("record", &format!("\"volume_id\":{quoted}"))
+}
+
 /// The mapping of a volume, of the server that got it last; `None` where no server has it.
 pub async fn by_volume(db: &Db, volume_id: &str) -> Result<Option<BlockDeviceMapping>, DbError> {
     let mut statement = select(TABLE, COLUMNS);
-    let quoted = Value::from(volume_id).to_string();
-    statement.and_where(sql::contains("record", &format!("\"volume_id\":{quoted}"))).order_by("id", Order::Desc);
+    statement.and_where(is_of_volume(volume_id)).order_by("id", Order::Desc);
     db.read().query_one(statement.limit(1)).await?.map(|row| read(&row)).transpose()
 }
 
@@ -58,6 +97,38 @@ pub async fn save(db: &Db, mapping: &BlockDeviceMapping) -> Result<BlockDeviceMa
         let saved = read(&row.ok_or_else(|| not_found(id))?)?;
         tx.commit().await?;
         Ok(saved)
+    })
+    .await
+}
+
+/// Writes the fields in `changes` (names and values as in `nova_object.data`) of one mapping; returns it as it is then.
+pub async fn update(db: &Db, id: i64, changes: &Map<String, Value>) -> Result<BlockDeviceMapping, DbError> {
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let mut statement = select(TABLE, COLUMNS);
+        statement.and_where(Expr::col("id").eq(id)).lock_exclusive();
+        let row = tx.query_one(&statement).await?;
+        let mut data = read(&row.ok_or_else(|| not_found(id))?)?.data();
+        data.extend(changes.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let changed = BlockDeviceMapping::from_data(&data)
+            .map_err(|error| DbError::corrupt("block device mapping", id, error.to_string()))?;
+        overwrite(&tx, &BlockDeviceMapping { id, ..changed }).await?;
+        let mut statement = select(TABLE, COLUMNS);
+        let row = tx.query_one(statement.and_where(Expr::col("id").eq(id))).await?;
+        let saved = read(&row.ok_or_else(|| not_found(id))?)?;
+        tx.commit().await?;
+        Ok(saved)
+    })
+    .await
+}
+
+/// Removes a mapping; one that is gone already is success.
+pub async fn destroy(db: &Db, id: i64) -> Result<(), DbError> {
+    db.retry_idempotent(|| async {
+        let tx = db.begin().await?;
+        let mut statement = Query::delete();
+        tx.execute(statement.from_table(TABLE).and_where(Expr::col("id").eq(id))).await?;
+        tx.commit().await
     })
     .await
 }

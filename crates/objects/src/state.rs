@@ -288,6 +288,12 @@ pub enum Action {
     AttachInterface,
     /// `DELETE /servers/{id}/os-interface/{port}`
     DetachInterface,
+    /// `POST /servers/{id}/os-volume_attachments`
+    AttachVolume,
+    /// `DELETE /servers/{id}/os-volume_attachments/{volume}`
+    DetachVolume,
+    /// `PUT /servers/{id}/os-volume_attachments/{volume}` with another volume
+    SwapVolume,
     /// `createImage`
     Snapshot,
     /// `createBackup`
@@ -349,6 +355,9 @@ impl Action {
             Self::UpdateMetadata => "update metadata",
             Self::AttachInterface => "attach_interface",
             Self::DetachInterface => "detach_interface",
+            Self::AttachVolume => "attach_volume",
+            Self::DetachVolume => "detach_volume",
+            Self::SwapVolume => "swap_volume",
             Self::Snapshot => "createImage",
             Self::Backup => "createBackup",
             Self::Rebuild => "rebuild",
@@ -371,6 +380,10 @@ impl Action {
             Self::HardReboot => Some(&[Active, Stopped, Paused, Suspended, Error]),
             Self::UpdateMetadata => Some(&[Active, Paused, Suspended, Stopped]),
             Self::AttachInterface | Self::DetachInterface => Some(&[Active, Paused, Stopped]),
+            Self::AttachVolume | Self::DetachVolume => {
+                Some(&[Active, Paused, Stopped, Resized, SoftDeleted, Shelved, ShelvedOffloaded])
+            }
+            Self::SwapVolume => Some(&[Active, Paused, Resized]),
             Self::Snapshot | Self::Backup | Self::Shelve => Some(&[Active, Stopped, Paused, Suspended]),
             Self::Rebuild => Some(&[Active, Stopped, Error]),
             Self::ShelveOffload => Some(&[Shelved]),
@@ -417,6 +430,9 @@ impl Action {
             | Self::TriggerCrashDump
             | Self::AttachInterface
             | Self::DetachInterface
+            | Self::AttachVolume
+            | Self::DetachVolume
+            | Self::SwapVolume
             | Self::Snapshot
             | Self::Backup
             | Self::Rebuild

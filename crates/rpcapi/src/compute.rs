@@ -7,8 +7,8 @@ use std::time::Duration;
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
 use kilonova_objects::{
-    BlockDeviceMappingList, Diagnostics, Instance, InstanceExternalEvent, NetworkRequestList, RequestSpec, Selection,
-    Wire as _,
+    BlockDeviceMapping, BlockDeviceMappingList, Diagnostics, Instance, InstanceExternalEvent, NetworkRequestList,
+    RequestSpec, Selection, Wire as _,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ pub const VERSION: Version = Version::new(6, 5);
 /// How long a long call may take: Nova's default of `long_rpc_timeout`.
 pub const LONG_TIMEOUT: Duration = Duration::from_secs(1800);
 /// How long its callee may be silent: Nova's default of `rpc_response_timeout`.
-const MONITOR_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const MONITOR_TIMEOUT: Duration = Duration::from_secs(60);
 
 rpc_method! {
     /// Builds an instance on this host.
@@ -279,6 +279,46 @@ rpc_method! {
     RemoveFixedIpFromInstance = "remove_fixed_ip_from_instance", None, (6, 0), {
         instance: Instance,
         address: String,
+    } -> ()
+}
+
+rpc_method! {
+    /// Makes the mapping of a volume that will be attached, with a name that no other disk has.
+    ReserveBlockDeviceName = "reserve_block_device_name", None, (6, 0), {
+        instance: Instance,
+        /// The name that the disk should have.
+        device: Option<String>,
+        volume_id: String,
+        disk_bus: Option<String>,
+        device_type: Option<String>,
+        tag: Option<String>,
+        /// Whether several servers may have the volume.
+        multiattach: bool,
+    } -> BlockDeviceMapping
+}
+
+rpc_method! {
+    /// Gives an instance the volume of a mapping.
+    AttachVolume = "attach_volume", None, (6, 0), { instance: Instance, bdm: BlockDeviceMapping } -> ()
+}
+
+rpc_method! {
+    /// Takes a volume from an instance.
+    DetachVolume = "detach_volume", None, (6, 0), {
+        instance: Instance,
+        volume_id: String,
+        attachment_id: Option<String>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Puts a volume in the place of another one.
+    SwapVolume = "swap_volume", None, (6, 0), {
+        instance: Instance,
+        old_volume_id: String,
+        new_volume_id: String,
+        /// Reserved.
+        new_attachment_id: Option<String>,
     } -> ()
 }
 

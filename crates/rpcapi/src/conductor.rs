@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::RpcError;
 use crate::base::Ping;
+use crate::compute::{LONG_TIMEOUT, MONITOR_TIMEOUT};
 use crate::method::{RpcMethod, rpc_method};
 
 /// The topic of the conductors.
@@ -89,6 +90,23 @@ rpc_method! {
 }
 
 rpc_method! {
+    /// Reserves a volume for an instance and has its host attach it; answers the name that the disk has.
+    AttachVolume = "attach_volume", Some(TASK_NAMESPACE), (1, 26), {
+        instance: Instance,
+        /// As Nova's services pass a volume to each other.
+        volume: Value,
+        /// The name that the disk should have.
+        device: Option<String>,
+        disk_bus: Option<String>,
+        device_type: Option<String>,
+        tag: Option<String>,
+        /// Whether the caller knows of volumes that several servers have.
+        supports_multiattach: bool,
+        delete_on_termination: bool,
+    } -> Option<String>
+}
+
+rpc_method! {
     /// Runs a class method of an object where the database is.
     ObjectClassActionVersions = "object_class_action_versions", None, (3, 0), {
         objname: String,
@@ -130,6 +148,14 @@ impl ConductorApi {
     pub async fn cast<M: RpcMethod>(&self, context: &RequestContext, method: M) -> Result<(), RpcError> {
         let call = self.client.prepare().namespace(M::NAMESPACE).version(M::VERSION);
         Ok(call.cast(&context.to_map(), M::NAME, method.to_args()).await?)
+    }
+
+    /// As [`ConductorApi::call`], for what asks a host that may take long: see [`crate::ComputeApi::long_call`].
+    pub async fn long_call<M: RpcMethod>(&self, context: &RequestContext, method: M) -> Result<M::Reply, RpcError> {
+        let call = self.client.prepare().namespace(M::NAMESPACE).version(M::VERSION);
+        let call = call.call_monitor_timeout(MONITOR_TIMEOUT).timeout(LONG_TIMEOUT);
+        let reply = call.call(&context.to_map(), M::NAME, method.to_args()).await?;
+        M::Reply::from_wire(&reply).map_err(|source| RpcError::Reply { method: M::NAME, source })
     }
 
     /// Asks any conductor and waits for its answer.

@@ -144,6 +144,29 @@ pub fn console_type_invalid(console_type: &str) -> RemoteException {
     nova("ConsoleTypeInvalid", message, 400, &[("console_type", json!(console_type))])
 }
 
+/// `VolumeBDMNotFound`
+pub fn volume_bdm_not_found(volume_id: &str) -> RemoteException {
+    let message = format!("No volume Block Device Mapping with id {volume_id}.");
+    nova("VolumeBDMNotFound", message, 404, &[("volume_id", json!(volume_id))])
+}
+
+/// `VolumeNotFound`
+pub fn volume_not_found(volume_id: &str) -> RemoteException {
+    let message = format!("Volume {volume_id} could not be found.");
+    nova("VolumeNotFound", message, 404, &[("volume_id", json!(volume_id))])
+}
+
+/// `InvalidInput`: what another service calls a bad request.
+pub fn invalid_input(reason: &str) -> RemoteException {
+    nova("InvalidInput", format!("Invalid input received: {reason}"), 400, &[("reason", json!(reason))])
+}
+
+/// `MultiattachNotSupportedOldMicroversion`
+pub fn multiattach_not_supported_old_microversion() -> RemoteException {
+    let message = "Multiattach volumes are only supported starting with compute API version 2.60.";
+    nova("MultiattachNotSupportedOldMicroversion", message.to_owned(), 400, &[])
+}
+
 /// `InvalidToken`
 pub fn invalid_token() -> RemoteException {
     let message = "The token '***' is invalid or has expired".to_owned();

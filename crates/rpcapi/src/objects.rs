@@ -111,6 +111,44 @@ impl ConductorApi {
         Ok(list.objects)
     }
 
+    /// `BlockDeviceMapping.get_by_volume_and_instance`
+    pub async fn block_device_by_volume(
+        &self,
+        context: &RequestContext,
+        volume_id: &str,
+        instance_uuid: Uuid,
+    ) -> Result<BlockDeviceMapping, RpcError> {
+        let args = vec![json!(volume_id), json!(instance_uuid)];
+        self.class_action(context, "BlockDeviceMapping", "get_by_volume_and_instance", args, []).await
+    }
+
+    /// `BlockDeviceMapping.create`; returns the row.
+    pub async fn block_device_create(
+        &self,
+        context: &RequestContext,
+        bdm: &BlockDeviceMapping,
+    ) -> Result<BlockDeviceMapping, RpcError> {
+        self.create(context, bdm).await
+    }
+
+    /// `BlockDeviceMapping.save`
+    pub async fn block_device_save(
+        &self,
+        context: &RequestContext,
+        bdm: &mut Tracked<BlockDeviceMapping>,
+    ) -> Result<(), RpcError> {
+        self.save(context, bdm, BTreeMap::new()).await
+    }
+
+    /// `BlockDeviceMapping.destroy`; one that is gone already is success.
+    pub async fn block_device_destroy(
+        &self,
+        context: &RequestContext,
+        bdm: &BlockDeviceMapping,
+    ) -> Result<(), RpcError> {
+        self.object_action(context, bdm.to_wire(), "destroy", BTreeMap::new()).await.map(drop)
+    }
+
     /// `InstanceFault.create`
     pub async fn fault_create(&self, context: &RequestContext, fault: &InstanceFault) -> Result<(), RpcError> {
         self.object_action(context, created(fault), "create", BTreeMap::new()).await.map(drop)

@@ -1,17 +1,18 @@
 //! Every RPC method against a message as Nova sends it: recorded ones where there is a recording, else written from
 //! the signature in Nova's API. A method without a row here fails the last test.
 
-use kilonova_objects::Wire as _;
+use kilonova_objects::{BlockDeviceMapping, Wire as _};
 use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
-    AddFixedIpToInstance, AttachInterface, BackupInstance, BuildAndRunInstance, CacheImages, DetachInterface,
-    ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole,
-    GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance,
-    RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, RescueInstance, RestoreInstance, ResumeInstance,
-    SetAdminPassword, SetHostEnabled, ShelveInstance, ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance,
-    StartInstance, StopInstance, SuspendInstance, TerminateInstance, TriggerCrashDump, UnpauseInstance,
-    UnrescueInstance, UnshelveInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+    AddFixedIpToInstance, AttachInterface, AttachVolume, BackupInstance, BuildAndRunInstance, CacheImages,
+    DetachInterface, DetachVolume, ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics,
+    GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction,
+    InjectNetworkInfo, PauseInstance, RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, RescueInstance,
+    ReserveBlockDeviceName, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled, ShelveInstance,
+    ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance, SuspendInstance,
+    SwapVolume, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance, UnshelveInstance,
+    VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::conductor::{
     self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
@@ -149,6 +150,19 @@ fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
     args_survive::<InjectNetworkInfo>(&json!({"instance": an_instance()}));
     args_survive::<GetDiagnostics>(&json!({"instance": an_instance()}));
     args_survive::<GetInstanceDiagnostics>(&json!({"instance": an_instance()}));
+    args_survive::<ReserveBlockDeviceName>(&json!({
+        "instance": an_instance(), "device": null, "volume_id": image_id, "disk_bus": null, "device_type": null,
+        "tag": "t", "multiattach": false,
+    }));
+    args_survive::<AttachVolume>(&json!({"instance": an_instance(), "bdm": BlockDeviceMapping::default().to_wire()}));
+    args_survive::<DetachVolume>(&json!({"instance": an_instance(), "volume_id": image_id, "attachment_id": null}));
+    args_survive::<SwapVolume>(&json!({
+        "instance": an_instance(), "old_volume_id": image_id, "new_volume_id": image_id, "new_attachment_id": image_id,
+    }));
+    args_survive::<conductor::AttachVolume>(&json!({
+        "instance": an_instance(), "volume": {"id": image_id, "multiattach": false}, "device": null, "disk_bus": null,
+        "device_type": null, "tag": null, "supports_multiattach": true, "delete_on_termination": false,
+    }));
     args_survive::<Ping>(&json!({"arg": "1.21 GigaWatts"}));
     args_survive::<BuildInstances>(&json!({
         "instances": [an_instance()], "image": {"id": "x"}, "filter_properties": {"retry": {"num_attempts": 1}},
@@ -199,7 +213,7 @@ fn every_method_has_a_row_here() {
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())
         .collect();
-    assert_eq!(names.len(), 49, "{names:?}");
+    assert_eq!(names.len(), 54, "{names:?}");
     for name in names {
         let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
         assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");

@@ -119,6 +119,10 @@ pub struct Capabilities {
     pub supports_attach_interface: bool,
     /// An interface that is added can have a tag, which the guest can read.
     pub supports_tagged_attach_interface: bool,
+    /// A volume that is attached can have a tag, which the guest can read.
+    pub supports_tagged_attach_volume: bool,
+    /// A volume can be attached that other guests have, too.
+    pub supports_multiattach: bool,
 }
 
 /// The disk that a guest starts from. The driver keeps what it makes of it in a cache of its own, by `cache_key`.
@@ -430,6 +434,49 @@ pub trait Driver: Send + Sync + 'static {
     async fn detach_interface(&self, instance: &Instance, vif: &Vif) -> Result<(), DriverError> {
         let _ = (instance, vif);
         Err(DriverError::NotSupported("detach_interface"))
+    }
+
+    /// What the volume service must know of this host to export a volume to it. `ip`: where the host is reached by
+    /// storage.
+    fn volume_connector(&self, instance: &Instance, host: &str, ip: &str) -> Result<Value, DriverError> {
+        let _ = (instance, host, ip);
+        Err(DriverError::NotSupported("a volume"))
+    }
+
+    /// Gives a guest, running or not, a volume as the disk `mountpoint`. `connection_info`: how to connect to it. One that
+    /// is there already is success.
+    async fn attach_volume(
+        &self,
+        instance: &Instance,
+        connection_info: &Value,
+        mountpoint: &str,
+    ) -> Result<(), DriverError> {
+        let _ = (instance, connection_info, mountpoint);
+        Err(DriverError::NotSupported("attach_volume"))
+    }
+
+    /// Takes a volume from a guest, running or not. One that is not there is success.
+    async fn detach_volume(
+        &self,
+        instance: &Instance,
+        connection_info: &Value,
+        mountpoint: &str,
+    ) -> Result<(), DriverError> {
+        let _ = (instance, connection_info, mountpoint);
+        Err(DriverError::NotSupported("detach_volume"))
+    }
+
+    /// Copies a volume of a guest to another one, which takes its place; `resize_to_gb`: as large as it is from then on.
+    async fn swap_volume(
+        &self,
+        instance: &Instance,
+        old_connection_info: &Value,
+        new_connection_info: &Value,
+        mountpoint: &str,
+        resize_to_gb: Option<i64>,
+    ) -> Result<(), DriverError> {
+        let _ = (instance, old_connection_info, new_connection_info, mountpoint, resize_to_gb);
+        Err(DriverError::NotSupported("swap_volume"))
     }
 
     /// Somebody else has switched a guest on or off, and the driver shall follow.

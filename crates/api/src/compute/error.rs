@@ -189,6 +189,27 @@ pub enum ComputeError {
         /// As the caller wrote it.
         volume_id: String,
     },
+    /// No such volume, or not one of the caller's.
+    #[error("Volume {volume_id} could not be found.")]
+    VolumeNotFound {
+        /// As the caller wrote it.
+        volume_id: String,
+    },
+    /// The server does not have that volume.
+    #[error("No volume Block Device Mapping with id {volume_id}.")]
+    VolumeBdmOfServerNotFound {
+        /// As the caller wrote it.
+        volume_id: String,
+    },
+    /// Which host a shelved server will be on, and so whether a tag can be shown to it, is not known.
+    #[error("Tagged volume attachment is not supported for shelved-offloaded instances.")]
+    VolumeTaggedAttachToShelvedNotSupported,
+    /// Nor is whether its host can share a volume.
+    #[error("Attaching multiattach volumes is not supported for shelved-offloaded instances.")]
+    MultiattachToShelvedNotSupported,
+    /// Another server may write to the volume while it is copied.
+    #[error("Swapping multi-attach volumes with more than one read/write attachment is not supported.")]
+    MultiattachSwapVolumeNotSupported,
     /// Servers are on the host of a service that is to be deleted.
     #[error("Unable to delete compute service that is hosting instances. Migrate or delete the instances first.")]
     ServiceHasInstances,

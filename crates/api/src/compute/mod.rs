@@ -43,6 +43,7 @@ pub(crate) mod suspend;
 pub(crate) mod tags;
 pub(crate) mod update;
 pub(crate) mod volume_snapshots;
+pub(crate) mod volumes;
 mod x509;
 
 pub use error::ComputeError;

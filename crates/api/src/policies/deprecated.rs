@@ -112,6 +112,22 @@ pub(crate) const RENAMED: &[(&str, &str, &[&str])] = &[
         WAS_OWNER,
         &["os_compute_api:os-tenant-networks:list", "os_compute_api:os-tenant-networks:show"],
     ),
+    (
+        "os_compute_api:os-volumes",
+        WAS_OWNER,
+        &[
+            "os_compute_api:os-volumes:list",
+            "os_compute_api:os-volumes:create",
+            "os_compute_api:os-volumes:detail",
+            "os_compute_api:os-volumes:show",
+            "os_compute_api:os-volumes:delete",
+            "os_compute_api:os-volumes:snapshots:list",
+            "os_compute_api:os-volumes:snapshots:create",
+            "os_compute_api:os-volumes:snapshots:detail",
+            "os_compute_api:os-volumes:snapshots:show",
+            "os_compute_api:os-volumes:snapshots:delete",
+        ],
+    ),
     ("os_compute_api:os-used-limits", WAS_ADMIN, &["os_compute_api:limits:other_project"]),
 ];
 

@@ -10,6 +10,7 @@ mod network;
 mod quotas;
 mod server_groups;
 mod servers;
+mod volumes;
 
 /// Every rule: its name, and its check.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -23,6 +24,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         quotas::RULES,
         server_groups::RULES,
         servers::RULES,
+        volumes::RULES,
     ]
     .into_iter()
     .flatten()

@@ -19,6 +19,8 @@ pub(crate) mod server_images;
 pub(crate) mod server_metadata;
 pub(crate) mod servers;
 pub(crate) mod services;
+pub(crate) mod volume_attachments;
+pub(crate) mod volumes;
 
 use serde_json::{Value, json};
 

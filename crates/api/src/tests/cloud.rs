@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use kilonova_clients::Clients;
-use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
+use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork, FakeVolumes};
 use kilonova_clients::identity::Identity;
 use kilonova_clients::image::Image;
 use kilonova_clients::network::{Network, NetworkService as _, PortRequest};
@@ -20,14 +20,17 @@ use kilonova_messaging::{
 };
 use kilonova_objects::{CpuDiagnostics, Diagnostics, Flavor, MemoryDiagnostics, PowerState, Service};
 use kilonova_rpcapi::compute::{
-    AddFixedIpToInstance, AttachInterface, BackupInstance, DetachInterface, ExternalInstanceEvent, GetConsoleOutput,
-    GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole,
-    HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance, RebootInstance, RemoveFixedIpFromInstance,
-    RescueInstance, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled, ShelveInstance,
-    ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance, SuspendInstance,
-    TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance, VolumeSnapshotCreate, VolumeSnapshotDelete,
+    AddFixedIpToInstance, AttachInterface, BackupInstance, DetachInterface, DetachVolume, ExternalInstanceEvent,
+    GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole, GetSpiceConsole,
+    GetVncConsole, HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance, RebootInstance,
+    RemoveFixedIpFromInstance, RescueInstance, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled,
+    ShelveInstance, ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance,
+    SuspendInstance, SwapVolume, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance,
+    VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
-use kilonova_rpcapi::conductor::{CacheImages, RebuildInstance, ScheduleAndBuildInstances, UnshelveInstance};
+use kilonova_rpcapi::conductor::{
+    AttachVolume, CacheImages, RebuildInstance, ScheduleAndBuildInstances, UnshelveInstance,
+};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -75,6 +78,7 @@ pub(super) struct Cloud {
     pub images: Arc<FakeImage>,
     pub networks: Arc<FakeNetwork>,
     pub placement: Arc<RecordingPlacement>,
+    pub volumes: Arc<FakeVolumes>,
     /// A network of [`PROJECT`].
     pub network: Network,
     pub image: Image,
@@ -165,6 +169,7 @@ impl Cloud {
         let image = images.add("cirros", dir.path().join("cirros"));
         let network = networks.add_network("private", PROJECT, false);
         let placement = Arc::new(RecordingPlacement::default());
+        let volumes = Arc::new(FakeVolumes::new());
         let transport = MemoryTransport::new();
         let calls = Calls::default();
         let servers = vec![
@@ -177,6 +182,7 @@ impl Cloud {
             image: images.clone(),
             network: networks.clone(),
             placement: placement.clone(),
+            volume: volumes.clone(),
         };
         let state = ApiState::new(
             db.clone(),
@@ -196,6 +202,7 @@ impl Cloud {
             images,
             networks,
             placement,
+            volumes,
             network,
             image,
             calls,
@@ -350,6 +357,7 @@ async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endp
 fn conductor(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(Some("compute_task"), Version::new(1, 26));
     let endpoint = record::<CacheImages>(endpoint, calls, ());
+    let endpoint = record::<AttachVolume>(endpoint, calls, Some("/dev/vdb".to_owned()));
     let endpoint = record::<RebuildInstance>(endpoint, calls, ());
     let endpoint = record::<UnshelveInstance>(endpoint, calls, ());
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
@@ -359,6 +367,8 @@ fn compute(calls: &Calls, networks: &Arc<FakeNetwork>) -> Vec<Endpoint> {
     let endpoint = Endpoint::new(None, Version::new(6, 5));
     let endpoint = attach_interface(endpoint, calls, networks);
     let endpoint = record::<DetachInterface>(endpoint, calls, ());
+    let endpoint = record::<DetachVolume>(endpoint, calls, ());
+    let endpoint = record::<SwapVolume>(endpoint, calls, ());
     let endpoint = record::<AddFixedIpToInstance>(endpoint, calls, ());
     let endpoint = record::<RemoveFixedIpFromInstance>(endpoint, calls, ());
     let endpoint = record::<ExternalInstanceEvent>(endpoint, calls, ());

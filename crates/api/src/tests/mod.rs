@@ -32,4 +32,5 @@ mod server_groups;
 mod servers;
 mod services;
 mod simple_tenant_usage;
+mod volumes;
 mod volumes_boot;

@@ -15,6 +15,7 @@ mod shelve;
 mod soft_delete;
 mod states;
 mod views;
+mod volume_attachments;
 
 use kilonova_clients::network::{NetworkService as _, PortRequest};
 use kilonova_clients::network_model::Vif;

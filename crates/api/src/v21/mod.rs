@@ -27,4 +27,6 @@ pub(crate) mod server_groups;
 pub(crate) mod servers;
 pub(crate) mod services;
 pub(crate) mod simple_tenant_usage;
+pub(crate) mod snapshots;
 pub(crate) mod values;
+pub(crate) mod volumes;

@@ -1,4 +1,4 @@
-//! `limit` and `marker`.
+//! `limit` and `marker`, or `offset`.
 
 use crate::call::Call;
 
@@ -22,4 +22,12 @@ impl<'a> Page<'a> {
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.limit).unwrap_or(usize::MAX)
     }
+}
+
+/// The items that `offset` and `limit` ask for; no limit is the longest list here.
+pub(crate) fn limited<T>(call: &Call, items: Vec<T>) -> Vec<T> {
+    let limit = Page::of(call).len();
+    let limit = if limit == 0 { usize::try_from(call.state.config.max_limit).unwrap_or(usize::MAX) } else { limit };
+    let offset = call.query.get("offset").map_or(0, |offset| offset.parse().unwrap_or(usize::MAX));
+    items.into_iter().skip(offset).take(limit).collect()
 }

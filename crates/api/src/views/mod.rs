@@ -18,3 +18,4 @@ pub(crate) mod servers;
 pub(crate) mod services;
 pub(crate) mod time;
 pub(crate) mod versions;
+pub(crate) mod volumes;

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use kilonova_core::Microversion;
 use kilonova_db::request_specs::Asked;
 use kilonova_objects::state::api_status;
-use kilonova_objects::{Instance, VmState};
+use kilonova_objects::{BlockDeviceMapping, Instance, VmState};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -114,6 +114,8 @@ pub(crate) struct Viewer<'a> {
     pub server_group: Option<Uuid>,
     /// What the servers were asked with, where it is shown.
     pub asked: HashMap<Uuid, Asked>,
+    /// The volumes of the servers.
+    pub volumes: BTreeMap<Uuid, Vec<BlockDeviceMapping>>,
     /// `UP`, `DOWN`, … by host, where it is shown.
     pub host_statuses: HashMap<String, &'static str>,
     /// By project and host: a list repeats few of them.
@@ -205,9 +207,17 @@ struct Whole<'a> {
     vm_state: &'static str,
     #[serde(rename = "OS-EXT-STS:power_state")]
     power_state: i64,
-    /// Always empty: there is no volume service whose volumes a server could have.
     #[serde(rename = "os-extended-volumes:volumes_attached")]
-    volumes_attached: [Uuid; 0],
+    volumes_attached: Vec<AttachedVolume>,
+}
+
+/// A volume that a server has.
+#[derive(Serialize)]
+struct AttachedVolume {
+    id: String,
+    /// Since 2.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delete_on_termination: Option<bool>,
 }
 
 /// What by default only admins see.
@@ -308,8 +318,17 @@ impl<'a> Viewer<'a> {
             task_state: instance.task_state.map(|state| state.as_str()),
             vm_state: instance.vm_state.as_str(),
             power_state: instance.power_state.number(),
-            volumes_attached: [],
+            volumes_attached: self.volumes_attached(instance.uuid),
         }
+    }
+
+    fn volumes_attached(&self, uuid: Uuid) -> Vec<AttachedVolume> {
+        let disks = self.volumes.get(&uuid).map_or(&[][..], Vec::as_slice);
+        let attached = |disk: &BlockDeviceMapping| {
+            let delete_on_termination = (self.version >= V2_3).then_some(disk.delete_on_termination);
+            Some(AttachedVolume { id: disk.volume_id.clone()?, delete_on_termination })
+        };
+        disks.iter().filter_map(attached).collect()
     }
 
     fn host_status(&self, instance: &Instance) -> &'static str {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, broken};
 use super::catalog;
-use super::options::{Access, HttpConfigError, Retries, servers, unversioned};
+use super::options::{Access, HttpConfigError, Retries, of_project, servers, unversioned};
 use super::session::{Grant, Session, Sessions};
 use crate::ClientError;
 
@@ -133,16 +133,34 @@ pub(super) struct Adapter {
     service_user: Option<Arc<Session>>,
     /// Which of several endpoints is next.
     turn: AtomicUsize,
+    /// The version at whose end a URL may name a project, which must be the caller's.
+    of_projects: Option<&'static str>,
 }
 
 impl Adapter {
     pub(super) fn from_config(config: &Config, sessions: &mut Sessions, kind: Kind) -> Result<Self, HttpConfigError> {
         let access = Access::from_config(config, kind.section, kind.service_type, kind.retries_option)?;
+        Self::with_access(config, sessions, kind, access)
+    }
+
+    /// With what its section says in another way than others.
+    pub(super) fn with_access(
+        config: &Config,
+        sessions: &mut Sessions,
+        kind: Kind,
+        access: Access,
+    ) -> Result<Self, HttpConfigError> {
         let session = sessions.open(config, kind.section, access.retries)?;
         let sends_service_token = config.flag("service_user", "send_service_user_token", false)?;
         let service_user =
             if sends_service_token { Some(sessions.open(config, "service_user", access.retries)?) } else { None };
-        Ok(Self { kind, access, session, service_user, turn: AtomicUsize::default() })
+        Ok(Self { kind, access, session, service_user, turn: AtomicUsize::default(), of_projects: None })
+    }
+
+    /// The URLs of that version of the service name the project that they are for.
+    pub(super) fn of_projects(mut self, version: &'static str) -> Self {
+        self.of_projects = Some(version);
+        self
     }
 
     /// Identity itself is where its tokens come from, unless the section says otherwise.
@@ -186,7 +204,8 @@ impl Adapter {
         let caller = context.auth_token.as_deref().filter(|token| call.by == By::Caller && !token.is_empty());
         let mut grant = self.session.grant().await?;
         for is_last in [false, true] {
-            let urls = self.urls(&grant, call)?;
+            let project_id = caller.map(|_| context.project_id()).filter(|id| !id.is_empty());
+            let urls = self.urls(&grant, call, project_id)?;
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let token = caller.unwrap_or(&grant.token.0);
             let voucher = match (&self.service_user, caller) {
@@ -226,19 +245,24 @@ impl Adapter {
     }
 
     /// Never empty.
-    fn urls(&self, grant: &Grant, call: &Call) -> Result<Vec<Url>, ClientError> {
+    fn urls(&self, grant: &Grant, call: &Call, project_id: Option<&str>) -> Result<Vec<Url>, ClientError> {
         if !self.access.endpoints.is_empty() {
-            return Ok(self.access.endpoints.iter().map(|endpoint| self.url(endpoint.clone(), call)).collect());
+            let endpoints = self.access.endpoints.iter().cloned();
+            return Ok(endpoints.map(|endpoint| self.url(endpoint, call, project_id)).collect());
         }
         let endpoint = catalog::endpoint(&grant.catalog, &self.access).ok_or_else(|| {
             let sought = catalog::description(&self.access);
             ClientError::unavailable(self.kind.service, format!("the catalog has no endpoint of {sought}"))
         })?;
-        Ok(vec![self.url(endpoint, call)])
+        Ok(vec![self.url(endpoint, call, project_id)])
     }
 
-    fn url(&self, endpoint: Url, call: &Call) -> Url {
-        let mut url = if self.kind.version.is_some() { unversioned(endpoint) } else { endpoint };
+    fn url(&self, endpoint: Url, call: &Call, project_id: Option<&str>) -> Url {
+        let mut url = match self.of_projects {
+            Some(version) => of_project(endpoint, version, project_id),
+            None if self.kind.version.is_some() => unversioned(endpoint),
+            None => endpoint,
+        };
         let path = self.kind.version.into_iter().chain(call.path.iter().map(String::as_str));
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);

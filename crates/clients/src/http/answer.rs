@@ -102,7 +102,7 @@ impl Failure {
     }
 }
 
-/// The name and the sentence of an error, in the form of each of the four services.
+/// The name and the sentence of an error, in the form of each of the services.
 fn said(body: &Value, text: &str) -> (Option<String>, Option<String>) {
     let string = |value: &Value| value.as_str().map(str::to_owned);
     if let Some(error) = body.get("NeutronError") {
@@ -111,7 +111,10 @@ fn said(body: &Value, text: &str) -> (Option<String>, Option<String>) {
     if let Some(error) = body.pointer("/errors/0") {
         return (string(&error["code"]), string(&error["detail"]).or_else(|| string(&error["title"])));
     }
-    let message = body.pointer("/error/message").or_else(|| body.get("message")).and_then(Value::as_str);
+    // Keystone's and Glance's; and Cinder's, whose key is the name of the fault: `{"badRequest": {…}}`.
+    let named = || body.as_object()?.values().find_map(|fault| fault.get("message"));
+    let message = body.pointer("/error/message").or_else(|| body.get("message")).or_else(named);
+    let message = message.and_then(Value::as_str);
     (None, message.map(str::to_owned).or_else(|| plain(text)))
 }
 

@@ -190,6 +190,29 @@ pub(super) struct Retries {
 }
 
 impl Access {
+    /// `[cinder]`, whose options are older than keystoneauth's: `catalog_info`, `endpoint_template`, `os_region_name`.
+    pub(super) fn of_cinder(config: &Config) -> Result<Self, HttpConfigError> {
+        let at = Section { config, name: "cinder" };
+        let info = at.text("catalog_info").unwrap_or_else(|| "volumev3::publicURL".to_owned());
+        let parts: Vec<&str> = info.splitn(3, ':').map(str::trim).collect();
+        let [service_type, name, interface] = parts[..] else {
+            return Err(at.wrong("catalog_info", "must be <service type>:<service name>:<endpoint type>"));
+        };
+        // keystoneauth takes the one for the other.
+        let mut service_types = vec![service_type.to_owned()];
+        if service_type == "volumev3" {
+            service_types.push("block-storage".to_owned());
+        }
+        Ok(Self {
+            service_types,
+            service_name: (!name.is_empty()).then(|| name.to_owned()),
+            interfaces: vec![interface.to_owned()],
+            region: at.text("os_region_name"),
+            endpoints: at.url("endpoint_template")?.into_iter().collect(),
+            ..Self::from_config(config, "cinder", service_type, Some("http_retries"))?
+        })
+    }
+
     /// `retries_option` is Nova's own name for the number of retries, where the section has one.
     pub(super) fn from_config(
         config: &Config,
@@ -328,6 +351,33 @@ pub(super) fn versioned(url: Url, version: &str) -> Url {
     let mut url = unversioned(url);
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.push(version);
+    }
+    url
+}
+
+/// The URL of a project at a service that has one per project: `…/v3/<project id>`. A URL that ends in the version is
+/// every project's. Without a `project_id` what the URL names stays, unless it is a place for one: `%(project_id)s`.
+pub(super) fn of_project(mut url: Url, version: &str, project_id: Option<&str>) -> Url {
+    let segments: Vec<String> =
+        url.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
+    let at_version = segments.iter().rposition(|segment| segment == version);
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty();
+        match at_version.map(|at| &segments[at + 1..]) {
+            None => {
+                path.push(version);
+            }
+            Some([named]) => match project_id {
+                Some(project_id) => {
+                    path.pop().push(project_id);
+                }
+                None if named.starts_with("%(") => {
+                    path.pop();
+                }
+                None => {}
+            },
+            Some(_) => {}
+        }
     }
     url
 }
@@ -481,6 +531,34 @@ mod tests {
         assert_eq!(of("").unwrap(), []);
         let error = of("[glance]\napi_servers = http://a, b:9292").unwrap_err();
         assert_eq!(error.to_string(), "[glance] api_servers: must begin with http:// or https://");
+    }
+
+    #[test]
+    fn cinder_is_found_by_its_catalog_info() {
+        let of = |text: &str| Access::of_cinder(&Config::from_text(&format!("[cinder]\n{text}")).unwrap());
+        let access = of("").unwrap();
+        assert_eq!(access.service_types, ["volumev3", "block-storage"]);
+        assert_eq!((access.service_name, access.interfaces), (None, vec!["publicURL".to_owned()]));
+        let access = of("catalog_info = volume:cinder:internalURL\nos_region_name = R\nhttp_retries = 1").unwrap();
+        assert_eq!(access.service_types, ["volume"]);
+        assert_eq!((access.service_name.as_deref(), access.region.as_deref()), (Some("cinder"), Some("R")));
+        assert_eq!((access.interfaces, access.retries.connect), (vec!["internalURL".to_owned()], 1));
+        assert_eq!(
+            of("catalog_info = volumev3").unwrap_err().to_string(),
+            "[cinder] catalog_info: must be <service type>:<service name>:<endpoint type>"
+        );
+    }
+
+    #[test]
+    fn a_url_of_projects_gets_the_callers() {
+        let of = |text: &str, project| of_project(Url::parse(text).unwrap(), "v3", project).to_string();
+        for text in ["http://h/volume/v3/%(project_id)s", "http://h/volume/v3/service", "http://h/volume/v3/service/"] {
+            assert_eq!(of(text, Some("p")), "http://h/volume/v3/p");
+        }
+        assert_eq!(of("http://h/volume/v3/%(project_id)s", None), "http://h/volume/v3");
+        assert_eq!(of("http://h/volume/v3/service", None), "http://h/volume/v3/service");
+        assert_eq!(of("http://h/volume/v3/", Some("p")), "http://h/volume/v3");
+        assert_eq!(of("http://h:8776", Some("p")), "http://h:8776/v3");
     }
 
     #[test]

@@ -8,3 +8,4 @@ mod placement;
 mod server;
 mod session;
 mod tls;
+mod volume;

@@ -1,4 +1,4 @@
-//! A server of all four services that answers as a test says and remembers what it was asked.
+//! A server of all services that answers as a test says and remembers what it was asked.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -91,7 +91,7 @@ impl Server {
     /// Credentials for this server, no waits between retries, and `options`: section, line.
     pub(crate) fn config(&self, options: &[(&str, &str)]) -> Config {
         let mut text = String::new();
-        for section in ["keystone_authtoken", "glance", "neutron", "placement", "service_user"] {
+        for section in ["keystone_authtoken", "glance", "neutron", "placement", "cinder", "service_user"] {
             text += &format!("[{section}]\nconnect_retry_delay = 0\nstatus_code_retry_delay = 0\n");
             if section == "keystone_authtoken" {
                 text += &format!(
@@ -124,13 +124,15 @@ async fn remember(log: &Mutex<Vec<Seen>>, request: Request) -> Seen {
     seen
 }
 
-/// The token `service-<number>` and a catalog of the four services.
+/// The token `service-<number>` and a catalog of the services.
 pub(crate) fn login(base: &str, number: usize, expires_at: &str) -> Response {
     let service = |kind: &str| {
         let endpoint = json!({"interface": "internal", "region": "R", "url": format!("{base}/{kind}")});
         json!({"type": kind, "name": kind, "endpoints": [endpoint]})
     };
-    let catalog: Vec<Value> = ["identity", "image", "network", "placement"].into_iter().map(service).collect();
+    let mut catalog: Vec<Value> = ["identity", "image", "network", "placement"].into_iter().map(service).collect();
+    let volumes = json!({"interface": "public", "region": "R", "url": format!("{base}/volume/v3/services-own")});
+    catalog.push(json!({"type": "block-storage", "name": "cinder", "endpoints": [volumes]}));
     let body = json!({"token": {"expires_at": expires_at, "catalog": catalog}});
     (StatusCode::CREATED, [("x-subject-token", format!("service-{number}"))], axum::Json(body)).into_response()
 }

@@ -67,7 +67,12 @@ impl Manager {
                 break;
             }
             let page = futures::stream::iter(page);
-            page.for_each_concurrent(CONCURRENT_REPAIRS, |instance| self.init_instance(context, instance)).await;
+            let repair = async |instance: Instance| {
+                let as_found = instance.clone();
+                Box::pin(self.init_instance(context, instance)).await;
+                Box::pin(self.repair_volumes(context, &as_found)).await;
+            };
+            page.for_each_concurrent(CONCURRENT_REPAIRS, repair).await;
         }
         self.remove_orphans(context, &guests).await;
         Ok(())

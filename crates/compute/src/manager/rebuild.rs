@@ -144,6 +144,7 @@ impl Manager {
             has_config_drive: self.wants_config_drive(instance),
         };
         let metadata = self.driver.spawn(spawn).await?;
+        self.connect_volumes(context, instance).await?;
         instance.metadata.extend(metadata);
         instance.power_state = self.power_state(instance.uuid).await;
         Ok(())

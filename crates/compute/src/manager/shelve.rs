@@ -164,6 +164,7 @@ impl Manager {
         }
         self.clients.network.setup_instance_network_on_host(context, uuid, "").await?;
         self.driver.destroy(uuid).await?;
+        self.disconnect_volumes(context, uuid).await?;
         // Before the state says so: who waits for it may have this host's room.
         self.clients.placement.delete_allocations(context, uuid).await?;
         let before = instance.vm_state;
@@ -253,6 +254,7 @@ impl Manager {
             };
             self.driver.spawn(spawn).await?
         };
+        self.connect_volumes(context, instance).await?;
         instance.metadata.extend(metadata);
         instance.power_state = self.power_state(uuid).await;
         instance.vm_state = VmState::Active;
@@ -307,6 +309,9 @@ impl Manager {
     async fn undo_unshelve(&self, context: &RequestContext, instance: &mut Tracked<Instance>) {
         let uuid = instance.uuid;
         self.remove_guest(uuid).await;
+        if let Err(error) = self.disconnect_volumes(context, uuid).await {
+            tracing::warn!(instance = %uuid, error = %super::details(&error), "volumes stay connected to a host without the guest");
+        }
         if let Err(error) = self.clients.network.setup_instance_network_on_host(context, uuid, "").await {
             tracing::warn!(instance = %uuid, %error, "ports stay bound to a host without the guest");
         }

@@ -38,6 +38,7 @@ impl Manager {
         self.tell_delete_start(context, instance, bdms);
         self.driver.destroy(instance.uuid).await?;
         self.clients.network.deallocate_for_instance(context, instance.uuid).await?;
+        self.release_volumes(context, bdms).await;
         self.tell_shutdown_end(context, instance, bdms);
         self.clients.placement.delete_allocations(context, instance.uuid).await?;
         let deleted = self.conductor.instance_destroy(context, instance).await?;

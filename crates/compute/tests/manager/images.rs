@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::support::conductor::Event;
 use crate::support::{HOST, OTHER_HOST, World, context};
+use crate::volumes::{attached, disk, disks};
 
 type States = (VmState, Option<TaskState>, PowerState);
 
@@ -284,6 +285,29 @@ async fn a_shelved_server_leaves_its_host_at_once_and_comes_back_from_its_image(
     assert_eq!(world.guest(&active).unwrap().image_id, Some(image_id));
     assert_eq!(world.network.fake.host_of(active.uuid).as_deref(), Some(HOST));
     assert_eq!(world.image_status(image_id), None, "the image is of no use any more");
+}
+
+#[tokio::test]
+async fn volumes_stay_a_servers_while_its_guest_is_made_anew_or_is_nowhere() {
+    let world = World::new().await;
+    let (instance, volume) = (world.active().await, world.volumes.add("p", 1));
+    let first = attached(&world, &instance, &volume).await.attachment_id.unwrap();
+    let rebuilding = world.begin(&instance, TaskState::Rebuilding);
+    world.manager.rebuild_instance(&context(), world.rebuild_message(&rebuilding)).await.unwrap();
+    assert_eq!(disks(&world, &instance), [disk("/dev/sdb", &volume)]);
+    assert_eq!(world.volumes.attachments(&volume.id), [(first, instance.uuid, true)]);
+
+    let (shelved, image_id) = world.shelve(&instance).await;
+    assert_eq!(shelved.vm_state, VmState::ShelvedOffloaded);
+    let (second, of, is_complete) = world.volumes.attachments(&volume.id)[0];
+    assert_eq!((second == first, of, is_complete), (false, instance.uuid, false));
+    assert_eq!(world.volumes.connector(second), json!(null));
+
+    let placed = world.place_again(&instance);
+    world.manager.unshelve_instance(&context(), unshelve_message(&placed, image_id)).await.unwrap();
+    assert_eq!(disks(&world, &instance), [disk("/dev/sdb", &volume)]);
+    assert_eq!(world.volumes.attachments(&volume.id), [(second, instance.uuid, true)]);
+    assert_eq!(world.faults(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -17,3 +17,4 @@ mod recovery;
 mod service;
 mod support;
 mod terminate;
+mod volumes;

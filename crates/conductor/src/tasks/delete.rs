@@ -50,6 +50,7 @@ impl Conductor {
         let start = InstanceEvent::start(InstanceAction::Delete).with_disks(bdms.as_deref());
         self.notifications.instance(context, instance, &start);
         self.clients.network.deallocate_for_instance(context, instance.uuid).await?;
+        self.release_volumes(context, instance.uuid).await?;
         self.clients.placement.delete_allocations(context, instance.uuid).await?;
         let deleted = instances::destroy(&self.db, instance.uuid).await?;
         let end = InstanceEvent::end(InstanceAction::Delete).with_disks(bdms.as_deref());

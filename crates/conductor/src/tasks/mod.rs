@@ -1,5 +1,6 @@
 //! The steps of each kind of workflow.
 
+mod attach_volume;
 pub(crate) mod build;
 mod cache_images;
 pub(crate) mod delete;

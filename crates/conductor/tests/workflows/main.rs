@@ -3,13 +3,14 @@
 
 mod images;
 mod notifications;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kilonova_clients::Clients;
-use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork};
+use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeNetwork, FakeVolumes};
 use kilonova_clients::placement::{Allocations, Inventory, Placement as _, Resources};
 use kilonova_conductor::{Conductor, ConductorConfig, ConductorService};
 use kilonova_core::RequestContext;
@@ -21,11 +22,12 @@ use kilonova_messaging::{
     ClientOptions, Dispatcher, Endpoint, MemoryTransport, RpcServer, ServerOptions, Transport, Version,
 };
 use kilonova_objects::{
-    Aggregate, BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState,
+    Aggregate, BlockDeviceMapping, BuildRequest, Flavor, Instance, RequestSpec, Selection, Service, TaskState, VmState,
 };
 use kilonova_placement::PlacementService;
 use kilonova_rpcapi::compute::{
-    BuildAndRunInstance, CacheImages, RebuildInstance, StartInstance, TerminateInstance, UnshelveInstance,
+    AttachVolume, BuildAndRunInstance, CacheImages, RebuildInstance, ReserveBlockDeviceName, StartInstance,
+    TerminateInstance, UnshelveInstance,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ScheduleAndBuildInstances};
 
@@ -53,6 +55,8 @@ struct Asked {
     starts: Vec<Instance>,
     rebuilds: Vec<RebuildInstance>,
     unshelves: Vec<UnshelveInstance>,
+    /// The mappings of volumes that were to be attached.
+    attaches: Vec<BlockDeviceMapping>,
     /// The last request to the scheduler.
     spec: Option<RequestSpec>,
     /// The scheduler has no host.
@@ -64,6 +68,7 @@ struct World {
     placement: Arc<PlacementService>,
     network: Arc<FakeNetwork>,
     image: Arc<FakeImage>,
+    volumes: Arc<FakeVolumes>,
     conductor: ConductorApi,
     service: ConductorService,
     nudge: Arc<Notify>,
@@ -88,6 +93,7 @@ impl World {
         let db = Db::open(&url).await.expect("a database");
         let placement = PlacementService::open(db.clone());
         let (network, image) = (Arc::new(FakeNetwork::new()), Arc::new(FakeImage::new()));
+        let volumes = Arc::new(FakeVolumes::new());
         let provider = Uuid::new_v4();
         let context = RequestContext::admin();
         let class =
@@ -106,6 +112,7 @@ impl World {
             image: image.clone(),
             network: network.clone(),
             placement: placement.clone(),
+            volume: volumes.clone(),
         };
         let nudge = Arc::new(Notify::new());
         let conductor = Conductor::new(
@@ -133,6 +140,7 @@ impl World {
             placement,
             network,
             image,
+            volumes,
             conductor,
             service,
             nudge,
@@ -370,6 +378,28 @@ async fn agent(transport: &Arc<dyn Transport>, asked: &Arc<Mutex<Asked>>, host: 
     let endpoint = register(endpoint, move |_, message: UnshelveInstance| {
         lock(&seen).unshelves.push(message);
         async { Ok(()) }
+    });
+    let seen = asked.clone();
+    let endpoint = register(endpoint, move |_, message: AttachVolume| {
+        lock(&seen).attaches.push(message.bdm);
+        async { Ok(()) }
+    });
+    let objects = ConductorApi::new(transport.clone(), ClientOptions::default());
+    let endpoint = register(endpoint, move |context, asked: ReserveBlockDeviceName| {
+        let objects = objects.clone();
+        async move {
+            if asked.device.as_deref() == Some("/dev/vda") {
+                let message = "The supplied device path (/dev/vda) is in use.".to_owned();
+                return Err(exception::nova("DevicePathInUse", message, 409, &[]));
+            }
+            let bdm = BlockDeviceMapping {
+                instance_uuid: Some(asked.instance.uuid),
+                volume_id: Some(asked.volume_id),
+                device_name: asked.device,
+                ..BlockDeviceMapping::default()
+            };
+            objects.block_device_create(&context, &bdm).await.map_err(|error| exception::internal(&error))
+        }
     });
     let target = kilonova_rpcapi::target("compute").server(host);
     let dispatcher = Dispatcher::new(vec![endpoint]);

@@ -469,3 +469,45 @@ async fn a_soft_deleted_server_has_the_time_of_its_last_delete_and_uses_nothing(
     })
     .await;
 }
+
+#[tokio::test]
+async fn volumes_are_found_by_their_ids_changed_field_by_field_and_removed() {
+    on_database(async |db| {
+        let (first, second) = (create_one(db, instance("a")).await.uuid, create_one(db, instance("b")).await.uuid);
+        let volume = |uuid, id: &str| kilonova_objects::BlockDeviceMapping {
+            instance_uuid: Some(uuid),
+            volume_id: Some(id.to_owned()),
+            ..kilonova_objects::BlockDeviceMapping::default()
+        };
+        let one = block_devices::save(db, &volume(first, "v_1")).await.unwrap();
+        let two = block_devices::save(db, &volume(second, "v_1")).await.unwrap();
+        let other = block_devices::save(db, &volume(first, "vx1")).await.unwrap();
+        assert_eq!(block_devices::of_volume(db, "v_1").await.unwrap(), [one.clone(), two.clone()]);
+        assert_eq!(block_devices::by_volume_and_instance(db, "v_1", first).await.unwrap(), Some(one.clone()));
+        assert_eq!(block_devices::by_volume_and_instance(db, "vx1", second).await.unwrap(), None);
+        // Disks that are no volumes are not among them.
+        let volumes = block_devices::volumes(db, &[first, second]).await.unwrap();
+        assert_eq!(volumes.into_values().collect::<Vec<_>>(), {
+            let mut expected = [(first, vec![one.clone(), other]), (second, vec![two.clone()])];
+            expected.sort_by_key(|(uuid, _)| *uuid);
+            expected.map(|(_, volumes)| volumes)
+        });
+
+        let info = r#"{"volume_id": "vx1"}"#;
+        let changes = serde_json::json!({"connection_info": info, "delete_on_termination": true});
+        let changed = block_devices::update(db, two.id, changes.as_object().unwrap()).await.unwrap();
+        assert_eq!((changed.connection_info.as_deref(), changed.delete_on_termination), (Some(info), true));
+        assert_eq!((&changed.volume_id, changed.created_at), (&two.volume_id, two.created_at));
+        assert_eq!(block_devices::by_volume_and_instance(db, "vx1", second).await.unwrap(), None);
+        for _ in 0..2 {
+            block_devices::destroy(db, one.id).await.unwrap();
+        }
+        assert_eq!(block_devices::of_volume(db, "v_1").await.unwrap(), [changed]);
+        assert_not_found(
+            block_devices::update(db, one.id, &Default::default()).await,
+            "block device mapping",
+            &one.id.to_string(),
+        );
+    })
+    .await;
+}

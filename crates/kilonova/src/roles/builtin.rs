@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use kilonova_clients::Clients;
+use kilonova_clients::volume::NoVolumes;
 use kilonova_db::Db;
 use kilonova_placement::PlacementService;
 use kilonova_standalone::identity::{Bootstrap, IdentityConfig, IdentityService};
@@ -68,6 +69,7 @@ impl Builtin {
             image: self.image.clone(),
             network: self.network.clone(),
             placement: self.placement.clone(),
+            volume: Arc::new(NoVolumes),
         }
     }
 

@@ -37,6 +37,12 @@ pub enum FakeOperation {
     AttachInterface,
     /// `detach_interface`
     DetachInterface,
+    /// `attach_volume`
+    AttachVolume,
+    /// `detach_volume`
+    DetachVolume,
+    /// `swap_volume`
+    SwapVolume,
     /// `power_update_event`
     PowerUpdateEvent,
     /// `console`

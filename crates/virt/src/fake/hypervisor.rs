@@ -40,6 +40,9 @@ pub struct FakeGuest {
     /// The ports that its interfaces are plugged into.
     #[serde(default)]
     pub interfaces: BTreeSet<Uuid>,
+    /// By the name of the disk: the serial of the volume that it is.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, String>,
     /// Whether it stands still, though it runs.
     #[serde(default)]
     pub is_paused: bool,
@@ -85,6 +88,7 @@ impl FakeGuest {
             has_config_drive: spawn.has_config_drive,
             console: String::new(),
             interfaces: ports(spawn.network_info),
+            volumes: BTreeMap::new(),
             is_paused: false,
             is_suspended: false,
             rescue: None,

@@ -17,6 +17,7 @@ use kilonova_objects::network_model::Vif;
 use kilonova_objects::{
     CpuDiagnostics, Diagnostics, DiskDiagnostics, Instance, MemoryDiagnostics, NetworkInfo, NicDiagnostics, PowerState,
 };
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::driver::{
@@ -84,6 +85,8 @@ impl Driver for FakeDriver {
             has_console_log: true,
             supports_attach_interface: true,
             supports_tagged_attach_interface: true,
+            supports_tagged_attach_volume: true,
+            supports_multiattach: true,
         }
     }
 
@@ -193,6 +196,50 @@ impl Driver for FakeDriver {
         })
     }
 
+    fn volume_connector(&self, _instance: &Instance, host: &str, ip: &str) -> Result<Value, DriverError> {
+        Ok(json!({"ip": ip, "initiator": "fake", "host": host}))
+    }
+
+    async fn attach_volume(
+        &self,
+        instance: &Instance,
+        connection_info: &Value,
+        mountpoint: &str,
+    ) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::AttachVolume).await?;
+        let (mountpoint, serial) = (mountpoint.to_owned(), serial(connection_info));
+        self.hypervisor.change(instance.uuid, |guest| {
+            guest.volumes.insert(mountpoint, serial);
+        })
+    }
+
+    async fn detach_volume(
+        &self,
+        instance: &Instance,
+        _connection_info: &Value,
+        mountpoint: &str,
+    ) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::DetachVolume).await?;
+        self.hypervisor.change(instance.uuid, |guest| {
+            guest.volumes.remove(mountpoint);
+        })
+    }
+
+    async fn swap_volume(
+        &self,
+        instance: &Instance,
+        _old_connection_info: &Value,
+        new_connection_info: &Value,
+        mountpoint: &str,
+        _resize_to_gb: Option<i64>,
+    ) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::SwapVolume).await?;
+        let (mountpoint, serial) = (mountpoint.to_owned(), serial(new_connection_info));
+        self.hypervisor.change(instance.uuid, |guest| {
+            guest.volumes.insert(mountpoint, serial);
+        })
+    }
+
     async fn power_update_event(&self, instance: &Instance, is_on: bool) -> Result<(), DriverError> {
         self.hooks.enter(FakeOperation::PowerUpdateEvent).await?;
         self.hypervisor.change(instance.uuid, if is_on { FakeGuest::start } else { FakeGuest::stop })
@@ -280,6 +327,11 @@ impl Driver for FakeDriver {
         running(&mut guest)?;
         Ok(diagnostics(&guest, instance))
     }
+}
+
+/// What a guest would see as the serial number of the disk.
+fn serial(connection_info: &Value) -> String {
+    connection_info["serial"].as_str().unwrap_or_default().to_owned()
 }
 
 fn running(guest: &mut FakeGuest) -> Result<&mut FakeGuest, DriverError> {

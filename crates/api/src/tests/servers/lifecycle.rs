@@ -174,7 +174,11 @@ async fn every_operation_on_a_server_asks_its_own_rule() {
     let uuid = active(&cloud, "vm").await;
     let mut asked = 0;
     // What this one asks depends on the address, not on the server: see `floating_ips.rs`.
-    let is_of_server = |route: &&Route| route.path.starts_with("/servers") && route.action != Some("removeFloatingIp");
+    // Nor does a change of an attachment ask one rule only: see `volume_attachments.rs`.
+    let is_update = |route: &Route| route.method == Verb::Put && route.path.contains("os-volume_attachments");
+    let is_of_server = |route: &&Route| {
+        route.path.starts_with("/servers") && route.action != Some("removeFloatingIp") && !is_update(route)
+    };
     for route in ROUTES.iter().filter(is_of_server).filter(|route| route.policy != NO_RULE) {
         let path = route.path.replace("{server_id}", &uuid.to_string());
         // The first id is the server's, a second one a metadata key, a tag, a network or a request.
@@ -190,6 +194,9 @@ async fn every_operation_on_a_server_asks_its_own_rule() {
             (_, _, "/servers/{server_id}/os-interface") => Some(json!({})),
             (_, _, "/servers/{server_id}/remote-consoles") => {
                 Some(json!({"remote_console": {"protocol": "vnc", "type": "novnc"}}))
+            }
+            (_, None, "/servers/{server_id}/os-volume_attachments") => {
+                Some(json!({"volumeAttachment": {"volumeId": Uuid::new_v4()}}))
             }
             (_, None, _) => Some(json!({"metadata": {}})),
             (_, Some("addFixedIp"), _) => Some(json!({"addFixedIp": {"networkId": "1"}})),

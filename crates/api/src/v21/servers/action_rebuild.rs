@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::create::{injected_files, texts, truthy};
 use super::metadata::pairs;
-use super::{asked, authorized, target, viewer};
+use super::{asked, authorized, target, viewer, volumes};
 use crate::call::{Answer, Call, json};
 use crate::compute::create::generate_password;
 use crate::compute::rebuild::{Rebuild, rebuild as rebuild_server};
@@ -33,6 +33,7 @@ async fn answer(call: &Call, id: &str, password: &str) -> Answer {
     let rebuilt = compute::get::get(&call.state, &call.context, id).await?;
     let mut viewer = viewer(call, Kind::Update, target(&rebuilt));
     viewer.asked = asked(call, std::slice::from_ref(&rebuilt)).await?;
+    viewer.volumes = volumes(call, std::slice::from_ref(&rebuilt)).await?;
     if viewer.shown.host_status && call.since(V2_75) {
         viewer.host_statuses = host_status::all(&call.state).await?;
     }

@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::versions::V2_16;
 use crate::views::servers::{Brief, Kind, Many};
 
-use super::{asked, viewer};
+use super::{asked, viewer, volumes};
 
 /// `GET /servers`
 pub(crate) async fn index(call: Call) -> Answer {
@@ -30,6 +30,7 @@ pub(crate) async fn detail(call: Call) -> Answer {
     let found = list::list(&call.state, &wanted).await?;
     let mut viewer = viewer(&call, Kind::Detail, call.own());
     viewer.asked = asked(&call, &found).await?;
+    viewer.volumes = volumes(&call, &found).await?;
     if viewer.shown.host_status && call.since(V2_16) {
         viewer.host_statuses = host_status::all(&call.state).await?;
     }

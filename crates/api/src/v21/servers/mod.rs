@@ -29,11 +29,13 @@ pub(crate) mod show;
 pub(crate) mod tags;
 pub(crate) mod topology;
 pub(crate) mod update;
+pub(crate) mod volume_attachments;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use kilonova_db::block_devices;
 use kilonova_db::request_specs::{self, Asked};
-use kilonova_objects::Instance;
+use kilonova_objects::{BlockDeviceMapping, Instance};
 use uuid::Uuid;
 
 use crate::call::Call;
@@ -65,6 +67,12 @@ async fn asked(call: &Call, servers: &[Instance]) -> Result<HashMap<Uuid, Asked>
     Ok(request_specs::asked(&call.state.db, &uuids).await?)
 }
 
+/// The volumes that servers have.
+async fn volumes(call: &Call, servers: &[Instance]) -> Result<BTreeMap<Uuid, Vec<BlockDeviceMapping>>, ApiError> {
+    let uuids: Vec<Uuid> = servers.iter().map(|server| server.uuid).collect();
+    Ok(block_devices::volumes(&call.state.db, &uuids).await?)
+}
+
 /// A viewer for this caller, who looks at servers of `target`.
 fn viewer<'a>(call: &'a Call, kind: Kind, target: Target<'_>) -> Viewer<'a> {
     let can = |rule: &str| call.can(rule, target);
@@ -81,6 +89,7 @@ fn viewer<'a>(call: &'a Call, kind: Kind, target: Target<'_>) -> Viewer<'a> {
         default_zone: &call.state.config.default_availability_zone,
         server_group: None,
         asked: HashMap::new(),
+        volumes: BTreeMap::new(),
         host_statuses: HashMap::new(),
         host_ids: HashMap::new(),
     }

@@ -1,6 +1,6 @@
 //! `GET /servers/{id}`
 
-use super::{asked, target, viewer};
+use super::{asked, target, viewer, volumes};
 use crate::call::{Answer, Call, ok};
 use crate::compute::{self, host_status, server_groups};
 use crate::versions::{V2_16, V2_71};
@@ -12,6 +12,7 @@ pub(crate) async fn show(call: Call) -> Answer {
     call.authorize(target(&instance))?;
     let mut viewer = viewer(&call, Kind::Show, target(&instance));
     viewer.asked = asked(&call, std::slice::from_ref(&instance)).await?;
+    viewer.volumes = volumes(&call, std::slice::from_ref(&instance)).await?;
     if viewer.shown.host_status && call.since(V2_16) {
         viewer.host_statuses = host_status::all(&call.state).await?;
     }

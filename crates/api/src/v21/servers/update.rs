@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{asked, target, viewer};
+use super::{asked, target, viewer, volumes};
 use crate::call::{Answer, Call, ok};
 use crate::compute::{self, host_status, server_groups};
 use crate::v21::values::canonical_ipv6;
@@ -19,6 +19,7 @@ pub(crate) async fn update(call: Call) -> Answer {
     let updated = compute::update::update(&call.state, &instance, changes(&call.body["server"])).await?;
     let mut viewer = viewer(&call, Kind::Update, target(&updated));
     viewer.asked = asked(&call, std::slice::from_ref(&updated)).await?;
+    viewer.volumes = volumes(&call, std::slice::from_ref(&updated)).await?;
     if viewer.shown.host_status && call.since(V2_75) {
         viewer.host_statuses = host_status::all(&call.state).await?;
     }

@@ -11,8 +11,8 @@ use kilonova_core::time::strtime;
 use kilonova_messaging::{Dispatcher, Endpoint, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
-    BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance, InstanceFault, InstanceList,
-    Service, TaskLog, TaskState, VmState, Wire,
+    BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance,
+    InstanceFault, InstanceList, Service, TaskLog, TaskState, VmState, Wire,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::{exception, register};
@@ -47,6 +47,8 @@ pub struct Rows {
     pub instances: BTreeMap<Uuid, Instance>,
     /// The disks of every instance.
     pub disks: BlockDeviceMappingList,
+    /// Those of volumes, each of its own instance.
+    pub volumes: Vec<BlockDeviceMapping>,
     pub services: Vec<Service>,
     pub nodes: Vec<ComputeNode>,
     pub faults: Vec<InstanceFault>,
@@ -188,6 +190,29 @@ impl FakeConductor {
                 (row.deleted, row.vm_state, row.task_state) = (true, VmState::Deleted, None);
                 Ok(updates(wire, row))
             }
+            "BlockDeviceMapping.create" => {
+                rows.clock += 1;
+                let bdm = BlockDeviceMapping {
+                    id: rows.clock,
+                    uuid: Some(Uuid::new_v4()),
+                    created_at: Some(chrono::Utc::now()),
+                    ..object(wire)?
+                };
+                rows.volumes.push(bdm.clone());
+                Ok(updates(wire, &bdm))
+            }
+            "BlockDeviceMapping.save" => {
+                let bdm: BlockDeviceMapping = object(wire)?;
+                let row = rows.volumes.iter_mut().find(|row| row.id == bdm.id);
+                let row = row.ok_or_else(|| exception::nova("BDMNotFound", "gone".to_owned(), 404, &[]))?;
+                *row = merged(row, changed);
+                Ok(updates(wire, row))
+            }
+            "BlockDeviceMapping.destroy" => {
+                let bdm: BlockDeviceMapping = object(wire)?;
+                rows.volumes.retain(|row| row.id != bdm.id);
+                Ok(updates(wire, &bdm))
+            }
             "InstanceFault.create" => {
                 let fault: InstanceFault = object(wire)?;
                 rows.faults.push(fault.clone());
@@ -269,7 +294,18 @@ impl FakeConductor {
                 let found = found.filter(|instance| !instance.deleted || context.read_deleted == "yes");
                 Ok(found.ok_or_else(|| exception::instance_not_found(uuid))?.to_wire())
             }
-            "BlockDeviceMappingList.get_by_instance_uuid" => Ok(rows.disks.to_wire()),
+            "BlockDeviceMappingList.get_by_instance_uuid" => {
+                let uuid = Some(text(0).parse().unwrap());
+                let volumes = rows.volumes.iter().filter(|row| row.instance_uuid == uuid);
+                let disks = rows.disks.objects.iter().chain(volumes).cloned().collect::<Vec<_>>();
+                Ok(BlockDeviceMappingList::from(disks).to_wire())
+            }
+            "BlockDeviceMapping.get_by_volume_and_instance" => {
+                let (volume, uuid) = (Some(text(0)), Some(text(1).parse().unwrap()));
+                let is_it = |row: &&BlockDeviceMapping| row.volume_id == volume && row.instance_uuid == uuid;
+                let found = rows.volumes.iter().find(is_it);
+                Ok(found.ok_or_else(|| exception::volume_bdm_not_found(&text(0)))?.to_wire())
+            }
             "InstanceList._get_active_by_window_joined" => {
                 assert_eq!(action.kwargs["host"], HOST);
                 let launched = rows.instances.values().filter(|row| row.launched_at.is_some()).cloned();

@@ -13,6 +13,7 @@ use kilonova_virt::{
     Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources,
     Injected, RebootKind, Rescue, Snapshot, Spawn,
 };
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -147,6 +148,29 @@ impl Driver for TestDriver {
 
     async fn detach_interface(&self, instance: &Instance, vif: &Vif) -> Result<(), DriverError> {
         self.fake.detach_interface(instance, vif).await
+    }
+
+    fn volume_connector(&self, instance: &Instance, host: &str, ip: &str) -> Result<Value, DriverError> {
+        self.fake.volume_connector(instance, host, ip)
+    }
+
+    async fn attach_volume(&self, instance: &Instance, info: &Value, mountpoint: &str) -> Result<(), DriverError> {
+        self.fake.attach_volume(instance, info, mountpoint).await
+    }
+
+    async fn detach_volume(&self, instance: &Instance, info: &Value, mountpoint: &str) -> Result<(), DriverError> {
+        self.fake.detach_volume(instance, info, mountpoint).await
+    }
+
+    async fn swap_volume(
+        &self,
+        instance: &Instance,
+        old: &Value,
+        new: &Value,
+        mountpoint: &str,
+        resize_to_gb: Option<i64>,
+    ) -> Result<(), DriverError> {
+        self.fake.swap_volume(instance, old, new, mountpoint, resize_to_gb).await
     }
 
     async fn power_update_event(&self, instance: &Instance, is_on: bool) -> Result<(), DriverError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use conductor::FakeConductor;
 use driver::TestDriver;
 use kilonova_clients::Clients;
-use kilonova_clients::fake::{FakeIdentity, FakeImage};
+use kilonova_clients::fake::{FakeIdentity, FakeImage, FakeVolumes};
 use kilonova_clients::image::Image;
 use kilonova_clients::network::Network;
 use kilonova_clients::placement::{Allocations, Resources};
@@ -37,6 +37,7 @@ pub struct World {
     pub network: Arc<FlakyNetwork>,
     pub image: Arc<FakeImage>,
     pub placement: Arc<MemoryPlacement>,
+    pub volumes: Arc<FakeVolumes>,
     pub hypervisor: FakeHypervisor,
     pub driver: Arc<TestDriver>,
     pub manager: Arc<Manager>,
@@ -83,11 +84,13 @@ impl World {
         let image = Arc::new(FakeImage::new());
         let disk = image.add("disk", "/nowhere/disk.raw");
         let placement = Arc::new(MemoryPlacement::default());
+        let volumes = Arc::new(FakeVolumes::new());
         let clients = Clients {
             identity: Arc::new(FakeIdentity::new()),
             image: image.clone(),
             network: network.clone(),
             placement: placement.clone(),
+            volume: volumes.clone(),
         };
         let hypervisor = FakeHypervisor::new();
         let driver = Arc::new(TestDriver::new(FakeDriver::with_hypervisor(hypervisor.clone())));
@@ -102,6 +105,7 @@ impl World {
             network,
             image,
             placement,
+            volumes,
             hypervisor,
             driver,
             manager,
