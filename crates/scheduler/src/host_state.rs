@@ -1,12 +1,13 @@
 //! A host during one request: what it is, what it has left, and what this request has put there already.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kilonova_clients::placement::{Candidate, Resources};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::HostInput;
+use crate::{CELL_UUID, HostInput};
 
 /// One host.
 ///
@@ -94,8 +95,35 @@ impl HostState {
         self.capacity = amounts.iter().map(|(class, amount)| ((*class).to_owned(), *amount)).collect();
     }
 
+    /// What the node's monitors measured last: value by name. Shares of the CPU's time (`….percent`) are in percent.
+    pub(crate) fn metrics(&self) -> BTreeMap<String, f64> {
+        #[derive(serde::Deserialize)]
+        struct Metric {
+            name: String,
+            value: Option<f64>,
+        }
+        let read = self.input.node.metrics.as_deref().map(serde_json::from_str::<Vec<Metric>>);
+        let metrics = read.and_then(Result::ok).unwrap_or_default();
+        let value = |metric: Metric| {
+            let scale = if metric.name.ends_with(".percent") { 100.0 } else { 1.0 };
+            Some((metric.name, (metric.value? * scale).trunc()))
+        };
+        metrics.into_iter().filter_map(value).collect()
+    }
+
+    /// A number in the node's stats.
+    pub(crate) fn stat(&self, name: &str) -> Option<i64> {
+        stat(&self.input, name)
+    }
+
     /// An attribute under the name that Nova's host state has it, or one of the node's stats.
     pub(crate) fn attribute(&self, name: &str) -> Option<Value> {
+        let stat = || self.input.node.stats.as_ref()?.get(name)?.as_deref().map(Value::from);
+        self.own_attribute(name).or_else(stat)
+    }
+
+    /// An attribute under the name that Nova's host state has it.
+    pub(crate) fn own_attribute(&self, name: &str) -> Option<Value> {
         let node = &self.input.node;
         let value = match name {
             "host" => self.host().into(),
@@ -115,7 +143,12 @@ impl HostState {
             "disk_allocation_ratio" => node.disk_allocation_ratio.into(),
             "num_instances" => self.num_instances.into(),
             "num_io_ops" => self.num_io_ops.into(),
-            other => node.stats.as_ref()?.get(other)?.as_deref()?.into(),
+            "uuid" => self.uuid().to_string().into(),
+            "disk_mb_used" => node.local_gb_used.saturating_mul(1024).into(),
+            "failed_builds" => self.stat("failed_builds").unwrap_or_default().into(),
+            "cell_uuid" => CELL_UUID.to_string().into(),
+            "stats" => serde_json::to_value(node.stats.as_ref()?).ok()?,
+            _ => return None,
         };
         Some(value)
     }

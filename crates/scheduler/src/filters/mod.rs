@@ -3,6 +3,12 @@
 //! Room is not filtered here: placement's candidates have it. The availability zone is always looked at, for in Nova it
 //! is a part of what placement is asked.
 
+mod aggregate_image_properties_isolation;
+mod aggregate_instance_extra_specs;
+mod aggregate_io_ops;
+mod aggregate_multitenancy_isolation;
+mod aggregate_num_instances;
+mod aggregate_type_affinity;
 mod all_hosts;
 mod availability_zone;
 mod compute;
@@ -12,10 +18,14 @@ mod different_host;
 mod extra_specs_ops;
 mod image_properties;
 mod io_ops;
+mod isolated_hosts;
+mod json;
+mod metrics;
 mod num_instances;
 mod same_host;
 mod server_group_affinity;
 mod server_group_anti_affinity;
+mod simple_cidr_affinity;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -42,7 +52,13 @@ const DEFAULT: [&str; 8] = [
     "DifferentHostFilter",
 ];
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 21] = [
+    "AggregateImagePropertiesIsolation",
+    "AggregateInstanceExtraSpecsFilter",
+    "AggregateIoOpsFilter",
+    "AggregateMultiTenancyIsolation",
+    "AggregateNumInstancesFilter",
+    "AggregateTypeAffinityFilter",
     "AllHostsFilter",
     AVAILABILITY_ZONE,
     "ComputeCapabilitiesFilter",
@@ -50,10 +66,14 @@ const KNOWN: [&str; 11] = [
     "DifferentHostFilter",
     "ImagePropertiesFilter",
     "IoOpsFilter",
+    "IsolatedHostsFilter",
+    "JsonFilter",
+    "MetricsFilter",
     "NumInstancesFilter",
     "SameHostFilter",
     "ServerGroupAffinityFilter",
     "ServerGroupAntiAffinityFilter",
+    "SimpleCIDRAffinityFilter",
 ];
 
 /// One rule.
@@ -132,6 +152,16 @@ impl Filters {
 
 fn filter(name: &str, config: &Config) -> Result<Box<dyn HostFilter>, ConfigError> {
     Ok(match name {
+        "AggregateImagePropertiesIsolation" => {
+            Box::new(aggregate_image_properties_isolation::AggregateImagePropertiesIsolation::new(config))
+        }
+        "AggregateInstanceExtraSpecsFilter" => {
+            Box::new(aggregate_instance_extra_specs::AggregateInstanceExtraSpecsFilter)
+        }
+        "AggregateIoOpsFilter" => Box::new(aggregate_io_ops::AggregateIoOpsFilter::new(config)?),
+        "AggregateMultiTenancyIsolation" => Box::new(aggregate_multitenancy_isolation::AggregateMultiTenancyIsolation),
+        "AggregateNumInstancesFilter" => Box::new(aggregate_num_instances::AggregateNumInstancesFilter::new(config)?),
+        "AggregateTypeAffinityFilter" => Box::new(aggregate_type_affinity::AggregateTypeAffinityFilter),
         "AllHostsFilter" => Box::new(all_hosts::AllHostsFilter),
         AVAILABILITY_ZONE => Box::new(availability_zone::AvailabilityZoneFilter::new(config)),
         "ComputeCapabilitiesFilter" => Box::new(compute_capabilities::ComputeCapabilitiesFilter),
@@ -139,10 +169,14 @@ fn filter(name: &str, config: &Config) -> Result<Box<dyn HostFilter>, ConfigErro
         "DifferentHostFilter" => Box::new(different_host::DifferentHostFilter),
         "ImagePropertiesFilter" => Box::new(image_properties::ImagePropertiesFilter::new(config)),
         "IoOpsFilter" => Box::new(io_ops::IoOpsFilter::new(config)?),
+        "IsolatedHostsFilter" => Box::new(isolated_hosts::IsolatedHostsFilter::new(config)?),
+        "JsonFilter" => Box::new(json::JsonFilter),
+        "MetricsFilter" => Box::new(metrics::MetricsFilter::new(config)?),
         "NumInstancesFilter" => Box::new(num_instances::NumInstancesFilter::new(config)?),
         "SameHostFilter" => Box::new(same_host::SameHostFilter),
         "ServerGroupAffinityFilter" => Box::new(server_group_affinity::ServerGroupAffinityFilter),
         "ServerGroupAntiAffinityFilter" => Box::new(server_group_anti_affinity::ServerGroupAntiAffinityFilter),
+        "SimpleCIDRAffinityFilter" => Box::new(simple_cidr_affinity::SimpleCidrAffinityFilter),
         other => {
             return Err(ConfigError::Value {
                 group: GROUP.to_owned(),
