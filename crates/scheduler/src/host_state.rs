@@ -4,10 +4,37 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kilonova_clients::placement::{Candidate, Resources};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{CELL_UUID, HostInput};
+
+/// What [`HostState::own_attribute`] knows.
+const ATTRIBUTES: [&str; 23] = [
+    "cell_uuid",
+    "cpu_allocation_ratio",
+    "cpu_info",
+    "disk_allocation_ratio",
+    "disk_mb_used",
+    "failed_builds",
+    "free_disk_mb",
+    "free_ram_mb",
+    "host",
+    "host_ip",
+    "hypervisor_hostname",
+    "hypervisor_type",
+    "hypervisor_version",
+    "nodename",
+    "num_instances",
+    "num_io_ops",
+    "ram_allocation_ratio",
+    "stats",
+    "total_usable_disk_gb",
+    "total_usable_ram_mb",
+    "uuid",
+    "vcpus_total",
+    "vcpus_used",
+];
 
 /// One host.
 ///
@@ -17,6 +44,8 @@ pub(crate) struct HostState {
     pub(crate) input: Arc<HostInput>,
     capacity: Resources,
     used: Resources,
+    /// Of its resource provider.
+    pub(crate) traits: Vec<String>,
     pub(crate) num_instances: i64,
     /// Builds, resizes, snapshots and the like that are under way.
     pub(crate) num_io_ops: i64,
@@ -31,6 +60,7 @@ impl HostState {
         Self {
             capacity: candidate.capacity,
             used: candidate.used,
+            traits: candidate.traits,
             num_instances: num_instances.unwrap_or_default(),
             num_io_ops: num_io_ops.unwrap_or_default(),
             group_members: 0,
@@ -43,6 +73,7 @@ impl HostState {
         Self {
             capacity: Resources::new(),
             used: Resources::new(),
+            traits: Vec::new(),
             num_instances: 0,
             num_io_ops: 0,
             group_members: 0,
@@ -120,6 +151,17 @@ impl HostState {
     pub(crate) fn attribute(&self, name: &str) -> Option<Value> {
         let stat = || self.input.node.stats.as_ref()?.get(name)?.as_deref().map(Value::from);
         self.own_attribute(name).or_else(stat)
+    }
+
+    /// All that the host has of what Nova's host state has; `cpu_info` as it is in its JSON.
+    pub(crate) fn own_attributes(&self) -> Map<String, Value> {
+        let attribute = |name: &&str| Some(((*name).to_owned(), self.own_attribute(name)?));
+        let mut all: Map<String, Value> = ATTRIBUTES.iter().filter_map(attribute).collect();
+        let cpu_info = self.input.node.cpu_info.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        if let Some(cpu_info) = cpu_info {
+            all.insert("cpu_info".to_owned(), cpu_info);
+        }
+        all
     }
 
     /// An attribute under the name that Nova's host state has it.

@@ -576,6 +576,16 @@ async fn a_query_of_the_user_chooses_among_hosts_by_what_is_left_of_them() {
 }
 
 #[tokio::test]
+async fn a_rule_of_the_operator_is_asked_again_for_every_server_and_named_in_the_reason() {
+    let cloud = Cloud::of(&[8, 4]).await;
+    let rule = "host.free_ram_mb - request.flavor.memory_mb >= 2048";
+    let scheduler = cloud.scheduler(&format!("[filter_scheduler]\nrules = {rule}\n"));
+    let reason = refusal(&scheduler, &spec(2), 5).await;
+    assert!(reason.ends_with(&format!("rule {rule}: 2 of 2 refused; 4 of 5 servers could be placed)")), "{reason}");
+    assert_eq!(chosen(&scheduler, &spec(2), 4).await.len(), 4);
+}
+
+#[tokio::test]
 async fn a_metric_that_is_weighed_and_missing_fails_the_request() {
     let cloud = Cloud::of(&[8, 4]).await;
     let metrics = "[metrics]\nweight_setting = cpu.frequency = 1\n";
@@ -625,6 +635,7 @@ async fn an_option_that_makes_no_sense_stops_the_start() {
             "[filter_scheduler]\nenabled_filters = IsolatedHostsFilter\nisolated_images = x\n",
             "[filter_scheduler] isolated_images",
         ),
+        ("[filter_scheduler]\nrules = host.free_ram_mb >\n", "[filter_scheduler] rules"),
         ("[filter_scheduler]\nweight_classes = Pony\n", "[filter_scheduler] weight_classes"),
         ("[filter_scheduler]\ntrack_instance_changes = x\n", "[filter_scheduler] track_instance_changes"),
         ("[metrics]\nweight_setting = x\n", "[metrics] weight_setting"),

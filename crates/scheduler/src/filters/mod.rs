@@ -1,4 +1,5 @@
-//! Filters: whether a host may be used at all. `[filter_scheduler] enabled_filters` names them, by Nova's names.
+//! Filters: whether a host may be used at all. `[filter_scheduler] enabled_filters` names them, by Nova's names;
+//! `rules` are the operator's own, in CEL.
 //!
 //! Room is not filtered here: placement's candidates have it. The availability zone is always looked at, for in Nova it
 //! is a part of what placement is asked.
@@ -22,6 +23,7 @@ mod isolated_hosts;
 mod json;
 mod metrics;
 mod num_instances;
+mod rule;
 mod same_host;
 mod server_group_affinity;
 mod server_group_anti_affinity;
@@ -33,6 +35,7 @@ use std::fmt::Debug;
 
 use kilonova_core::{Config, ConfigError};
 
+use self::rule::Rule;
 use crate::asked::Asked;
 use crate::host_state::HostState;
 use crate::report::Report;
@@ -109,7 +112,10 @@ impl Filters {
             names.push(AVAILABILITY_ZONE.to_owned());
         }
         let named = |name: String| Ok(Named { filter: filter(&name, config)?, name });
-        names.into_iter().map(named).collect::<Result<_, _>>().map(Self)
+        let mut filters = names.into_iter().map(named).collect::<Result<Vec<_>, ConfigError>>()?;
+        let rules = Rule::all(config)?;
+        filters.extend(rules.into_iter().map(|(name, rule)| Named { name, filter: Box::new(rule) }));
+        Ok(Self(filters))
     }
 
     /// The filters whose answer does not change.
