@@ -75,6 +75,24 @@ impl ConductorApi {
         Ok(list.objects)
     }
 
+    /// `InstanceList.get_by_filters` for all instances, oldest first: the `limit` ones after `marker`.
+    pub async fn instances(
+        &self,
+        context: &RequestContext,
+        marker: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Vec<Instance>, RpcError> {
+        let kwargs = [
+            ("filters", json!({"deleted": false})),
+            ("sort_key", json!("created_at")),
+            ("sort_dir", json!("asc")),
+            ("limit", json!(limit)),
+            ("marker", json!(marker)),
+        ];
+        let list: InstanceList = self.class_action(context, "InstanceList", "get_by_filters", vec![], kwargs).await?;
+        Ok(list.objects)
+    }
+
     /// `Instance.save`: writes what changed, if the instance is still in an expected state.
     pub async fn instance_save(
         &self,

@@ -9,6 +9,7 @@ use kilonova_core::time::utcnow;
 use kilonova_objects::RequestSpec;
 use uuid::Uuid;
 
+use crate::request_filter::RequestFilters;
 use crate::{SchedulerError, resources};
 
 /// A request and what it refers to.
@@ -16,6 +17,8 @@ use crate::{SchedulerError, resources};
 pub(crate) struct Asked<'a> {
     pub(crate) spec: &'a RequestSpec,
     pub(crate) query: CandidatesQuery,
+    /// Traits that flavor and image require, without those of the request filters.
+    pub(crate) own_traits: Vec<String>,
     pub(crate) now: DateTime<Utc>,
     /// Hosts of the servers that the hint `same_host` names; `None` without the hint.
     pub(crate) same_hosts: Option<BTreeSet<Uuid>>,
@@ -33,14 +36,21 @@ impl<'a> Asked<'a> {
         context: &RequestContext,
         spec: &'a RequestSpec,
         instance_uuids: &[Uuid],
+        request_filters: &RequestFilters,
         max_results: usize,
     ) -> Result<Self, SchedulerError> {
         let mut query = resources::query(spec)?;
-        query.limit = (!is_about_some_hosts(spec)).then_some(max_results);
+        let own_traits = query.required.clone();
+        query.required.extend(request_filters.traits(spec)?);
+        query.required.sort();
+        query.required.dedup();
+        let is_unlimited = is_about_some_hosts(spec) || request_filters.looks_at_aggregates();
+        query.limit = (!is_unlimited).then_some(max_results);
         let same = spec.hint("same_host");
         let mut asked = Self {
             spec,
             query,
+            own_traits,
             now: utcnow(),
             same_hosts: None,
             different_hosts: hosts_of(placement, context, spec.hint("different_host")).await?,
@@ -69,6 +79,7 @@ impl<'a> Asked<'a> {
         Self {
             spec,
             query: CandidatesQuery::default(),
+            own_traits: Vec::new(),
             now: utcnow(),
             same_hosts: None,
             different_hosts: BTreeSet::new(),

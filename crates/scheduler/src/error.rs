@@ -14,6 +14,16 @@ pub enum SchedulerError {
         /// Nova's sentence, then what was refused by whom.
         reason: String,
     },
+    /// A metric is weighed that a host does not have. Nova's message.
+    #[error("Metric {name} could not be found on the compute host node {host}.{node}.")]
+    ComputeHostMetricNotFound {
+        /// The metric.
+        name: String,
+        /// The host.
+        host: String,
+        /// Its hypervisor.
+        node: String,
+    },
     /// An option makes no sense; the scheduler does not start with it.
     #[error(transparent)]
     Config(#[from] ConfigError),

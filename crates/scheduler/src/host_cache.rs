@@ -9,17 +9,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use kilonova_core::RequestContext;
+use kilonova_objects::Aggregate;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::{HostInput, HostSource, HostSourceError, SchedulerError};
+use crate::{HostInput, HostInventory, HostSource, HostSourceError, SchedulerError};
 
-/// All hosts by the uuid of their compute node.
-pub(crate) type Hosts = Arc<BTreeMap<Uuid, Arc<HostInput>>>;
+/// What one read found.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    /// By the uuid of their compute node.
+    pub(crate) by_uuid: BTreeMap<Uuid, Arc<HostInput>>,
+    /// All of them, those without a host too.
+    pub(crate) aggregates: Vec<Arc<Aggregate>>,
+}
+
+impl From<HostInventory> for Hosts {
+    fn from(read: HostInventory) -> Self {
+        let by_uuid = read.hosts.into_iter().map(|host| (host.node.uuid, host)).collect();
+        Self { by_uuid, aggregates: read.aggregates }
+    }
+}
 
 struct Read {
     began: Instant,
-    hosts: Hosts,
+    hosts: Arc<Hosts>,
 }
 
 /// The hosts, read together.
@@ -35,22 +49,20 @@ impl HostCache {
     }
 
     /// The hosts as they were at some moment after this was called.
-    pub(crate) async fn hosts(&self, context: &RequestContext) -> Result<Hosts, SchedulerError> {
+    pub(crate) async fn hosts(&self, context: &RequestContext) -> Result<Arc<Hosts>, SchedulerError> {
         let came = Instant::now();
         let _turn = self.turn.acquire().await.map_err(|closed| HostSourceError(closed.into()))?;
         if let Some(hosts) = self.read_since(came) {
             return Ok(hosts);
         }
         let began = Instant::now();
-        let read = self.source.hosts(context).await?;
-        let by_uuid = read.into_iter().map(|host| (host.node.uuid, Arc::new(host)));
-        let hosts: Hosts = Arc::new(by_uuid.collect());
+        let hosts = Arc::new(Hosts::from(self.source.hosts(context).await?));
         let read = Read { began, hosts: hosts.clone() };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
         Ok(hosts)
     }
 
-    fn read_since(&self, came: Instant) -> Option<Hosts> {
+    fn read_since(&self, came: Instant) -> Option<Arc<Hosts>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().filter(|read| read.began >= came).map(|read| read.hosts.clone())
     }
@@ -72,10 +84,10 @@ mod tests {
 
     #[async_trait]
     impl HostSource for Counting {
-        async fn hosts(&self, _: &RequestContext) -> Result<Vec<HostInput>, HostSourceError> {
+        async fn hosts(&self, _: &RequestContext) -> Result<HostInventory, HostSourceError> {
             self.reads.fetch_add(1, Ordering::SeqCst);
             self.gate.acquire().await.unwrap().forget();
-            Ok(Vec::new())
+            Ok(HostInventory::default())
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! The conductor calls it; it knows no database and gets its hosts through [`HostSource`].
 
+mod aggregates;
 mod asked;
 mod claims;
 mod drivers;
@@ -24,6 +25,7 @@ mod options;
 mod pool;
 mod random;
 mod report;
+mod request_filter;
 mod resources;
 pub mod service;
 mod weights;
@@ -31,7 +33,7 @@ mod weights;
 use uuid::Uuid;
 
 pub use error::SchedulerError;
-pub use host_source::{HostInput, HostSource, HostSourceError};
+pub use host_source::{HostInput, HostInventory, HostSource, HostSourceError};
 pub use manager::SchedulerManager;
 
 /// The one cell that all hosts are in. Nova draws the uuid of its first cell at random, and the nil uuid is that of

@@ -17,6 +17,7 @@ use crate::host_cache::HostCache;
 use crate::host_state::HostState;
 use crate::options::at_least_one;
 use crate::pool::Pool;
+use crate::request_filter::RequestFilters;
 use crate::{CELL_UUID, HostSource, SchedulerError};
 
 /// The microversion that an allocation request is written in.
@@ -26,6 +27,7 @@ const ALLOCATION_REQUEST_VERSION: &str = "1.36";
 pub struct SchedulerManager {
     placement: Arc<dyn Placement>,
     hosts: HostCache,
+    request_filters: RequestFilters,
     filters: Filters,
     driver: Driver,
     max_attempts: usize,
@@ -39,9 +41,12 @@ impl SchedulerManager {
         hosts: Arc<dyn HostSource>,
         config: &Config,
     ) -> Result<Self, SchedulerError> {
+        // Servers are counted afresh at every request, whatever it says.
+        config.flag("filter_scheduler", "track_instance_changes", true)?;
         Ok(Self {
             placement,
             hosts: HostCache::new(hosts),
+            request_filters: RequestFilters::from_config(config)?,
             filters: Filters::from_config(config)?,
             driver: Driver::from_config(config)?,
             max_attempts: at_least_one(config, "scheduler", "max_attempts", 3)?,
@@ -65,11 +70,13 @@ impl SchedulerManager {
             return self.check_rebuild(context, spec, instance_uuids).await;
         }
         let placement = self.placement.as_ref();
-        let max_results = self.max_placement_results;
-        let mut asked = Asked::prepare(placement, context, spec, instance_uuids, max_results).await?;
+        let (request_filters, max_results) = (&self.request_filters, self.max_placement_results);
+        let mut asked = Asked::prepare(placement, context, spec, instance_uuids, request_filters, max_results).await?;
         let mut claims = Claims::new(placement, context, spec);
-        match self.place(context, &mut asked, instance_uuids, &mut claims).await {
-            Ok((chosen, pool)) => Ok(self.selections(&asked, chosen, &pool, return_alternates)),
+        let placed = self.place(context, &mut asked, instance_uuids, &mut claims).await;
+        let selections = |(chosen, pool)| self.selections(&asked, chosen, &pool, return_alternates);
+        match placed.and_then(selections) {
+            Ok(selections) => Ok(selections),
             Err(error) => {
                 claims.release().await;
                 tracing::info!(request_id = context.request_id(), %error, "no destination");
@@ -111,7 +118,7 @@ impl SchedulerManager {
         let mut has_looked_again = false;
         while let Some(server) = servers.get(chosen.len()) {
             let (places, report) = pool.eligible(asked, &self.filters);
-            let Some(place) = self.driver.order(asked.spec, &pool.hosts, places).first().copied() else {
+            let Some(place) = self.driver.order(asked.spec, &pool.hosts, places)?.first().copied() else {
                 // A refused claim says that the world is not as it was seen; a second look may find room.
                 if pool.refused_claims > 0 && !has_looked_again {
                     has_looked_again = true;
@@ -144,7 +151,8 @@ impl SchedulerManager {
             found.map_err(SchedulerError::Placement)
         };
         let (candidates, hosts) = tokio::try_join!(candidates, self.hosts.hosts(context))?;
-        Ok(Pool::new(asked, &self.filters, candidates, &hosts, placed))
+        let demands = self.request_filters.aggregates(asked.spec, &asked.own_traits, &hosts.aggregates)?;
+        Ok(Pool::new(asked, &self.filters, &demands, candidates, &hosts, placed))
     }
 
     fn selections(
@@ -153,18 +161,19 @@ impl SchedulerManager {
         chosen: Vec<HostState>,
         pool: &Pool,
         return_alternates: bool,
-    ) -> Vec<Vec<Selection>> {
+    ) -> Result<Vec<Vec<Selection>>, SchedulerError> {
         let alternates = if return_alternates { self.max_attempts.saturating_sub(1) } else { 0 };
         let (places, _) = pool.eligible(asked, &self.filters);
-        let order = self.driver.order(asked.spec, &pool.hosts, places);
-        chosen
+        let order = self.driver.order(asked.spec, &pool.hosts, places)?;
+        let selected = chosen
             .into_iter()
             .map(|host| {
                 let others = order.iter().map(|place| &pool.hosts[*place]);
                 let others = others.filter(|other| other.uuid() != host.uuid()).take(alternates);
                 std::iter::once(&host).chain(others).map(|host| selection(asked, host)).collect()
             })
-            .collect()
+            .collect();
+        Ok(selected)
     }
 }
 

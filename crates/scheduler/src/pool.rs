@@ -1,16 +1,16 @@
 //! The hosts that a request may go to, and what it has put on them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use kilonova_clients::placement::Candidate;
 use uuid::Uuid;
 
-use crate::HostInput;
 use crate::asked::Asked;
 use crate::filters::{Filters, destination};
+use crate::host_cache::Hosts;
 use crate::host_state::HostState;
 use crate::report::{self, Report};
+use crate::request_filter::AggregateDemands;
 
 /// Hosts that passed what does not change while servers are placed.
 #[derive(Debug)]
@@ -26,21 +26,22 @@ impl Pool {
     pub(crate) fn new(
         asked: &Asked<'_>,
         filters: &Filters,
+        demands: &AggregateDemands,
         candidates: Vec<Candidate>,
-        hosts: &BTreeMap<Uuid, Arc<HostInput>>,
+        hosts: &Hosts,
         placed: &BTreeMap<Uuid, i64>,
     ) -> Self {
         let mut report = Report::default();
         let is_cut = asked.query.limit.is_some_and(|limit| candidates.len() >= limit);
         if !is_cut {
             let name = format!("placement ({})", report::amounts(&asked.query));
-            report.step(name, hosts.len(), candidates.len());
+            report.step(name, hosts.by_uuid.len(), candidates.len());
         }
         let found = candidates.len();
         let mut states: Vec<HostState> = candidates
             .into_iter()
             .filter_map(|candidate| {
-                let input = hosts.get(&candidate.provider.uuid)?.clone();
+                let input = hosts.by_uuid.get(&candidate.provider.uuid)?.clone();
                 Some(HostState::new(input, candidate))
             })
             .collect();
@@ -51,6 +52,7 @@ impl Pool {
             state.count(placed);
             state.group_members += members;
         }
+        demands.apply(&mut states, &mut report);
         destination::apply(asked.spec, &mut states, &mut report);
         if !asked.is_forced() {
             filters.run_once(asked, &mut states, &mut report);
@@ -59,9 +61,9 @@ impl Pool {
     }
 
     /// The hosts that the request names and that may have its image: for a rebuild.
-    pub(crate) fn of_rebuild(asked: &Asked<'_>, filters: &Filters, hosts: &BTreeMap<Uuid, Arc<HostInput>>) -> Self {
+    pub(crate) fn of_rebuild(asked: &Asked<'_>, filters: &Filters, hosts: &Hosts) -> Self {
         let mut report = Report::default();
-        let mut states: Vec<HostState> = hosts.values().cloned().map(HostState::as_it_is).collect();
+        let mut states: Vec<HostState> = hosts.by_uuid.values().cloned().map(HostState::as_it_is).collect();
         destination::apply(asked.spec, &mut states, &mut report);
         filters.run_on_rebuild(asked, &mut states, &mut report);
         Self { hosts: states, report, refused_claims: 0 }

@@ -11,9 +11,11 @@ use kilonova_clients::placement::{Allocations, Candidate, CandidatesQuery, Inven
 use kilonova_core::time::utcnow;
 use kilonova_core::{Config, RequestContext};
 use kilonova_db::Db;
-use kilonova_objects::{ComputeNode, Destination, Flavor, InstanceGroup, RequestSpec, Selection, Service};
+use kilonova_objects::{Aggregate, ComputeNode, Destination, Flavor, InstanceGroup, RequestSpec, Selection, Service};
 use kilonova_placement::PlacementService;
-use kilonova_scheduler::{CELL_UUID, HostInput, HostSource, HostSourceError, SchedulerError, SchedulerManager};
+use kilonova_scheduler::{
+    CELL_UUID, HostInput, HostInventory, HostSource, HostSourceError, SchedulerError, SchedulerManager,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -21,12 +23,16 @@ use uuid::Uuid;
 
 /// Hosts that a test can change.
 #[derive(Default)]
-struct Hosts(Mutex<Vec<HostInput>>);
+struct Hosts {
+    hosts: Mutex<Vec<Arc<HostInput>>>,
+    aggregates: Mutex<Vec<Arc<Aggregate>>>,
+}
 
 #[async_trait]
 impl HostSource for Hosts {
-    async fn hosts(&self, _context: &RequestContext) -> Result<Vec<HostInput>, HostSourceError> {
-        Ok(self.0.lock().unwrap().clone())
+    async fn hosts(&self, _context: &RequestContext) -> Result<HostInventory, HostSourceError> {
+        let hosts = self.hosts.lock().unwrap().clone();
+        Ok(HostInventory { hosts, aggregates: self.aggregates.lock().unwrap().clone() })
     }
 }
 
@@ -159,7 +165,7 @@ impl Cloud {
         let name = format!("host{number}");
         let (context, uuid) = (RequestContext::admin(), Uuid::from_u128(number));
         self.placement.set_provider(&context, uuid, &name, &stock, &[]).await.unwrap();
-        self.hosts.0.lock().unwrap().push(HostInput {
+        self.hosts.hosts.lock().unwrap().push(Arc::new(HostInput {
             node: ComputeNode {
                 uuid,
                 host: Some(name.clone()),
@@ -168,11 +174,25 @@ impl Cloud {
             },
             service: Service { host: Some(name), last_seen_up: Some(utcnow()), ..Service::default() },
             availability_zone: Some("nova".to_owned()),
-        });
+            aggregates: Vec::new(),
+            image_properties: Vec::new(),
+        }));
     }
 
     fn change_host(&self, number: usize, change: impl FnOnce(&mut HostInput)) {
-        change(&mut self.hosts.0.lock().unwrap()[number - 1]);
+        change(Arc::make_mut(&mut self.hosts.hosts.lock().unwrap()[number - 1]));
+    }
+
+    /// Puts hosts into a new aggregate.
+    fn add_aggregate(&self, hosts: &[usize], metadata: &[(&str, &str)]) {
+        let mut aggregates = self.hosts.aggregates.lock().unwrap();
+        let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let uuid = Uuid::from_u128(1000 + aggregates.len() as u128);
+        let aggregate = Arc::new(Aggregate { uuid, metadata: Some(metadata), ..Aggregate::default() });
+        for number in hosts {
+            self.change_host(*number, |host| host.aggregates.push(aggregate.clone()));
+        }
+        aggregates.push(aggregate);
     }
 
     fn scheduler(&self, options: &str) -> SchedulerManager {
@@ -278,7 +298,8 @@ async fn alternates_are_left_out_where_nobody_asks_and_bounded_by_max_attempts()
 #[tokio::test]
 async fn many_servers_of_one_request_are_spread_and_fill_the_hosts_exactly() {
     let cloud = Cloud::of(&[30, 30, 40]).await;
-    let scheduler = cloud.scheduler("");
+    // Without it they would go to the less busy ones.
+    let scheduler = cloud.scheduler("[filter_scheduler]\nio_ops_weight_multiplier = 0\n");
     let all = chosen(&scheduler, &spec(1), 100).await;
     let count = |name: &str| all.iter().filter(|host| *host == name).count();
     assert_eq!((count("host1"), count("host2"), count("host3")), (30, 30, 40));
@@ -457,6 +478,143 @@ async fn the_chance_scheduler_uses_every_host_that_passes_and_claims_too() {
 }
 
 #[tokio::test]
+async fn filters_of_aggregates_leave_the_hosts_that_the_request_fits() {
+    let cloud = Cloud::of(&[8, 4, 2]).await;
+    cloud.add_aggregate(&[1], &[("filter_tenant_id", "other"), ("instance_type", "large")]);
+    cloud.add_aggregate(&[3], &[("ssd", "true"), ("max_instances_per_host", "2")]);
+    let with = |filter: &str| format!("[filter_scheduler]\nenabled_filters = ComputeFilter, {filter}\n");
+    for (filter, expected) in [
+        ("AllHostsFilter", "host1"),
+        ("AggregateMultiTenancyIsolation", "host2"),
+        ("AggregateTypeAffinityFilter", "host2"),
+        ("AggregateImagePropertiesIsolation", "host1"),
+    ] {
+        assert_eq!(chosen(&cloud.scheduler(&with(filter)), &spec(1), 1).await, [expected], "{filter}");
+    }
+    let mut on_ssd = spec(1);
+    on_ssd.flavor.extra_specs.insert("ssd".to_owned(), "true".to_owned());
+    let scheduler = cloud.scheduler(&with("AggregateInstanceExtraSpecsFilter, AggregateNumInstancesFilter"));
+    cloud.change_host(3, |host| {
+        host.node.stats = Some(BTreeMap::from([("num_instances".to_owned(), Some("1".to_owned()))]))
+    });
+    assert_eq!(chosen(&scheduler, &on_ssd, 1).await, ["host3"]);
+    let reason = refusal(&scheduler, &on_ssd, 2).await;
+    assert!(reason.contains("AggregateInstanceExtraSpecsFilter: 2 of 3 refused"), "{reason}");
+    assert!(reason.ends_with("1 of 2 servers could be placed)") || reason.contains("capacity"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_aggregate_turns_the_wish_for_its_hosts_around() {
+    let cloud = Cloud::of(&[4, 8, 6]).await;
+    let options = "[filter_scheduler]\nweight_classes = RAMWeigher\n";
+    assert_eq!(chosen(&cloud.scheduler(options), &spec(1), 1).await, ["host2"]);
+    cloud.add_aggregate(&[2], &[("ram_weight_multiplier", "-1")]);
+    assert_eq!(chosen(&cloud.scheduler(options), &spec(1), 1).await, ["host3"]);
+}
+
+#[tokio::test]
+async fn a_host_that_failed_to_build_or_is_busy_is_the_last_choice() {
+    let cloud = Cloud::of(&[4, 8]).await;
+    let stats = |name: &str| Some(BTreeMap::from([(name.to_owned(), Some("1".to_owned()))]));
+    cloud.change_host(2, |host| host.node.stats = stats("failed_builds"));
+    assert_eq!(chosen(&cloud.scheduler(""), &spec(1), 1).await, ["host1"]);
+    cloud.change_host(2, |host| host.node.stats = stats("io_workload"));
+    let options = "[filter_scheduler]\nio_ops_weight_multiplier = -100\n";
+    assert_eq!(chosen(&cloud.scheduler(options), &spec(1), 1).await, ["host1"]);
+    assert_eq!(
+        chosen(&cloud.scheduler("[filter_scheduler]\nio_ops_weight_multiplier = 0\n"), &spec(1), 1).await,
+        ["host2"]
+    );
+}
+
+#[tokio::test]
+async fn request_filters_look_past_the_limit_on_candidates() {
+    let cloud = Cloud::of(&[8, 4, 2]).await;
+    cloud.add_aggregate(&[2], &[("filter_tenant_id", "p")]);
+    cloud.add_aggregate(&[1, 3], &[("trait:CUSTOM_RARE", "required")]);
+    let few = "[scheduler]\nmax_placement_results = 1\n";
+    let tenants = cloud.scheduler(&format!("{few}limit_tenants_to_placement_aggregate = true\n"));
+    assert_eq!(chosen(&tenants, &spec(1), 1).await, ["host2"]);
+    let isolated = cloud.scheduler(&format!("{few}enable_isolated_aggregate_filtering = true\n"));
+    assert_eq!(chosen(&isolated, &spec(1), 1).await, ["host2"]);
+    let reason = refusal(&isolated, &spec(5), 1).await;
+    assert!(reason.contains("isolated aggregates: 1 of 1 refused"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_project_without_an_aggregate_is_told_so_where_it_needs_one() {
+    let cloud = Cloud::of(&[8]).await;
+    let options = "limit_tenants_to_placement_aggregate = true\nplacement_aggregate_required_for_tenants = true";
+    let reason = refusal(&cloud.scheduler(&format!("[scheduler]\n{options}\n")), &spec(1), 1).await;
+    assert_eq!(reason, "No valid host was found. Scheduling failed: No hosts available for tenant");
+    assert_eq!(cloud.placement.claims.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_request_for_a_feature_goes_where_its_trait_is() {
+    let cloud = Cloud::of(&[8, 4]).await;
+    let context = RequestContext::admin();
+    let packed = ["COMPUTE_NET_VIRTIO_PACKED".to_owned()];
+    cloud.placement.inner.change_traits(&context, Uuid::from_u128(2), &packed, &[]).await.unwrap();
+    let mut wanted = spec(1);
+    wanted.flavor.extra_specs.insert("hw:virtio_packed_ring".to_owned(), "true".to_owned());
+    assert_eq!(chosen(&cloud.scheduler(""), &wanted, 1).await, ["host2"]);
+}
+
+#[tokio::test]
+async fn a_query_of_the_user_chooses_among_hosts_by_what_is_left_of_them() {
+    let cloud = Cloud::of(&[8, 4]).await;
+    let scheduler = cloud.scheduler("[filter_scheduler]\nenabled_filters = JsonFilter\n");
+    let query = |query: &str| RequestSpec {
+        scheduler_hints: Some(BTreeMap::from([("query".to_owned(), vec![query.to_owned()])])),
+        ..spec(1)
+    };
+    assert_eq!(chosen(&scheduler, &query(r#"["<", "$free_ram_mb", 8192]"#), 1).await, ["host2"]);
+    // One server more and host1 has no more than that left.
+    let reason = refusal(&scheduler, &query(r#"[">=", "$free_ram_mb", 8192]"#), 2).await;
+    assert!(reason.contains("JsonFilter: 2 of 2 refused; 1 of 2"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_rule_of_the_operator_is_asked_again_for_every_server_and_named_in_the_reason() {
+    let cloud = Cloud::of(&[8, 4]).await;
+    let rule = "host.free_ram_mb - request.flavor.memory_mb >= 2048";
+    let scheduler = cloud.scheduler(&format!("[filter_scheduler]\nrules = {rule}\n"));
+    let reason = refusal(&scheduler, &spec(2), 5).await;
+    assert!(reason.ends_with(&format!("rule {rule}: 2 of 2 refused; 4 of 5 servers could be placed)")), "{reason}");
+    assert_eq!(chosen(&scheduler, &spec(2), 4).await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_metric_that_is_weighed_and_missing_fails_the_request() {
+    let cloud = Cloud::of(&[8, 4]).await;
+    let metrics = "[metrics]\nweight_setting = cpu.frequency = 1\n";
+    let error = select(&cloud.scheduler(metrics), &spec(1), 1).await.unwrap_err();
+    assert!(matches!(error, SchedulerError::ComputeHostMetricNotFound { .. }), "{error:?}");
+    assert_eq!((cloud.used_vcpus(1).await, cloud.used_vcpus(2).await), (0, 0));
+    let metric = |value: i64| Some(json!([{"name": "cpu.frequency", "value": value}]).to_string());
+    cloud.change_host(2, |host| host.node.metrics = metric(4000));
+    let filtered = format!("[filter_scheduler]\nenabled_filters = MetricsFilter\n{metrics}");
+    assert_eq!(chosen(&cloud.scheduler(&filtered), &spec(1), 1).await, ["host2"]);
+    cloud.change_host(1, |host| host.node.metrics = metric(1000));
+    let alone = format!("[filter_scheduler]\nweight_classes = MetricsWeigher\n{metrics}");
+    assert_eq!(chosen(&cloud.scheduler(&alone), &spec(1), 1).await, ["host2"]);
+}
+
+#[tokio::test]
+async fn alike_images_are_packed_where_it_is_wished() {
+    let cloud = Cloud::of(&[8, 4]).await;
+    let windows = BTreeMap::from([("os_distro".to_owned(), "windows".to_owned())]);
+    cloud.change_host(2, |host| host.image_properties = vec![windows]);
+    let mut image = kilonova_objects::ImageMeta::default();
+    image.properties.0.insert("os_distro".to_owned(), json!("windows"));
+    let spec = RequestSpec { image: Some(image), ..spec(1) };
+    assert_eq!(chosen(&cloud.scheduler(""), &spec, 1).await, ["host1"]);
+    let packed = "[filter_scheduler]\nimage_props_weight_multiplier = 100\n";
+    assert_eq!(chosen(&cloud.scheduler(packed), &spec, 1).await, ["host2"]);
+}
+
+#[tokio::test]
 async fn no_server_at_all_is_no_error() {
     let cloud = Cloud::of(&[1]).await;
     assert!(select(&cloud.scheduler(""), &spec(1), 0).await.unwrap().is_empty());
@@ -472,6 +630,16 @@ async fn an_option_that_makes_no_sense_stops_the_start() {
         ("[scheduler]\nmax_placement_results = 0\n", "[scheduler] max_placement_results"),
         ("[filter_scheduler]\nhost_subset_size = 0\n", "[filter_scheduler] host_subset_size"),
         ("[filter_scheduler]\nenabled_filters = Pony\n", "[filter_scheduler] enabled_filters"),
+        ("[filter_scheduler]\nenabled_filters = NUMATopologyFilter\n", "[filter_scheduler] enabled_filters"),
+        (
+            "[filter_scheduler]\nenabled_filters = IsolatedHostsFilter\nisolated_images = x\n",
+            "[filter_scheduler] isolated_images",
+        ),
+        ("[filter_scheduler]\nrules = host.free_ram_mb >\n", "[filter_scheduler] rules"),
+        ("[filter_scheduler]\nweight_classes = Pony\n", "[filter_scheduler] weight_classes"),
+        ("[filter_scheduler]\ntrack_instance_changes = x\n", "[filter_scheduler] track_instance_changes"),
+        ("[metrics]\nweight_setting = x\n", "[metrics] weight_setting"),
+        ("[scheduler]\nenable_isolated_aggregate_filtering = x\n", "[scheduler] enable_isolated_aggregate_filtering"),
         ("[filter_scheduler]\nram_weight_multiplier = x\n", "[filter_scheduler] ram_weight_multiplier"),
         ("[filter_scheduler]\nram_weight_multiplier = NaN\n", "[filter_scheduler] ram_weight_multiplier"),
     ] {

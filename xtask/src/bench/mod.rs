@@ -6,6 +6,7 @@ mod load;
 mod qemu;
 mod rabbit;
 mod report;
+mod scheduler;
 mod services;
 
 use std::ffi::OsString;
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// Measures calls and casts over RabbitMQ instead, beside Python's oslo.messaging.
     #[arg(long)]
     rabbit: bool,
+    /// Measures the scheduler alone instead, on 1,000 to 100,000 hosts.
+    #[arg(long)]
+    scheduler: bool,
 }
 
 /// The command. A figure that misses its target is marked in the table; a server that is lost is an error.
@@ -41,6 +45,10 @@ pub(crate) async fn run(workspace: &Workspace, options: Options) -> anyhow::Resu
         // what makes the load is built for itself
         let rows = rabbit::measure(workspace).await?;
         return report(workspace, &options, "cargo xtask bench --rabbit", rows).await;
+    }
+    if options.scheduler {
+        let rows = scheduler::measure(workspace).await?;
+        return report(workspace, &options, "cargo xtask bench --scheduler", rows).await;
     }
     if cfg!(debug_assertions) {
         return Err(become_optimised(workspace));

@@ -11,9 +11,8 @@ use super::Setup;
 
 /// Starts a scheduler.
 pub(crate) async fn start(setup: &Setup<'_>, placement: Arc<dyn Placement>) -> anyhow::Result<SchedulerService> {
-    let zone = setup.config.get("DEFAULT", "default_availability_zone").unwrap_or_else(|| "nova".to_owned());
     let conductor = setup.bus.conductor();
-    let hosts = Arc::new(ConductorHosts::new(conductor.clone(), &zone));
+    let hosts = Arc::new(ConductorHosts::new(conductor.clone(), setup.config)?);
     let manager = Arc::new(SchedulerManager::new(placement, hosts, setup.config)?);
     let report_interval = Duration::from_secs(setup.config.parse("DEFAULT", "report_interval", 10)?);
     Ok(SchedulerService::start(manager, setup.bus.transport(), conductor, setup.host, report_interval).await?)

@@ -3,6 +3,7 @@
 use kilonova_core::{Config, ConfigError};
 use kilonova_objects::RequestSpec;
 
+use crate::SchedulerError;
 use crate::host_state::HostState;
 use crate::options::at_least_one;
 use crate::random;
@@ -28,8 +29,13 @@ impl FilterScheduler {
         })
     }
 
-    pub(super) fn order(&self, spec: &RequestSpec, hosts: &[HostState], places: Vec<usize>) -> Vec<usize> {
-        let weights = self.weighers.weigh(spec, hosts, &places);
+    pub(super) fn order(
+        &self,
+        spec: &RequestSpec,
+        hosts: &[HostState],
+        places: Vec<usize>,
+    ) -> Result<Vec<usize>, SchedulerError> {
+        let weights = self.weighers.weigh(spec, hosts, &places)?;
         let mut weighed: Vec<(usize, f64)> = places.into_iter().zip(weights).collect();
         // Stable: hosts of one weight stay in placement's order.
         weighed.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -45,7 +51,7 @@ impl FilterScheduler {
             let chosen = random::below(subset);
             order[..=chosen].rotate_right(1);
         }
-        order
+        Ok(order)
     }
 }
 
@@ -67,7 +73,7 @@ mod tests {
             })
             .collect();
         let places = (0..hosts.len()).collect();
-        FilterScheduler::from_config(&config).unwrap().order(&RequestSpec::default(), &hosts, places)
+        FilterScheduler::from_config(&config).unwrap().order(&RequestSpec::default(), &hosts, places).unwrap()
     }
 
     fn firsts(options: &str, free_mb: &[i64]) -> BTreeSet<usize> {

@@ -7,6 +7,7 @@ use kilonova_core::{Config, ConfigError};
 use kilonova_objects::RequestSpec;
 
 use self::filter_scheduler::FilterScheduler;
+use crate::SchedulerError;
 use crate::host_state::HostState;
 
 /// A driver with its options.
@@ -34,10 +35,15 @@ impl Driver {
     }
 
     /// `places` of `hosts`, the one to try first at the front.
-    pub(crate) fn order(&self, spec: &RequestSpec, hosts: &[HostState], places: Vec<usize>) -> Vec<usize> {
+    pub(crate) fn order(
+        &self,
+        spec: &RequestSpec,
+        hosts: &[HostState],
+        places: Vec<usize>,
+    ) -> Result<Vec<usize>, SchedulerError> {
         match self {
             Self::FilterScheduler(driver) => driver.order(spec, hosts, places),
-            Self::ChanceScheduler => chance_scheduler::order(places),
+            Self::ChanceScheduler => Ok(chance_scheduler::order(places)),
         }
     }
 }

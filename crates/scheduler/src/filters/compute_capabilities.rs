@@ -1,7 +1,8 @@
 //! ComputeCapabilitiesFilter: extra specs of the flavor against attributes of the host.
 //!
-//! `capabilities:NAME` and names without a scope are looked up; a path goes on with colons into JSON values
-//! (`capabilities:cpu_info:vendor`). Other scopes are somebody else's.
+//! `capabilities:NAME` is looked up; a path goes on with colons into JSON values (`capabilities:cpu_info:vendor`). A name
+//! without a scope counts where the host has it. `hw:maxphysaddr_bits` is the least that `cpu_info:maxphysaddr:bits` may
+//! be. Other scopes are somebody else's.
 
 use serde_json::Value;
 
@@ -10,6 +11,7 @@ use crate::asked::Asked;
 use crate::host_state::HostState;
 
 const SCOPE: &str = "capabilities";
+const MAXPHYSADDR_BITS: [&str; 3] = ["cpu_info", "maxphysaddr", "bits"];
 
 #[derive(Debug)]
 pub(super) struct ComputeCapabilitiesFilter;
@@ -17,24 +19,19 @@ pub(super) struct ComputeCapabilitiesFilter;
 impl HostFilter for ComputeCapabilitiesFilter {
     fn passes(&self, host: &HostState, asked: &Asked<'_>) -> bool {
         asked.spec.flavor.extra_specs.iter().all(|(key, requirement)| {
-            let Some(path) = path(key) else {
-                return true;
-            };
-            look_up(host, &path).is_some_and(|value| extra_specs_ops::matches(&value, requirement))
+            let parts: Vec<&str> = key.split(':').collect();
+            match parts.as_slice() {
+                [name] => host.attribute(name).is_none() || satisfies(host, &parts, requirement),
+                [SCOPE, path @ ..] => satisfies(host, path, requirement),
+                ["hw", "maxphysaddr_bits"] => satisfies(host, &MAXPHYSADDR_BITS, &format!(">= {requirement}")),
+                _ => true,
+            }
         })
     }
 }
 
-/// `None`: not a capability.
-fn path(key: &str) -> Option<Vec<&str>> {
-    let parts: Vec<&str> = key.split(':').collect();
-    match parts.as_slice() {
-        // What a flavor says of its group policy is for placement.
-        ["group_policy"] => None,
-        [_] => Some(parts),
-        [SCOPE, rest @ ..] => Some(rest.to_vec()),
-        _ => None,
-    }
+fn satisfies(host: &HostState, path: &[&str], requirement: &str) -> bool {
+    look_up(host, path).is_some_and(|value| extra_specs_ops::matches(&value, requirement))
 }
 
 fn look_up(host: &HostState, path: &[&str]) -> Option<String> {
@@ -66,7 +63,8 @@ mod tests {
     fn passes(key: &str, requirement: &str) -> bool {
         let host = host_with("a", |input| {
             input.node.vcpus = 8;
-            input.node.cpu_info = Some(r#"{"vendor": "AMD", "topology": {"cores": 4}}"#.to_owned());
+            input.node.cpu_info =
+                Some(r#"{"vendor": "AMD", "topology": {"cores": 4}, "maxphysaddr": {"bits": 46}}"#.to_owned());
             input.node.stats = Some(BTreeMap::from([("rack".to_owned(), Some("r1".to_owned()))]));
         });
         let extra_specs = BTreeMap::from([(key.to_owned(), requirement.to_owned())]);
@@ -89,7 +87,18 @@ mod tests {
     fn what_the_host_does_not_have_does_not_match() {
         assert!(!passes("capabilities:pony", "1"));
         assert!(!passes("capabilities:vcpus_total:deeper", "1"));
-        assert!(!passes("capabilities", "1"));
+    }
+
+    #[test]
+    fn a_name_without_a_scope_counts_where_the_host_has_it() {
+        assert!(passes("pony", "1") && passes("capabilities", "1"));
+        assert!(passes("rack", "r1") && !passes("rack", "r2"));
+    }
+
+    #[test]
+    fn the_width_of_physical_addresses_is_at_least_what_the_flavor_says() {
+        assert!(passes("hw:maxphysaddr_bits", "46"));
+        assert!(!passes("hw:maxphysaddr_bits", "47"));
     }
 
     #[test]

@@ -1,8 +1,15 @@
-//! Filters: whether a host may be used at all. `[filter_scheduler] enabled_filters` names them, by Nova's names.
+//! Filters: whether a host may be used at all. `[filter_scheduler] enabled_filters` names them, by Nova's names;
+//! `rules` are the operator's own, in CEL.
 //!
 //! Room is not filtered here: placement's candidates have it. The availability zone is always looked at, for in Nova it
 //! is a part of what placement is asked.
 
+mod aggregate_image_properties_isolation;
+mod aggregate_instance_extra_specs;
+mod aggregate_io_ops;
+mod aggregate_multitenancy_isolation;
+mod aggregate_num_instances;
+mod aggregate_type_affinity;
 mod all_hosts;
 mod availability_zone;
 mod compute;
@@ -12,10 +19,15 @@ mod different_host;
 mod extra_specs_ops;
 mod image_properties;
 mod io_ops;
+mod isolated_hosts;
+mod json;
+mod metrics;
 mod num_instances;
+mod rule;
 mod same_host;
 mod server_group_affinity;
 mod server_group_anti_affinity;
+mod simple_cidr_affinity;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -23,6 +35,7 @@ use std::fmt::Debug;
 
 use kilonova_core::{Config, ConfigError};
 
+use self::rule::Rule;
 use crate::asked::Asked;
 use crate::host_state::HostState;
 use crate::report::Report;
@@ -42,7 +55,13 @@ const DEFAULT: [&str; 8] = [
     "DifferentHostFilter",
 ];
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 21] = [
+    "AggregateImagePropertiesIsolation",
+    "AggregateInstanceExtraSpecsFilter",
+    "AggregateIoOpsFilter",
+    "AggregateMultiTenancyIsolation",
+    "AggregateNumInstancesFilter",
+    "AggregateTypeAffinityFilter",
     "AllHostsFilter",
     AVAILABILITY_ZONE,
     "ComputeCapabilitiesFilter",
@@ -50,10 +69,14 @@ const KNOWN: [&str; 11] = [
     "DifferentHostFilter",
     "ImagePropertiesFilter",
     "IoOpsFilter",
+    "IsolatedHostsFilter",
+    "JsonFilter",
+    "MetricsFilter",
     "NumInstancesFilter",
     "SameHostFilter",
     "ServerGroupAffinityFilter",
     "ServerGroupAntiAffinityFilter",
+    "SimpleCIDRAffinityFilter",
 ];
 
 /// One rule.
@@ -89,7 +112,10 @@ impl Filters {
             names.push(AVAILABILITY_ZONE.to_owned());
         }
         let named = |name: String| Ok(Named { filter: filter(&name, config)?, name });
-        names.into_iter().map(named).collect::<Result<_, _>>().map(Self)
+        let mut filters = names.into_iter().map(named).collect::<Result<Vec<_>, ConfigError>>()?;
+        let rules = Rule::all(config)?;
+        filters.extend(rules.into_iter().map(|(name, rule)| Named { name, filter: Box::new(rule) }));
+        Ok(Self(filters))
     }
 
     /// The filters whose answer does not change.
@@ -132,6 +158,16 @@ impl Filters {
 
 fn filter(name: &str, config: &Config) -> Result<Box<dyn HostFilter>, ConfigError> {
     Ok(match name {
+        "AggregateImagePropertiesIsolation" => {
+            Box::new(aggregate_image_properties_isolation::AggregateImagePropertiesIsolation::new(config))
+        }
+        "AggregateInstanceExtraSpecsFilter" => {
+            Box::new(aggregate_instance_extra_specs::AggregateInstanceExtraSpecsFilter)
+        }
+        "AggregateIoOpsFilter" => Box::new(aggregate_io_ops::AggregateIoOpsFilter::new(config)?),
+        "AggregateMultiTenancyIsolation" => Box::new(aggregate_multitenancy_isolation::AggregateMultiTenancyIsolation),
+        "AggregateNumInstancesFilter" => Box::new(aggregate_num_instances::AggregateNumInstancesFilter::new(config)?),
+        "AggregateTypeAffinityFilter" => Box::new(aggregate_type_affinity::AggregateTypeAffinityFilter),
         "AllHostsFilter" => Box::new(all_hosts::AllHostsFilter),
         AVAILABILITY_ZONE => Box::new(availability_zone::AvailabilityZoneFilter::new(config)),
         "ComputeCapabilitiesFilter" => Box::new(compute_capabilities::ComputeCapabilitiesFilter),
@@ -139,10 +175,14 @@ fn filter(name: &str, config: &Config) -> Result<Box<dyn HostFilter>, ConfigErro
         "DifferentHostFilter" => Box::new(different_host::DifferentHostFilter),
         "ImagePropertiesFilter" => Box::new(image_properties::ImagePropertiesFilter::new(config)),
         "IoOpsFilter" => Box::new(io_ops::IoOpsFilter::new(config)?),
+        "IsolatedHostsFilter" => Box::new(isolated_hosts::IsolatedHostsFilter::new(config)?),
+        "JsonFilter" => Box::new(json::JsonFilter),
+        "MetricsFilter" => Box::new(metrics::MetricsFilter::new(config)?),
         "NumInstancesFilter" => Box::new(num_instances::NumInstancesFilter::new(config)?),
         "SameHostFilter" => Box::new(same_host::SameHostFilter),
         "ServerGroupAffinityFilter" => Box::new(server_group_affinity::ServerGroupAffinityFilter),
         "ServerGroupAntiAffinityFilter" => Box::new(server_group_anti_affinity::ServerGroupAntiAffinityFilter),
+        "SimpleCIDRAffinityFilter" => Box::new(simple_cidr_affinity::SimpleCidrAffinityFilter),
         other => {
             return Err(ConfigError::Value {
                 group: GROUP.to_owned(),

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kilonova_clients::placement::{Candidate, CandidatesQuery, ResourceProvider, Resources};
+use kilonova_core::Config;
 use kilonova_core::time::utcnow;
-use kilonova_objects::{ComputeNode, RequestSpec, Service};
+use kilonova_objects::{Aggregate, ComputeNode, Flavor, ImageMeta, RequestSpec, Service};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::HostInput;
@@ -28,6 +30,8 @@ pub(crate) fn host_with(name: &str, change: impl FnOnce(&mut HostInput)) -> Host
         },
         service: Service { host: Some(name.to_owned()), last_seen_up: Some(utcnow()), ..Service::default() },
         availability_zone: None,
+        aggregates: Vec::new(),
+        image_properties: Vec::new(),
     };
     change(&mut input);
     let provider = ResourceProvider { uuid: input.node.uuid, name: name.to_owned(), generation: 0 };
@@ -41,11 +45,50 @@ pub(crate) fn host_with(name: &str, change: impl FnOnce(&mut HostInput)) -> Host
     HostState::new(Arc::new(input), candidate)
 }
 
+/// A host in aggregates with this metadata. Their uuids are 1, 2, …
+pub(crate) fn host_in(name: &str, aggregates: &[&[(&str, &str)]]) -> HostState {
+    let aggregate = |(number, metadata): (u128, &&[(&str, &str)])| {
+        let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Arc::new(Aggregate {
+            uuid: Uuid::from_u128(number),
+            hosts: Some(vec![name.to_owned()]),
+            metadata: Some(pairs.collect()),
+            ..Aggregate::default()
+        })
+    };
+    host_with(name, |input| input.aggregates = (1..).zip(aggregates).map(aggregate).collect())
+}
+
+/// A request for a flavor with these extra specs.
+pub(crate) fn with_extra_specs(extra_specs: &[(&str, &str)]) -> RequestSpec {
+    let extra_specs = extra_specs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    RequestSpec { flavor: Flavor { extra_specs, ..Flavor::default() }, ..RequestSpec::default() }
+}
+
+/// A request for an image with these properties.
+pub(crate) fn with_image(properties: Value) -> RequestSpec {
+    let mut image = ImageMeta::default();
+    image.properties.0 = serde_json::from_value(properties).unwrap();
+    RequestSpec { image: Some(image), ..RequestSpec::default() }
+}
+
+/// A request with one scheduler hint.
+pub(crate) fn with_hint(name: &str, value: &str) -> RequestSpec {
+    let hints = BTreeMap::from([(name.to_owned(), vec![value.to_owned()])]);
+    RequestSpec { scheduler_hints: Some(hints), ..RequestSpec::default() }
+}
+
+/// Options of `[filter_scheduler]`.
+pub(crate) fn options(lines: &str) -> Config {
+    Config::from_text(&format!("[filter_scheduler]\n{lines}\n")).unwrap()
+}
+
 /// A request whose hints lead nowhere.
 pub(crate) fn asked(spec: &RequestSpec) -> Asked<'_> {
     Asked {
         spec,
         query: CandidatesQuery::default(),
+        own_traits: Vec::new(),
         now: utcnow(),
         same_hosts: None,
         different_hosts: BTreeSet::new(),

@@ -2,8 +2,19 @@
 
 use kilonova_objects::RequestSpec;
 
+use super::HostWeigher;
+use crate::SchedulerError;
 use crate::host_state::HostState;
 
-pub(super) fn weigh(host: &HostState, _spec: &RequestSpec) -> f64 {
-    host.free("VCPU") as f64
+#[derive(Debug)]
+pub(super) struct CpuWeigher;
+
+impl HostWeigher for CpuWeigher {
+    fn weigh(&self, host: &HostState, _spec: &RequestSpec) -> Result<f64, SchedulerError> {
+        Ok(host.free("VCPU") as f64)
+    }
+
+    fn counts_from_zero(&self) -> bool {
+        true
+    }
 }

@@ -1,34 +1,96 @@
 //! Weighers: how good a host is. Each gives every host a number, which is brought between 0 and 1 over the hosts that
 //! are compared and multiplied; the sum is the host's weight.
 
+mod build_failure;
 mod cpu;
+mod cross_cell;
 mod disk;
+mod hypervisor_version;
+mod image_props;
+mod io_ops;
+mod metrics;
+mod num_instances;
+mod pci;
 mod ram;
 mod soft_affinity;
 mod soft_anti_affinity;
+
+use std::fmt::Debug;
 
 use kilonova_core::{Config, ConfigError};
 use kilonova_objects::RequestSpec;
 
 use crate::host_state::HostState;
-use crate::options::finite;
+use crate::options::{at_least_zero, finite};
+use crate::{SchedulerError, aggregates};
 
 const GROUP: &str = "filter_scheduler";
+const METRICS: &str = "metrics";
 const ALL: &str = "nova.scheduler.weights.all_weighers";
+const IMAGE_PROPS_WEIGHT_MULTIPLIER: &str = "image_props_weight_multiplier";
 
-const KNOWN: [&str; 5] =
-    ["RAMWeigher", "CPUWeigher", "DiskWeigher", "ServerGroupSoftAffinityWeigher", "ServerGroupSoftAntiAffinityWeigher"];
+const KNOWN: [&str; 13] = [
+    "BuildFailureWeigher",
+    "CPUWeigher",
+    "CrossCellWeigher",
+    "DiskWeigher",
+    "HypervisorVersionWeigher",
+    "ImagePropertiesWeigher",
+    "IoOpsWeigher",
+    "MetricsWeigher",
+    "NumInstancesWeigher",
+    "PCIWeigher",
+    "RAMWeigher",
+    "ServerGroupSoftAffinityWeigher",
+    "ServerGroupSoftAntiAffinityWeigher",
+];
 
-/// One weigher with its multiplier.
+/// One wish.
+pub(crate) trait HostWeigher: Debug + Send + Sync {
+    /// Of what is wished for, how much the host has.
+    fn weigh(&self, host: &HostState, spec: &RequestSpec) -> Result<f64, SchedulerError>;
+
+    /// Whether the least is 0, and less counts as 0, whatever the hosts have. Otherwise it is what the least host has.
+    fn counts_from_zero(&self) -> bool {
+        false
+    }
+}
+
+/// How much a wish counts: what is configured, or the least that an aggregate of the host says under `key`.
+#[derive(Clone, Debug)]
+struct Multiplier {
+    key: &'static str,
+    configured: f64,
+    /// -1 where less of it is better.
+    sign: f64,
+}
+
+impl Multiplier {
+    /// Of an option that an aggregate's metadata has under the same name.
+    fn new(config: &Config, key: &'static str, default: f64) -> Result<Self, ConfigError> {
+        Ok(Self { key, configured: finite(config, GROUP, key, default)?, sign: 1.0 })
+    }
+
+    /// Of one that the configuration does not let be below 0.
+    fn at_least_zero(config: &Config, key: &'static str) -> Result<Self, ConfigError> {
+        Ok(Self { key, configured: at_least_zero(config, GROUP, key, 1.0)?, sign: 1.0 })
+    }
+
+    fn of(&self, host: &HostState) -> f64 {
+        let of_host = aggregates::least(host, self.key, self.configured);
+        self.sign * if of_host.is_finite() { of_host } else { self.configured }
+    }
+}
+
 #[derive(Debug)]
-struct Weigher {
-    multiplier: f64,
-    weigh: fn(&HostState, &RequestSpec) -> f64,
+struct Weighted {
+    multiplier: Multiplier,
+    weigher: Box<dyn HostWeigher>,
 }
 
 /// The weighers of `[filter_scheduler] weight_classes`.
 #[derive(Debug)]
-pub(crate) struct Weighers(Vec<Weigher>);
+pub(crate) struct Weighers(Vec<Weighted>);
 
 impl Weighers {
     pub(crate) fn from_config(config: &Config) -> Result<Self, ConfigError> {
@@ -36,43 +98,86 @@ impl Weighers {
         if names.iter().any(|name| name == ALL) {
             names = KNOWN.map(str::to_owned).into();
         }
-        names.iter().map(|name| weigher(name, config)).collect::<Result<_, _>>().map(Self)
+        names.iter().map(|name| weighted(name, config)).collect::<Result<_, _>>().map(Self)
     }
 
     /// The weight of each of `places` for this request, in their order.
-    pub(crate) fn weigh(&self, spec: &RequestSpec, hosts: &[HostState], places: &[usize]) -> Vec<f64> {
+    pub(crate) fn weigh(
+        &self,
+        spec: &RequestSpec,
+        hosts: &[HostState],
+        places: &[usize],
+    ) -> Result<Vec<f64>, SchedulerError> {
         let mut sums = vec![0.0; places.len()];
-        for weigher in &self.0 {
-            let raw: Vec<f64> = places.iter().map(|place| (weigher.weigh)(&hosts[*place], spec)).collect();
-            for (sum, weight) in sums.iter_mut().zip(normalize(&raw)) {
-                *sum += weigher.multiplier * weight;
+        // There is nothing to compare.
+        if places.len() < 2 {
+            return Ok(sums);
+        }
+        for Weighted { multiplier, weigher } in &self.0 {
+            let raw = places.iter().map(|place| weigher.weigh(&hosts[*place], spec));
+            let normal = normalize(raw.collect::<Result<_, _>>()?, weigher.counts_from_zero());
+            for ((sum, weight), place) in sums.iter_mut().zip(normal).zip(places) {
+                *sum += multiplier.of(&hosts[*place]) * weight;
             }
         }
-        sums
+        Ok(sums)
     }
 }
 
-/// A bare class name, or Nova's whole path to it.
-fn weigher(name: &str, config: &Config) -> Result<Weigher, ConfigError> {
-    let multiplier = |option: &str| finite(config, GROUP, option, 1.0);
-    match name.rsplit('.').next().unwrap_or(name) {
-        "RAMWeigher" => Ok(Weigher { multiplier: multiplier("ram_weight_multiplier")?, weigh: ram::weigh }),
-        "CPUWeigher" => Ok(Weigher { multiplier: multiplier("cpu_weight_multiplier")?, weigh: cpu::weigh }),
-        "DiskWeigher" => Ok(Weigher { multiplier: multiplier("disk_weight_multiplier")?, weigh: disk::weigh }),
+/// Whether the images of servers have to be known.
+pub(crate) fn weighs_image_properties(config: &Config) -> Result<bool, ConfigError> {
+    Ok(finite(config, GROUP, IMAGE_PROPS_WEIGHT_MULTIPLIER, 0.0)? != 0.0)
+}
+
+/// By a bare class name, or Nova's whole path to it.
+fn weighted(name: &str, config: &Config) -> Result<Weighted, ConfigError> {
+    let of = |key, default| Multiplier::new(config, key, default);
+    let (multiplier, weigher): (_, Box<dyn HostWeigher>) = match name.rsplit('.').next().unwrap_or(name) {
+        "BuildFailureWeigher" => {
+            let multiplier = of("build_failure_weight_multiplier", 1_000_000.0)?;
+            (Multiplier { sign: -1.0, ..multiplier }, Box::new(build_failure::BuildFailureWeigher))
+        }
+        "CPUWeigher" => (of("cpu_weight_multiplier", 1.0)?, Box::new(cpu::CpuWeigher)),
+        "CrossCellWeigher" => {
+            (of("cross_cell_move_weight_multiplier", 1_000_000.0)?, Box::new(cross_cell::CrossCellWeigher))
+        }
+        "DiskWeigher" => (of("disk_weight_multiplier", 1.0)?, Box::new(disk::DiskWeigher)),
+        "HypervisorVersionWeigher" => {
+            let multiplier = of("hypervisor_version_weight_multiplier", 1.0)?;
+            (multiplier, Box::new(hypervisor_version::HypervisorVersionWeigher))
+        }
+        "ImagePropertiesWeigher" => {
+            let weigher = image_props::ImagePropertiesWeigher::new(config)?;
+            (of(IMAGE_PROPS_WEIGHT_MULTIPLIER, 0.0)?, Box::new(weigher))
+        }
+        "IoOpsWeigher" => (of("io_ops_weight_multiplier", -1.0)?, Box::new(io_ops::IoOpsWeigher)),
+        "MetricsWeigher" => {
+            let weigher = metrics::MetricsWeigher::new(config)?;
+            (metrics::MetricsWeigher::multiplier(config)?, Box::new(weigher))
+        }
+        "NumInstancesWeigher" => {
+            (of("num_instances_weight_multiplier", 0.0)?, Box::new(num_instances::NumInstancesWeigher))
+        }
+        "PCIWeigher" => (Multiplier::at_least_zero(config, "pci_weight_multiplier")?, Box::new(pci::PciWeigher)),
+        "RAMWeigher" => (of("ram_weight_multiplier", 1.0)?, Box::new(ram::RamWeigher)),
         "ServerGroupSoftAffinityWeigher" => {
-            Ok(Weigher { multiplier: multiplier("soft_affinity_weight_multiplier")?, weigh: soft_affinity::weigh })
+            let multiplier = Multiplier::at_least_zero(config, "soft_affinity_weight_multiplier")?;
+            (multiplier, Box::new(soft_affinity::ServerGroupSoftAffinityWeigher))
         }
         "ServerGroupSoftAntiAffinityWeigher" => {
-            let multiplier = multiplier("soft_anti_affinity_weight_multiplier")?;
-            Ok(Weigher { multiplier, weigh: soft_anti_affinity::weigh })
+            let multiplier = Multiplier::at_least_zero(config, "soft_anti_affinity_weight_multiplier")?;
+            (multiplier, Box::new(soft_anti_affinity::ServerGroupSoftAntiAffinityWeigher))
         }
-        _ => Err(ConfigError::Value {
-            group: GROUP.to_owned(),
-            name: "weight_classes".to_owned(),
-            value: name.to_owned(),
-            expected: format!("one of {ALL}, {}", KNOWN.join(", ")),
-        }),
-    }
+        _ => {
+            return Err(ConfigError::Value {
+                group: GROUP.to_owned(),
+                name: "weight_classes".to_owned(),
+                value: name.to_owned(),
+                expected: format!("one of {ALL}, {}", KNOWN.join(", ")),
+            });
+        }
+    };
+    Ok(Weighted { multiplier, weigher })
 }
 
 /// How many members of the request's group are on the host, if the group has this policy.
@@ -81,65 +186,170 @@ fn group_members(host: &HostState, spec: &RequestSpec, policy: &str) -> f64 {
     if group.and_then(|group| group.policy.as_deref()) == Some(policy) { host.group_members as f64 } else { 0.0 }
 }
 
-/// Between 0 and 1. The least is 0, or what is below 0, if something is; equal bounds give 0 for all.
-fn normalize(raw: &[f64]) -> Vec<f64> {
-    let min = raw.iter().copied().fold(0.0, f64::min);
-    let max = raw.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let range = max - min;
-    let scaled = |value: &f64| if range > 0.0 { (value - min) / range } else { 0.0 };
-    raw.iter().map(scaled).collect()
+/// Between 0 and 1: the greatest is 1, and 0 is the least, or 0 itself and all below it. Equal bounds give 0 for all.
+fn normalize(mut raw: Vec<f64>, counts_from_zero: bool) -> Vec<f64> {
+    let mut min = raw.iter().copied().fold(f64::INFINITY, f64::min);
+    if counts_from_zero {
+        raw.iter_mut().for_each(|value| *value = value.max(0.0));
+        min = 0.0;
+    }
+    let range = raw.iter().copied().fold(f64::NEG_INFINITY, f64::max) - min;
+    raw.into_iter().map(|value| if range > 0.0 { (value - min) / range } else { 0.0 }).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use kilonova_objects::InstanceGroup;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::filters::testing::host;
+    use crate::filters::testing::{host, host_in, host_with, options};
 
     #[test]
-    fn the_least_counts_from_zero_and_not_from_the_least_host() {
-        assert_eq!(normalize(&[50.0, 100.0]), [0.5, 1.0]);
-        assert_eq!(normalize(&[-100.0, 100.0, 0.0]), [0.0, 1.0, 0.5]);
-        assert_eq!(normalize(&[0.0, 0.0]), [0.0, 0.0]);
-        assert_eq!(normalize(&[]), [] as [f64; 0]);
+    fn the_least_is_zero_or_what_the_least_host_has() {
+        assert_eq!(normalize(vec![50.0, 100.0], true), [0.5, 1.0]);
+        assert_eq!(normalize(vec![50.0, 100.0], false), [0.0, 1.0]);
+        assert_eq!(normalize(vec![-100.0, 100.0, 0.0], true), [0.0, 1.0, 0.0]);
+        assert_eq!(normalize(vec![-100.0, 100.0, 0.0], false), [0.0, 1.0, 0.5]);
+        assert_eq!(normalize(vec![7.0, 7.0], true), [1.0, 1.0]);
+        assert_eq!(normalize(vec![7.0, 7.0], false), [0.0, 0.0]);
+        assert_eq!(normalize(vec![-1.0, -2.0], true), [0.0, 0.0]);
+        assert_eq!(normalize(vec![], true), [] as [f64; 0]);
+    }
+
+    fn weights(lines: &str, spec: &RequestSpec, hosts: &[HostState]) -> Vec<f64> {
+        let places: Vec<usize> = (0..hosts.len()).collect();
+        Weighers::from_config(&options(lines)).unwrap().weigh(spec, hosts, &places).unwrap()
+    }
+
+    /// Every weigher alone, by its default multiplier, on two hosts that differ in all that is weighed.
+    #[test]
+    fn each_weigher_looks_at_its_own_figure() {
+        let with = |name: &str, version: i64, failed: &str, amounts: &[(&str, i64)], busy: i64| {
+            let mut host = host_with(name, |input| {
+                input.node.hypervisor_version = version;
+                input.node.stats = Some(BTreeMap::from([("failed_builds".to_owned(), Some(failed.to_owned()))]));
+            });
+            host.capacity_for_test(amounts);
+            host.count(busy);
+            host
+        };
+        let hosts = [
+            with("a", 1000, "3", &[("MEMORY_MB", 100), ("VCPU", 8), ("DISK_GB", 10)], 2),
+            with("b", 2000, "1", &[("MEMORY_MB", 200), ("VCPU", 2), ("DISK_GB", 20)], 8),
+        ];
+        for (name, expected) in [
+            ("BuildFailureWeigher", [-1_000_000.0, 0.0]),
+            ("CPUWeigher", [1.0, 0.25]),
+            ("CrossCellWeigher", [0.0, 0.0]),
+            ("DiskWeigher", [0.5, 1.0]),
+            ("HypervisorVersionWeigher", [0.0, 1.0]),
+            ("ImagePropertiesWeigher", [0.0, 0.0]),
+            ("IoOpsWeigher", [-0.25, -1.0]),
+            ("MetricsWeigher", [0.0, 0.0]),
+            ("NumInstancesWeigher", [0.0, 0.0]),
+            ("PCIWeigher", [0.0, 0.0]),
+            ("RAMWeigher", [0.5, 1.0]),
+            ("ServerGroupSoftAffinityWeigher", [0.0, 0.0]),
+            ("ServerGroupSoftAntiAffinityWeigher", [0.0, 0.0]),
+        ] {
+            let alone = weights(&format!("weight_classes = {name}"), &RequestSpec::default(), &hosts);
+            assert_eq!(alone, expected, "{name}");
+            let path = format!("weight_classes = nova.scheduler.weights.module.{name}");
+            assert_eq!(weights(&path, &RequestSpec::default(), &hosts), expected, "{path}");
+        }
+        let sum = -1_000_000.0 + 1.0 + 0.5 - 0.25 + 0.5;
+        assert_eq!(weights("", &RequestSpec::default(), &hosts), [sum, 0.25 + 1.0 + 1.0 - 1.0 + 1.0]);
     }
 
     #[test]
-    fn each_weigher_looks_at_its_class_and_multipliers_are_added_up() {
-        let mut small = host("small");
-        small.capacity_for_test(&[("MEMORY_MB", 100), ("VCPU", 8), ("DISK_GB", 10)]);
-        let mut big = host("big");
-        big.capacity_for_test(&[("MEMORY_MB", 200), ("VCPU", 2), ("DISK_GB", 10)]);
-        let hosts = [small, big];
-        let weigh = |options: &str| {
-            let config = Config::from_text(&format!("[filter_scheduler]\n{options}\n")).unwrap();
-            Weighers::from_config(&config).unwrap().weigh(&RequestSpec::default(), &hosts, &[0, 1])
+    fn one_host_alone_weighs_nothing() {
+        let mut only = host("a");
+        only.capacity_for_test(&[("MEMORY_MB", 100)]);
+        assert_eq!(weights("", &RequestSpec::default(), &[only]), [0.0]);
+    }
+
+    #[test]
+    fn an_aggregate_of_a_host_says_its_multiplier() {
+        let with = |aggregates: &[&[(&str, &str)]], memory_mb: i64| {
+            let mut host = host_in("a", aggregates);
+            host.capacity_for_test(&[("MEMORY_MB", memory_mb)]);
+            host
         };
-        assert_eq!(weigh(""), [0.5 + 1.0 + 1.0, 1.0 + 0.25 + 1.0]);
-        assert_eq!(weigh("weight_classes = nova.scheduler.weights.ram.RAMWeigher"), [0.5, 1.0]);
-        assert_eq!(weigh("weight_classes = CPUWeigher\ncpu_weight_multiplier = 2.0"), [2.0, 0.5]);
-        assert_eq!(weigh("weight_classes = DiskWeigher\ndisk_weight_multiplier = -1"), [-1.0, -1.0]);
+        const KEY: &str = "ram_weight_multiplier";
+        for (aggregates, of_first) in [
+            (&[] as &[&[(&str, &str)]], 2.0),
+            (&[&[("cpu_weight_multiplier", "5")]], 2.0),
+            (&[&[(KEY, "5")]], 5.0),
+            (&[&[(KEY, "5")], &[(KEY, "-1")]], -1.0),
+            (&[&[(KEY, "5")], &[(KEY, "much")]], 2.0),
+            (&[&[(KEY, "NaN")]], 2.0),
+        ] {
+            let hosts = [with(aggregates, 100), with(&[], 100)];
+            let lines = "weight_classes = RAMWeigher\nram_weight_multiplier = 2";
+            assert_eq!(weights(lines, &RequestSpec::default(), &hosts), [of_first, 2.0], "{aggregates:?}");
+        }
+    }
+
+    #[test]
+    fn an_aggregate_multiplies_failed_builds_with_the_other_sign_and_metrics_under_a_name_of_its_own() {
+        let failed = |aggregates: &[&[(&str, &str)]], builds: i64| {
+            let mut host = host_in("a", aggregates);
+            let input = std::sync::Arc::make_mut(&mut host.input);
+            input.node.stats = Some(BTreeMap::from([("failed_builds".to_owned(), Some(builds.to_string()))]));
+            input.node.metrics = Some(format!(r#"[{{"name": "cpu.frequency", "value": {builds}}}]"#));
+            host
+        };
+        let hosts = [
+            failed(&[&[("build_failure_weight_multiplier", "10"), ("metrics_weight_multiplier", "3")]], 4),
+            failed(&[], 0),
+        ];
+        assert_eq!(weights("weight_classes = BuildFailureWeigher", &RequestSpec::default(), &hosts), [-10.0, 0.0]);
+        let metrics = "weight_classes = MetricsWeigher\n[metrics]\nweight_setting = cpu.frequency=1";
+        assert_eq!(weights(metrics, &RequestSpec::default(), &hosts), [3.0, 0.0]);
     }
 
     #[test]
     fn soft_policies_weigh_the_members_of_the_group() {
         let (mut many, few) = (host("many"), host("few"));
-        many.count(3);
+        many.group_members = 3;
         let hosts = [many, few];
-        let weigh = |policy: &str, options: &str| {
+        for (policy, lines, expected) in [
+            ("soft-affinity", "", [1.0, 0.0]),
+            ("soft-anti-affinity", "", [0.0, 1.0]),
+            ("soft-affinity", "soft_affinity_weight_multiplier = 5", [5.0, 0.0]),
+            ("soft-anti-affinity", "soft_anti_affinity_weight_multiplier = 5", [0.0, 5.0]),
+            ("affinity", "", [0.0, 0.0]),
+            ("soft-affinity", "weight_classes = RAMWeigher", [0.0, 0.0]),
+        ] {
             let group = InstanceGroup { policy: Some(policy.to_owned()), ..InstanceGroup::default() };
             let spec = RequestSpec { instance_group: Some(group), ..RequestSpec::default() };
-            let config = Config::from_text(&format!("[filter_scheduler]\n{options}\n")).unwrap();
-            Weighers::from_config(&config).unwrap().weigh(&spec, &hosts, &[0, 1])
-        };
-        assert_eq!(weigh("soft-affinity", ""), [1.0, 0.0]);
-        assert_eq!(weigh("soft-anti-affinity", ""), [0.0, 1.0]);
-        assert_eq!(weigh("soft-affinity", "soft_affinity_weight_multiplier = 5"), [5.0, 0.0]);
-        assert_eq!(weigh("soft-anti-affinity", "soft_anti_affinity_weight_multiplier = 5"), [0.0, 5.0]);
-        assert_eq!(weigh("affinity", ""), [0.0, 0.0]);
-        assert_eq!(weigh("soft-affinity", "weight_classes = RAMWeigher"), [0.0, 0.0]);
+            assert_eq!(weights(lines, &spec, &hosts), expected, "{policy} {lines}");
+        }
+    }
+
+    #[test]
+    fn a_multiplier_that_makes_no_sense_is_an_error_that_names_the_option() {
+        for option in [
+            "build_failure_weight_multiplier = x",
+            "soft_affinity_weight_multiplier = -1",
+            "soft_anti_affinity_weight_multiplier = -0.5",
+            "pci_weight_multiplier = -1",
+            "image_props_weight_multiplier = inf",
+            "image_props_weight_setting = os_distro",
+        ] {
+            let error = Weighers::from_config(&options(option)).unwrap_err().to_string();
+            let name = option.split(' ').next().unwrap();
+            assert!(error.starts_with(&format!("[filter_scheduler] {name}: ")), "{error}");
+        }
+        for option in ["weight_multiplier = x", "weight_setting = a", "required = perhaps", "weight_of_unavailable = x"]
+        {
+            let error = Weighers::from_config(&options(&format!("[metrics]\n{option}"))).unwrap_err().to_string();
+            let name = option.split(' ').next().unwrap();
+            assert!(error.starts_with(&format!("[metrics] {name}: ")), "{error}");
+        }
     }
 
     #[test]
@@ -152,9 +362,9 @@ mod tests {
     proptest! {
         #[test]
         fn normalised_weights_stay_in_order_between_zero_and_one(
-            raw in prop::collection::vec(-1.0e15..1.0e15f64, 0..50),
+            raw in prop::collection::vec(-1.0e15..1.0e15f64, 0..50), counts_from_zero: bool,
         ) {
-            let normal = normalize(&raw);
+            let normal = normalize(raw.clone(), counts_from_zero);
             prop_assert_eq!(normal.len(), raw.len());
             for (value, weight) in raw.iter().zip(&normal) {
                 prop_assert!((0.0..=1.0).contains(weight), "{} became {}", value, weight);
@@ -165,19 +375,19 @@ mod tests {
                 }
             }
             let max = raw.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            if max > 0.0 {
+            if max > 0.0 && counts_from_zero {
                 prop_assert!(normal.contains(&1.0));
             }
         }
 
         #[test]
         fn the_scale_of_the_values_does_not_matter(
-            raw in prop::collection::vec(0u32..1_000_000, 1..50), shift in 1u32..10,
+            raw in prop::collection::vec(0u32..1_000_000, 1..50), shift in 1u32..10, counts_from_zero: bool,
         ) {
             // Powers of two keep every digit.
             let values: Vec<f64> = raw.iter().map(|value| f64::from(*value)).collect();
             let scaled: Vec<f64> = values.iter().map(|value| value * f64::from(1u32 << shift)).collect();
-            prop_assert_eq!(normalize(&values), normalize(&scaled));
+            prop_assert_eq!(normalize(values, counts_from_zero), normalize(scaled, counts_from_zero));
         }
     }
 }

@@ -2,8 +2,19 @@
 
 use kilonova_objects::RequestSpec;
 
+use super::HostWeigher;
+use crate::SchedulerError;
 use crate::host_state::HostState;
 
-pub(super) fn weigh(host: &HostState, _spec: &RequestSpec) -> f64 {
-    host.free("MEMORY_MB") as f64
+#[derive(Debug)]
+pub(super) struct RamWeigher;
+
+impl HostWeigher for RamWeigher {
+    fn weigh(&self, host: &HostState, _spec: &RequestSpec) -> Result<f64, SchedulerError> {
+        Ok(host.free("MEMORY_MB") as f64)
+    }
+
+    fn counts_from_zero(&self) -> bool {
+        true
+    }
 }

@@ -2,8 +2,15 @@
 
 use kilonova_objects::RequestSpec;
 
+use super::HostWeigher;
+use crate::SchedulerError;
 use crate::host_state::HostState;
 
-pub(super) fn weigh(host: &HostState, spec: &RequestSpec) -> f64 {
-    super::group_members(host, spec, "soft-affinity")
+#[derive(Debug)]
+pub(super) struct ServerGroupSoftAffinityWeigher;
+
+impl HostWeigher for ServerGroupSoftAffinityWeigher {
+    fn weigh(&self, host: &HostState, spec: &RequestSpec) -> Result<f64, SchedulerError> {
+        Ok(super::group_members(host, spec, "soft-affinity"))
+    }
 }
