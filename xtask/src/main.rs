@@ -45,6 +45,8 @@ enum Command {
     GuestImage,
     /// Holds the answers of the API's tests against the response schemas of Nova's own controllers.
     Oracle,
+    /// Asks OpenStack's Placement the same as Kilonova's, and compares the answers.
+    PlacementOracle,
     /// Measures a release build and prints the figures beside their targets.
     Bench(bench::Options),
     /// Runs tempest's tests of the compute API against a cloud of its own.
@@ -69,7 +71,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(options) => test::run(&workspace, options).await,
         Command::Check => check::run(&workspace).await,
         Command::GuestImage => guest_image::run(&workspace).await,
-        Command::Oracle => oracle::run(&workspace).await,
+        Command::Oracle => oracle::nova(&workspace).await,
+        Command::PlacementOracle => oracle::placement(&workspace).await,
         Command::Bench(options) => bench::run(&workspace, options).await,
         Command::Tempest(options) => tempest::run(&workspace, options).await,
     }

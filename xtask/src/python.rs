@@ -35,6 +35,18 @@ const TEMPEST: Environment =
 const NOVA: Environment =
     Environment { directory: "nova-venv", requirements: "xtask/nova-requirements.txt", purpose: "Nova's code" };
 
+/// OpenStack's Placement, whose answers are the measure of ours.
+const PLACEMENT: Environment = Environment {
+    directory: "placement-venv",
+    requirements: "xtask/placement-requirements.txt",
+    purpose: "OpenStack's Placement",
+};
+
+/// Makes the environment unless it is there; returns its Python.
+pub(crate) async fn ensure_placement(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    Ok(PLACEMENT.ensure(workspace).await?.join("bin/python"))
+}
+
 /// Makes the environment unless it is there; returns its Python.
 pub(crate) async fn ensure_nova(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     Ok(NOVA.ensure(workspace).await?.join("bin/python"))

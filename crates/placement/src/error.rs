@@ -13,6 +13,12 @@ pub enum PlacementError {
     /// The provider that a claim names is not there.
     #[error("Allocation for resource provider '{0}' that does not exist.")]
     UnknownProvider(Uuid),
+    /// A resource class that is neither standard nor somebody's own.
+    #[error("No such resource class {0}.")]
+    UnknownClass(String),
+    /// A trait that is neither standard nor somebody's own.
+    #[error("No such trait(s): {0}.")]
+    UnknownTrait(String),
     /// The provider has nothing of that class.
     #[error(
         "Unable to allocate inventory: Inventory for '{resource_class}' on resource provider \
@@ -22,7 +28,7 @@ pub enum PlacementError {
         /// What.
         resource_class: String,
         /// Of whom.
-        provider: Uuid,
+        provider: String,
     },
     /// The provider has not that much left.
     #[error(
@@ -49,8 +55,8 @@ pub enum PlacementError {
     /// The consumer is not as the caller saw it.
     #[error(
         "consumer generation conflict - expected {} but got {}",
-        generation_text(.expected),
-        generation_text(.got)
+        generation_text(.expected, "null"),
+        generation_text(.got, "None")
     )]
     ConsumerGeneration {
         /// What it is.
@@ -59,22 +65,31 @@ pub enum PlacementError {
         got: Option<i64>,
     },
     /// The provider is not as the caller saw it.
-    #[error("resource provider generation conflict: {0} was changed by somebody else")]
-    ProviderGeneration(Uuid),
+    #[error("{0}")]
+    ProviderGeneration(String),
     /// A provider with allocations cannot go.
     #[error("Unable to delete resource provider {0}: Resource provider has allocations.")]
     ProviderInUse(Uuid),
+    /// A provider with others below it cannot go.
+    #[error("Unable to delete parent resource provider {0}: It has child resource providers.")]
+    ProviderIsParent(Uuid),
     /// An inventory with allocations cannot go.
-    #[error("Inventory for '{resource_class}' on resource provider '{provider}' in use.")]
+    #[error("Inventory for '{resource_classes}' on resource provider '{provider}' in use.")]
     InventoryInUse {
-        /// What.
-        resource_class: String,
+        /// What, with commas between them.
+        resource_classes: String,
         /// Of whom.
         provider: Uuid,
     },
-    /// Another provider has that name.
-    #[error("Conflicting resource provider name: {0} already exists.")]
-    NameTaken(String),
+    /// An inventory that is to be changed is not there.
+    #[error("No inventory of class {0} found.")]
+    NoSuchInventory(String),
+    /// An inventory that is to be made is there.
+    #[error("Update conflict: there is an inventory of class {0} already")]
+    InventoryExists(String),
+    /// Another provider has that name or uuid.
+    #[error("Conflicting resource provider {0} already exists.")]
+    ProviderExists(String),
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -92,8 +107,8 @@ impl Failure for PlacementError {
     }
 }
 
-fn generation_text(generation: &Option<i64>) -> String {
-    generation.map_or_else(|| "null".to_owned(), |generation| generation.to_string())
+fn generation_text(generation: &Option<i64>, none: &str) -> String {
+    generation.map_or_else(|| none.to_owned(), |generation| generation.to_string())
 }
 
 impl From<PlacementError> for ClientError {
@@ -101,14 +116,19 @@ impl From<PlacementError> for ClientError {
         use PlacementError as E;
         match error {
             E::NoProvider(id) => Self::not_found("resource provider", id),
-            E::UnknownProvider(_) | E::Invalid(_) => Self::BadRequest(error.to_string()),
-            E::ConsumerGeneration { .. } | E::ProviderGeneration(_) => Self::ConcurrentUpdate(error.to_string()),
+            E::UnknownProvider(_) | E::UnknownClass(_) | E::UnknownTrait(_) | E::NoSuchInventory(_) | E::Invalid(_) => {
+                Self::BadRequest(error.to_string())
+            }
+            E::ConsumerGeneration { .. } | E::ProviderGeneration(_) | E::InventoryExists(_) => {
+                Self::ConcurrentUpdate(error.to_string())
+            }
             E::NoInventory { .. }
             | E::OverCapacity { .. }
             | E::Constraint { .. }
             | E::ProviderInUse(_)
+            | E::ProviderIsParent(_)
             | E::InventoryInUse { .. }
-            | E::NameTaken(_) => Self::Conflict(error.to_string()),
+            | E::ProviderExists(_) => Self::Conflict(error.to_string()),
             E::Database(source) => {
                 tracing::error!(error = ?source, "placement cannot reach its rows");
                 Self::unavailable("placement", source)

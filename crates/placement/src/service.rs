@@ -11,25 +11,27 @@ use kilonova_clients::placement::{
 };
 use kilonova_core::RequestContext;
 use kilonova_db::Db;
-use kilonova_db::placement::{self as rows, Allocation, ProviderFilter};
+use kilonova_db::placement::{self as rows, Allocation, Names};
 use uuid::Uuid;
 
-use crate::candidates::{self, Request};
+use crate::candidates::{self, Group, Request};
 use crate::claim::{self, Claim, Expected};
+use crate::forest::{Forest, Memory};
 use crate::provider::{self, Wanted};
 use crate::stock::{self, StockedProvider};
-use crate::{PlacementError, http};
+use crate::{PlacementError, http, names};
 
 /// The built-in placement service.
 #[derive(Debug)]
 pub struct PlacementService {
     db: Db,
+    memory: Memory,
 }
 
 impl PlacementService {
     /// The service over the rows in `db`.
     pub fn open(db: Db) -> Arc<Self> {
-        Arc::new(Self { db })
+        Arc::new(Self { db, memory: Memory::default() })
     }
 
     /// Placement's REST API, to be nested where its endpoint is: `nest_service("/placement", …)`, which, unlike `nest`,
@@ -45,13 +47,23 @@ impl PlacementService {
         &self.db
     }
 
-    pub(crate) async fn candidates(&self, request: &Request) -> Result<Vec<StockedProvider>, PlacementError> {
-        let filter = ProviderFilter { uuid: request.in_tree(), name: None };
-        Ok(candidates::candidates(request, stock::load(&self.db, &filter).await?))
+    /// All providers as they are now.
+    pub(crate) async fn forest(&self) -> Result<Arc<Forest>, PlacementError> {
+        Ok(self.memory.forest(&self.db).await?)
     }
 
-    pub(crate) async fn claim(&self, wanted: &Claim<'_>) -> Result<(), PlacementError> {
-        claim::claim(&self.db, wanted).await
+    /// Refuses a request that names a class or a trait that there is not, in the order in which Placement looks.
+    pub(crate) async fn check_names(&self, request: &Request) -> Result<(), PlacementError> {
+        let conn = self.db.read();
+        let groups = || request.groups.values();
+        names::check(conn, Names::Traits, request.root.names()).await?;
+        let classes = groups().flat_map(|group| group.resources.keys()).map(String::as_str);
+        names::check(conn, Names::ResourceClasses, classes).await?;
+        names::check(conn, Names::Traits, groups().flat_map(|group| group.traits.names())).await
+    }
+
+    pub(crate) async fn claim(&self, claims: &[Claim]) -> Result<(), PlacementError> {
+        claim::claim(&self.db, claims).await
     }
 
     pub(crate) async fn release(&self, consumer: Uuid) -> Result<bool, PlacementError> {
@@ -68,18 +80,35 @@ pub(crate) fn grouped(allocations: Vec<Allocation>, key: impl Fn(&Allocation) ->
     groups
 }
 
-fn candidate(stocked: StockedProvider, resources: &Resources) -> Candidate {
+fn candidate(stocked: &StockedProvider, resources: Resources) -> Candidate {
     let StockedProvider { provider, stock } = stocked;
     let by_class = |amount: fn(&stock::Stock) -> i64| -> Resources {
         stock.iter().map(|(class, stock)| (class.clone(), amount(stock))).collect()
     };
     Candidate {
-        resources: resources.clone(),
+        resources,
         capacity: by_class(|stock| stock.inventory.capacity()),
         used: by_class(|stock| stock.used),
-        traits: provider.traits,
-        provider: ResourceProvider { uuid: provider.uuid, name: provider.name, generation: provider.generation },
+        traits: provider.traits.clone(),
+        provider: ResourceProvider {
+            uuid: provider.uuid,
+            name: provider.name.clone(),
+            generation: provider.generation,
+        },
     }
+}
+
+/// Of the ways to take a request, those that need one provider.
+fn candidates(forest: &Forest, request: &Request) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for found in candidates::allocation_requests(forest, request) {
+        let mut allocations = found.allocations.into_iter();
+        if let (Some((place, amounts)), None) = (allocations.next(), allocations.next()) {
+            let resources = amounts.into_iter().map(|(class, amount)| (class.to_owned(), amount)).collect();
+            candidates.push(candidate(&forest.providers[place], resources));
+        }
+    }
+    candidates
 }
 
 #[async_trait]
@@ -119,8 +148,16 @@ impl Placement for PlacementService {
         _context: &RequestContext,
         query: &CandidatesQuery,
     ) -> Result<Vec<Candidate>, ClientError> {
-        let found = self.candidates(&Request::from(query)).await?;
-        Ok(found.into_iter().map(|stocked| candidate(stocked, &query.resources)).collect())
+        let request = Request::from(query);
+        self.check_names(&request).await?;
+        let forest = self.forest().await?;
+        if !query.resources.is_empty() {
+            return Ok(candidates(&forest, &request));
+        }
+        let group = request.groups.into_values().next().unwrap_or_else(Group::default);
+        let allowed = candidates::allowed(&forest, &group);
+        let some = allowed.iter().take(query.limit.unwrap_or(usize::MAX));
+        Ok(some.map(|provider| candidate(provider, Resources::new())).collect())
     }
 
     async fn set_allocations(
@@ -131,9 +168,15 @@ impl Placement for PlacementService {
         user_id: &str,
         allocations: &Allocations,
     ) -> Result<(), ClientError> {
-        let expected = Expected::Any;
-        let wanted = Claim { consumer, project_id, user_id, allocations, expected };
-        Ok(self.claim(&wanted).await?)
+        let wanted = Claim {
+            consumer,
+            project_id: project_id.to_owned(),
+            user_id: user_id.to_owned(),
+            consumer_type: None,
+            allocations: allocations.clone(),
+            expected: Expected::Any,
+        };
+        Ok(self.claim(&[wanted]).await?)
     }
 
     async fn allocations(&self, _context: &RequestContext, consumer: Uuid) -> Result<Allocations, ClientError> {

@@ -1,7 +1,7 @@
 //! What a provider has of its classes and what is taken of it; loaded with a fixed number of statements, however many
 //! providers there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kilonova_clients::placement::Inventory;
 use kilonova_db::placement::{self as rows, ProviderFilter, Usage};
@@ -25,7 +25,7 @@ pub(crate) enum Refusal {
 }
 
 impl Stock {
-    /// The one rule by which both candidates and claims are judged.
+    /// The rule by which candidates, and each amount of a claim, are judged.
     pub(crate) fn check(&self, amount: i64) -> Result<(), Refusal> {
         self.check_units(amount)?;
         self.check_capacity(amount)
@@ -38,7 +38,8 @@ impl Stock {
         if in_range && amount % inventory.step_size.max(1) == 0 { Ok(()) } else { Err(Refusal::Constraint) }
     }
 
-    fn check_capacity(&self, amount: i64) -> Result<(), Refusal> {
+    /// Whether so much is left.
+    pub(crate) fn check_capacity(&self, amount: i64) -> Result<(), Refusal> {
         // An amount that overflows is above every capacity.
         match self.used.checked_add(amount) {
             Some(sum) if sum <= self.inventory.capacity() => Ok(()),
@@ -64,9 +65,14 @@ impl StockedProvider {
         self.provider.traits.binary_search_by(|own| own.as_str().cmp(name)).is_ok()
     }
 
-    /// Whether every amount fits.
-    pub(crate) fn takes<'a>(&self, resources: impl IntoIterator<Item = (&'a String, &'a i64)>) -> bool {
-        resources.into_iter().all(|(class, amount)| self.stock.get(class).is_some_and(|s| s.check(*amount).is_ok()))
+    /// Whether it is in one of the aggregates.
+    pub(crate) fn is_in(&self, aggregates: &BTreeSet<Uuid>) -> bool {
+        self.provider.aggregates.iter().any(|own| aggregates.contains(own))
+    }
+
+    /// Whether that much of a class can be taken.
+    pub(crate) fn takes(&self, class: &str, amount: i64) -> bool {
+        self.stock.get(class).is_some_and(|stock| stock.check(amount).is_ok())
     }
 }
 
@@ -80,13 +86,13 @@ pub(crate) async fn load(db: &Db, filter: &ProviderFilter<'_>) -> Result<Vec<Sto
     // All of them is a scan without a list; only a chosen few are named.
     let ids = (*filter != ProviderFilter::default()).then_some(ids.as_slice());
     let inventories = rows::inventories(db.read(), ids).await?;
-    let used = rows::usage(db.read(), ids, None).await?;
+    let used = rows::usage(db.read(), ids).await?;
     Ok(assemble(providers, inventories, &used))
 }
 
 /// One provider and all it has.
 pub(crate) async fn load_one(db: &Db, uuid: Uuid) -> Result<StockedProvider, PlacementError> {
-    let filter = ProviderFilter { uuid: Some(uuid), name: None };
+    let filter = ProviderFilter { uuid: Some(uuid), ..ProviderFilter::default() };
     let found = load(db, &filter).await?.pop();
     found.ok_or_else(|| PlacementError::NoProvider(uuid.to_string()))
 }

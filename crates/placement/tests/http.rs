@@ -3,124 +3,11 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
-use chrono::{TimeDelta, Utc};
-use common::{Cloud, allocations, uuid};
-use kilonova_clients::ClientError;
-use kilonova_clients::identity::{Identity, TokenInfo};
-use kilonova_core::RequestContext;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use common::api::Api;
+use common::uuid;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
-
-/// The token is the comma-separated list of its roles; its project is `p`.
-struct Roles;
-
-#[async_trait]
-impl Identity for Roles {
-    async fn validate(&self, token: &str) -> Result<Arc<TokenInfo>, ClientError> {
-        match token {
-            "expired" => return Err(ClientError::Unauthorized),
-            "down" => return Err(ClientError::unavailable("identity", "no answer")),
-            _ => (),
-        }
-        Ok(Arc::new(TokenInfo {
-            user_id: "u".to_owned(),
-            user_name: "user".to_owned(),
-            user_domain_id: "default".to_owned(),
-            project_id: Some("p".to_owned()),
-            project_name: None,
-            project_domain_id: None,
-            domain_id: None,
-            is_system_scoped: false,
-            roles: token.split(',').map(str::to_owned).collect(),
-            expires_at: Utc::now() + TimeDelta::hours(1),
-            catalog: Arc::default(),
-        }))
-    }
-
-    async fn project_exists(&self, _project_id: &str) -> Result<bool, ClientError> {
-        Ok(true)
-    }
-}
-
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Value,
-}
-
-impl Answer {
-    fn error(&self) -> &Value {
-        &self.body["errors"][0]
-    }
-
-    fn detail(&self) -> &str {
-        self.error()["detail"].as_str().unwrap_or_default()
-    }
-}
-
-struct Api {
-    cloud: Cloud,
-    router: Router,
-}
-
-impl Api {
-    async fn new() -> Self {
-        let cloud = Cloud::new().await;
-        let router = Router::new().nest_service("/placement", cloud.service.router(Arc::new(Roles)));
-        Self { cloud, router }
-    }
-
-    async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        let body = if bytes.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {bytes:?}"))
-        };
-        Answer { status: parts.status, headers: parts.headers, body }
-    }
-
-    async fn call(&self, method: &str, path: &str, version: &str, body: Option<Value>) -> Answer {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("/placement{path}"))
-            .header("x-auth-token", "admin")
-            .header("openstack-api-version", format!("placement {version}"));
-        if body.is_some() {
-            request = request.header("content-type", "application/json");
-        }
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        self.send(request.body(body).unwrap()).await
-    }
-
-    async fn get(&self, path: &str, version: &str) -> Answer {
-        self.call("GET", path, version, None).await
-    }
-
-    async fn as_role(&self, token: Option<&str>, path: &str) -> Answer {
-        let mut request =
-            Request::builder().uri(format!("/placement{path}")).header("openstack-api-version", "placement latest");
-        if let Some(token) = token {
-            request = request.header("x-auth-token", token);
-        }
-        self.send(request.body(Body::empty()).unwrap()).await
-    }
-
-    async fn claim(&self, consumer: u128, provider: u128, vcpus: i64) {
-        let wanted = allocations(provider, &[("VCPU", vcpus)]);
-        let context = RequestContext::admin();
-        let placement = &self.cloud.placement;
-        placement.set_allocations(&context, uuid(consumer), "p", "u", &wanted).await.unwrap();
-    }
-}
 
 #[tokio::test]
 async fn the_version_document_needs_no_token_with_and_without_a_slash() {
@@ -130,8 +17,8 @@ async fn the_version_document_needs_no_token_with_and_without_a_slash() {
         assert_eq!(answer.status, StatusCode::OK, "{path:?}");
         let version = &answer.body["versions"][0];
         assert_eq!(version["min_version"], "1.0");
-        assert_eq!(version["max_version"], "1.36");
-        assert_eq!(answer.headers["openstack-api-version"], "placement 1.36");
+        assert_eq!(version["max_version"], "1.39");
+        assert_eq!(answer.headers["openstack-api-version"], "placement 1.39");
     }
 }
 
@@ -141,7 +28,7 @@ async fn a_version_that_is_not_spoken_is_406_with_the_range_and_a_broken_one_400
     let answer = api.get("/resource_providers", "1.99").await;
     assert_eq!(answer.status, StatusCode::NOT_ACCEPTABLE);
     assert_eq!(answer.error()["min_version"], "1.0");
-    assert_eq!(answer.error()["max_version"], "1.36");
+    assert_eq!(answer.error()["max_version"], "1.39");
     assert_eq!(answer.detail(), "Unacceptable version header: 1.99");
     assert!(answer.error()["request_id"].as_str().unwrap().starts_with("req-"));
     let answer = api.get("/resource_providers", "pony").await;
@@ -192,13 +79,13 @@ async fn only_admins_and_services_see_providers_and_a_reader_its_own_projects_us
         }
     }
     let answer = api.as_role(Some("reader"), "/usages?project_id=p").await;
-    assert_eq!(answer.body, json!({"usages": {"VCPU": 3}}));
+    assert_eq!(answer.body, json!({"usages": {"unknown": {"VCPU": 3, "consumer_count": 1}}}));
 }
 
 #[tokio::test]
 async fn a_provider_is_listed_with_links_below_where_the_api_is_nested() {
     let api = Api::new().await;
-    api.cloud.host(1, &[("VCPU", 4)], &["A"]).await;
+    api.cloud.host(1, &[("VCPU", 4)], &["CUSTOM_A"]).await;
     api.cloud.host(2, &[("VCPU", 4)], &[]).await;
     let answer = api.get("/resource_providers?name=host1", "1.14").await;
     let own = format!("/placement/resource_providers/{}", uuid(1));
@@ -223,28 +110,27 @@ async fn a_provider_is_listed_with_links_below_where_the_api_is_nested() {
 #[tokio::test]
 async fn providers_are_filtered_and_an_unknown_or_too_new_filter_is_400() {
     let api = Api::new().await;
-    api.cloud.host(1, &[("VCPU", 4)], &["A"]).await;
+    api.cloud.host(1, &[("VCPU", 4)], &["CUSTOM_A"]).await;
     api.cloud.host(2, &[("VCPU", 8)], &[]).await;
     let found = async |query: &str| -> Vec<Value> {
-        let answer = api.get(&format!("/resource_providers?{query}"), "1.36").await;
+        let answer = api.get(&format!("/resource_providers?{query}"), "1.39").await;
         assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.body);
         let list = answer.body["resource_providers"].as_array().unwrap().clone();
         list.into_iter().map(|provider| provider["name"].clone()).collect()
     };
     assert_eq!(found(&format!("uuid={}", uuid(2))).await, ["host2"]);
     assert_eq!(found("resources=VCPU:5").await, ["host2"]);
-    assert_eq!(found("required=A").await, ["host1"]);
-    assert_eq!(found("required=!A").await, ["host2"]);
+    assert_eq!(found("required=CUSTOM_A").await, ["host1"]);
+    assert_eq!(found("required=!CUSTOM_A").await, ["host2"]);
     assert!(found(&format!("member_of={}", uuid(7))).await.is_empty());
     assert_eq!(found(&format!("member_of=!{}", uuid(7))).await, ["host1", "host2"]);
     for (query, version) in [
-        ("pony=1", "1.36"),
+        ("pony=1", "1.39"),
         ("resources=VCPU:1", "1.3"),
-        ("uuid=1", "1.36"),
-        ("resources=VCPU", "1.36"),
-        ("resources=VCPU:0", "1.36"),
-        ("resources=PONY:1", "1.36"),
-        ("name=a&name=b", "1.36"),
+        ("uuid=1", "1.39"),
+        ("resources=VCPU", "1.39"),
+        ("resources=VCPU:0", "1.39"),
+        ("resources=PONY:1", "1.39"),
     ] {
         let answer = api.get(&format!("/resource_providers?{query}"), version).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
@@ -254,10 +140,10 @@ async fn providers_are_filtered_and_an_unknown_or_too_new_filter_is_400() {
 #[tokio::test]
 async fn inventories_usages_traits_and_allocations_of_a_provider_carry_its_generation() {
     let api = Api::new().await;
-    api.cloud.host(1, &[("VCPU", 4), ("MEMORY_MB", 64)], &["B", "A"]).await;
+    api.cloud.host(1, &[("VCPU", 4), ("MEMORY_MB", 64)], &["CUSTOM_B", "CUSTOM_A"]).await;
     api.claim(10, 1, 3).await;
     let one = format!("/resource_providers/{}", uuid(1));
-    let get = async |below: &str| api.get(&format!("{one}/{below}"), "1.36").await.body;
+    let get = async |below: &str| api.get(&format!("{one}/{below}"), "1.39").await.body;
     assert_eq!(
         get("inventories/VCPU").await,
         json!({"total": 4, "reserved": 0, "min_unit": 1, "max_unit": 4, "step_size": 1,
@@ -267,7 +153,7 @@ async fn inventories_usages_traits_and_allocations_of_a_provider_carry_its_gener
     assert_eq!(inventories["inventories"]["MEMORY_MB"]["total"], 64);
     assert_eq!(inventories["resource_provider_generation"], 2);
     assert_eq!(get("usages").await, json!({"usages": {"VCPU": 3, "MEMORY_MB": 0}, "resource_provider_generation": 2}));
-    assert_eq!(get("traits").await, json!({"traits": ["A", "B"], "resource_provider_generation": 2}));
+    assert_eq!(get("traits").await, json!({"traits": ["CUSTOM_A", "CUSTOM_B"], "resource_provider_generation": 2}));
     assert_eq!(get("aggregates").await, json!({"aggregates": [], "resource_provider_generation": 2}));
     let consumer = uuid(10).to_string();
     assert_eq!(
@@ -282,11 +168,18 @@ async fn a_provider_that_is_not_there_is_404_in_placements_form() {
     let api = Api::new().await;
     for id in [uuid(9).to_string(), "pony".to_owned()] {
         for below in ["", "/inventories", "/usages", "/traits", "/allocations"] {
-            let answer = api.get(&format!("/resource_providers/{id}{below}"), "1.36").await;
+            let answer = api.get(&format!("/resource_providers/{id}{below}"), "1.39").await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND);
-            assert_eq!(answer.detail(), format!("No resource provider with uuid {id} found"));
+            let sentence = format!("No resource provider with uuid {id} found");
+            let said = match below {
+                "" => String::new(),
+                "/allocations" => format!("Resource provider '{id}' not found: "),
+                "/inventories" => format!("{sentence} : "),
+                _ => format!("{sentence}: "),
+            };
+            assert_eq!(answer.detail(), format!("{said}{sentence}"));
             assert_eq!(answer.error()["title"], "Not Found");
-            assert_eq!(answer.error()["code"], "placement.resource_provider.not_found");
+            assert_eq!(answer.error()["code"], "placement.undefined_code");
         }
     }
     let old = api.get(&format!("/resource_providers/{}", uuid(9)), "1.22").await;
@@ -296,9 +189,9 @@ async fn a_provider_that_is_not_there_is_404_in_placements_form() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_errors_in_placements_form() {
     let api = Api::new().await;
-    let answer = api.get("/ponies", "1.36").await;
+    let answer = api.get("/ponies", "1.39").await;
     assert_eq!((answer.status, answer.error()["status"].as_u64()), (StatusCode::NOT_FOUND, Some(404)));
-    let answer = api.call("PATCH", "/resource_providers", "1.36", None).await;
+    let answer = api.call("PATCH", "/resource_providers", "1.39", None).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.error()["status"], 405);
     assert!(answer.headers["allow"].to_str().unwrap().contains("GET"));
@@ -314,33 +207,38 @@ async fn a_route_is_not_there_before_its_microversion() {
         ("/allocation_candidates?resources=VCPU:1", "1.9"),
     ] {
         assert_eq!(api.get(path, before).await.status, StatusCode::NOT_FOUND, "{path}");
-        assert_eq!(api.get(path, "1.36").await.status, StatusCode::OK, "{path}");
+        assert_eq!(api.get(path, "1.39").await.status, StatusCode::OK, "{path}");
     }
 }
 
 #[tokio::test]
 async fn traits_and_classes_are_named() {
     let api = Api::new().await;
-    api.cloud.host(1, &[("VCPU", 4), ("CUSTOM_GOLD", 1)], &["CUSTOM_A", "HW_B"]).await;
-    let traits = async |query: &str| api.get(&format!("/traits{query}"), "1.36").await.body;
-    assert_eq!(traits("").await, json!({"traits": ["CUSTOM_A", "HW_B"]}));
-    assert_eq!(traits("?name=startswith:HW_").await, json!({"traits": ["HW_B"]}));
+    api.cloud.host(1, &[("VCPU", 4), ("CUSTOM_GOLD", 1)], &["CUSTOM_A", "HW_CPU_X86_VMX"]).await;
+    let traits = async |query: &str| api.get(&format!("/traits{query}"), "1.39").await.body;
+    let all = traits("").await;
+    let all = all["traits"].as_array().unwrap();
+    assert_eq!((all.len(), all.last()), (378, Some(&json!("CUSTOM_A"))));
+    assert_eq!(traits("?associated=true").await, json!({"traits": ["HW_CPU_X86_VMX", "CUSTOM_A"]}));
+    assert_eq!(traits("?associated=false&name=in:CUSTOM_A").await, json!({"traits": []}));
+    assert_eq!(traits("?name=startswith:HW_CPU_X86_VM").await, json!({"traits": ["HW_CPU_X86_VMX"]}));
     assert_eq!(traits("?name=in:CUSTOM_A,PONY").await, json!({"traits": ["CUSTOM_A"]}));
-    assert_eq!(api.get("/traits?name=HW_B", "1.36").await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(api.get("/traits/HW_B", "1.36").await.status, StatusCode::NO_CONTENT);
-    assert_eq!(api.get("/traits/PONY", "1.36").await.status, StatusCode::NOT_FOUND);
-    let classes = api.get("/resource_classes", "1.36").await.body;
+    assert_eq!(api.get("/traits?name=HW_CPU_X86_VMX", "1.39").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(api.get("/traits/HW_CPU_X86_VMX", "1.39").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(api.get("/traits/PONY", "1.39").await.status, StatusCode::NOT_FOUND);
+    let classes = api.get("/resource_classes", "1.39").await.body;
     let names: Vec<&str> =
         classes["resource_classes"].as_array().unwrap().iter().map(|class| class["name"].as_str().unwrap()).collect();
     assert!(names.starts_with(&["VCPU", "MEMORY_MB", "DISK_GB"]), "{names:?}");
     assert_eq!(names.iter().filter(|name| **name == "CUSTOM_GOLD").count(), 1);
-    assert_eq!(api.get("/resource_classes/CUSTOM_PONY", "1.36").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(api.get("/resource_classes/CUSTOM_PONY", "1.39").await.status, StatusCode::NOT_FOUND);
 }
 
 fn put_body(provider: u128, vcpus: i64, generation: Value) -> Value {
     json!({
         "allocations": {uuid(provider).to_string(): {"resources": {"VCPU": vcpus}}},
         "project_id": "p", "user_id": "u", "consumer_generation": generation,
+        "consumer_type": "INSTANCE",
     })
 }
 
@@ -349,24 +247,25 @@ async fn allocations_are_put_shown_changed_by_generation_and_deleted() {
     let api = Api::new().await;
     api.cloud.host(1, &[("VCPU", 4)], &[]).await;
     let path = format!("/allocations/{}", uuid(10));
-    assert_eq!(api.get(&path, "1.36").await.body, json!({"allocations": {}}));
-    let put = async |body: Value| api.call("PUT", &path, "1.36", Some(body)).await;
+    assert_eq!(api.get(&path, "1.39").await.body, json!({"allocations": {}}));
+    let put = async |body: Value| api.call("PUT", &path, "1.39", Some(body)).await;
     assert_eq!(put(put_body(1, 3, Value::Null)).await.status, StatusCode::NO_CONTENT);
     let provider = uuid(1).to_string();
     assert_eq!(
-        api.get(&path, "1.36").await.body,
+        api.get(&path, "1.39").await.body,
         json!({"allocations": {provider: {"generation": 2, "resources": {"VCPU": 3}}},
-               "project_id": "p", "user_id": "u", "consumer_generation": 1})
+               "project_id": "p", "user_id": "u", "consumer_generation": 1, "consumer_type": "INSTANCE"})
     );
     let stale = put(put_body(1, 2, Value::Null)).await;
     assert_eq!(stale.status, StatusCode::CONFLICT);
     assert_eq!(stale.error()["code"], "placement.concurrent_update");
     assert_eq!(put(put_body(1, 4, json!(1))).await.status, StatusCode::NO_CONTENT);
-    let emptied = json!({"allocations": {}, "project_id": "p", "user_id": "u", "consumer_generation": 2});
+    let emptied = json!({"allocations": {}, "project_id": "p", "user_id": "u", "consumer_generation": 2,
+                         "consumer_type": "INSTANCE"});
     assert_eq!(put(emptied).await.status, StatusCode::NO_CONTENT);
     assert_eq!(put(put_body(1, 4, Value::Null)).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(api.call("DELETE", &path, "1.36", None).await.status, StatusCode::NO_CONTENT);
-    let again = api.call("DELETE", &path, "1.36", None).await;
+    assert_eq!(api.call("DELETE", &path, "1.39", None).await.status, StatusCode::NO_CONTENT);
+    let again = api.call("DELETE", &path, "1.39", None).await;
     assert_eq!(again.status, StatusCode::NOT_FOUND);
     assert_eq!(again.detail(), format!("No allocations for consumer '{}'", uuid(10)));
 }
@@ -376,14 +275,14 @@ async fn allocations_that_do_not_fit_are_409_and_those_of_unknown_providers_400(
     let api = Api::new().await;
     api.cloud.host(1, &[("VCPU", 4)], &[]).await;
     let path = format!("/allocations/{}", uuid(10));
-    let put = async |body: Value| api.call("PUT", &path, "1.36", Some(body)).await;
+    let put = async |body: Value| api.call("PUT", &path, "1.39", Some(body)).await;
     let too_much = put(put_body(1, 5, Value::Null)).await;
     assert_eq!(too_much.status, StatusCode::CONFLICT);
     assert_eq!(too_much.error()["code"], "placement.undefined_code");
     let unknown = put(put_body(9, 1, Value::Null)).await;
     assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
     assert_eq!(unknown.detail(), format!("Allocation for resource provider '{}' that does not exist.", uuid(9)));
-    assert_eq!(api.get(&path, "1.36").await.body, json!({"allocations": {}}));
+    assert_eq!(api.get(&path, "1.39").await.body, json!({"allocations": {}}));
 }
 
 #[tokio::test]
@@ -434,8 +333,8 @@ async fn a_body_that_makes_no_sense_is_refused_and_nothing_is_done() {
         with("allocations", json!({provider.as_str(): {"resources": {"PONY": 1}}})),
         with("mappings", json!(1)),
     ] {
-        let answer = api.call("PUT", &path, "1.36", Some(body.clone())).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+        let answer = api.call("PUT", &path, "1.39", Some(body.clone())).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}: {}", answer.body);
         assert_eq!(answer.error()["title"], "Bad Request");
     }
     let broken = |body: &'static str, media: &'static str| {
@@ -458,15 +357,15 @@ async fn a_body_that_makes_no_sense_is_refused_and_nothing_is_done() {
         .unwrap();
     let big = api.send(big).await;
     assert_eq!((big.status, big.error()["status"].as_u64()), (StatusCode::PAYLOAD_TOO_LARGE, Some(413)));
-    let bad_id = api.call("PUT", "/allocations/pony", "1.36", Some(good)).await;
+    let bad_id = api.call("PUT", "/allocations/pony", "1.39", Some(good)).await;
     assert_eq!(bad_id.status, StatusCode::BAD_REQUEST);
-    assert_eq!(api.get(&path, "1.36").await.body, json!({"allocations": {}}));
+    assert_eq!(api.get(&path, "1.39").await.body, json!({"allocations": {}}));
 }
 
 #[tokio::test]
 async fn candidates_have_the_form_of_their_version() {
     let api = Api::new().await;
-    api.cloud.host(1, &[("VCPU", 4), ("MEMORY_MB", 64)], &["A"]).await;
+    api.cloud.host(1, &[("VCPU", 4), ("MEMORY_MB", 64)], &["CUSTOM_A"]).await;
     api.claim(10, 1, 1).await;
     let one = uuid(1).to_string();
     let get = async |version: &str| api.get("/allocation_candidates?resources=VCPU:2", version).await.body;
@@ -477,12 +376,12 @@ async fn candidates_have_the_form_of_their_version() {
                "provider_summaries": {one.as_str(): {"resources": {"VCPU": {"capacity": 4, "used": 1}}}}})
     );
     assert_eq!(
-        get("1.36").await,
+        get("1.39").await,
         json!({"allocation_requests": [{"allocations": {one.as_str(): {"resources": {"VCPU": 2}}},
                                         "mappings": {"": [one]}}],
                "provider_summaries": {one.as_str(): {
                     "resources": {"VCPU": {"capacity": 4, "used": 1}, "MEMORY_MB": {"capacity": 64, "used": 0}},
-                    "traits": ["A"], "parent_provider_uuid": null, "root_provider_uuid": one}}})
+                    "traits": ["CUSTOM_A"], "parent_provider_uuid": null, "root_provider_uuid": one}}})
     );
 }
 
@@ -493,7 +392,7 @@ async fn candidates_are_found_for_groups_roots_trees_and_limits() {
     api.cloud.host(2, &[("VCPU", 8)], &["OWNER_NOVA", "COMPUTE_STATUS_DISABLED"]).await;
     api.cloud.host(3, &[("VCPU", 8)], &[]).await;
     let found = async |query: &str| -> Vec<Value> {
-        let answer = api.get(&format!("/allocation_candidates?{query}"), "1.36").await;
+        let answer = api.get(&format!("/allocation_candidates?{query}"), "1.39").await;
         assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.body);
         let summaries = answer.body["provider_summaries"].as_object().unwrap().clone();
         assert_eq!(answer.body["allocation_requests"].as_array().unwrap().len(), summaries.len());
@@ -518,22 +417,21 @@ async fn candidates_are_found_for_groups_roots_trees_and_limits() {
 async fn a_query_for_candidates_that_makes_no_sense_is_400() {
     let api = Api::new().await;
     for (query, version) in [
-        ("", "1.36"),
-        ("resources=", "1.36"),
-        ("resources=VCPU:1&pony=1", "1.36"),
-        ("resources=VCPU:1&limit=0", "1.36"),
+        ("", "1.39"),
+        ("resources=", "1.39"),
+        ("resources=VCPU:1&pony=1", "1.39"),
+        ("resources=VCPU:1&limit=0", "1.39"),
         ("resources=VCPU:1&limit=1", "1.15"),
-        ("resources=VCPU:1&required=", "1.36"),
-        ("resources=VCPU:1&required=A,!A", "1.36"),
-        ("resources=VCPU:1&required=!A", "1.21"),
-        ("resources=VCPU:1&resources1=VCPU:1&resources2=VCPU:1", "1.36"),
+        ("resources=VCPU:1&required=", "1.39"),
+        ("resources=VCPU:1&required=A,!A", "1.39"),
+        ("resources=VCPU:1&required=!CUSTOM_A", "1.21"),
+        ("resources=VCPU:1&resources1=VCPU:1&resources2=VCPU:1", "1.39"),
         ("resources1=VCPU:1", "1.24"),
         ("resources_A=VCPU:1", "1.32"),
-        ("resources=VCPU:1&required1=A", "1.36"),
-        ("resources=VCPU:1&same_subtree=_B", "1.36"),
-        ("resources=VCPU:1&in_tree=pony", "1.36"),
-        ("resources=VCPU:1&group_policy=maybe", "1.36"),
-        ("resources=VCPU:1&resources=VCPU:2", "1.36"),
+        ("resources=VCPU:1&required1=A", "1.39"),
+        ("resources=VCPU:1&same_subtree=_B", "1.39"),
+        ("resources=VCPU:1&in_tree=pony", "1.39"),
+        ("resources=VCPU:1&group_policy=maybe", "1.39"),
     ] {
         let answer = api.get(&format!("/allocation_candidates?{query}"), version).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query} at {version}: {}", answer.body);
@@ -556,42 +454,45 @@ async fn answers_are_not_to_be_kept_from_1_15_on() {
 async fn a_provider_is_made_named_stocked_and_deleted() {
     let api = Api::new().await;
     let one = format!("/resource_providers/{}", uuid(1));
-    let made = api.call("POST", "/resource_providers", "1.36", Some(json!({"uuid": uuid(1), "name": "one"}))).await;
+    let made = api.call("POST", "/resource_providers", "1.39", Some(json!({"uuid": uuid(1), "name": "one"}))).await;
     assert_eq!((made.status, &made.body["name"], &made.body["generation"]), (StatusCode::OK, &json!("one"), &json!(0)));
     assert_eq!(made.headers["location"], format!("/placement{one}"));
     let old = api.call("POST", "/resource_providers", "1.19", Some(json!({"name": "two"}))).await;
     assert_eq!((old.status, &old.body), (StatusCode::CREATED, &Value::Null));
-    let twice = api.call("POST", "/resource_providers", "1.36", Some(json!({"uuid": uuid(2), "name": "one"}))).await;
+    let twice = api.call("POST", "/resource_providers", "1.39", Some(json!({"uuid": uuid(2), "name": "one"}))).await;
     assert_eq!((twice.status, &twice.error()["code"]), (StatusCode::CONFLICT, &json!("placement.duplicate_name")));
 
     let stock = json!({"resource_provider_generation": 0, "inventories": {"VCPU": {"total": 8, "reserved": 1}}});
-    let stocked = api.call("PUT", &format!("{one}/inventories"), "1.36", Some(stock.clone())).await;
+    let stocked = api.call("PUT", &format!("{one}/inventories"), "1.39", Some(stock.clone())).await;
     assert_eq!(
         stocked.body,
         json!({"resource_provider_generation": 1, "inventories": {"VCPU": {"total": 8, "reserved": 1, "min_unit": 1,
                "max_unit": 2_147_483_647, "step_size": 1, "allocation_ratio": 1.0}}})
     );
-    let stale = api.call("PUT", &format!("{one}/inventories"), "1.36", Some(stock)).await;
+    let stale = api.call("PUT", &format!("{one}/inventories"), "1.39", Some(stock)).await;
     assert_eq!((stale.status, &stale.error()["code"]), (StatusCode::CONFLICT, &json!("placement.concurrent_update")));
 
+    for name in ["CUSTOM_A", "CUSTOM_B"] {
+        assert_eq!(api.call("PUT", &format!("/traits/{name}"), "1.39", None).await.status, StatusCode::CREATED);
+    }
     let traits = json!({"resource_provider_generation": 1, "traits": ["CUSTOM_B", "CUSTOM_A"]});
-    let named = api.call("PUT", &format!("{one}/traits"), "1.36", Some(traits.clone())).await;
+    let named = api.call("PUT", &format!("{one}/traits"), "1.39", Some(traits.clone())).await;
     assert_eq!(named.body, json!({"resource_provider_generation": 2, "traits": ["CUSTOM_A", "CUSTOM_B"]}));
-    assert_eq!(api.call("PUT", &format!("{one}/traits"), "1.36", Some(traits)).await.status, StatusCode::CONFLICT);
+    assert_eq!(api.call("PUT", &format!("{one}/traits"), "1.39", Some(traits)).await.status, StatusCode::CONFLICT);
 
-    let renamed = api.call("PUT", &one, "1.36", Some(json!({"name": "uno"}))).await;
-    assert_eq!((&renamed.body["name"], &renamed.body["generation"]), (&json!("uno"), &json!(3)));
-    assert_eq!(api.call("DELETE", &one, "1.36", None).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(api.call("DELETE", &one, "1.36", None).await.status, StatusCode::NOT_FOUND);
+    let renamed = api.call("PUT", &one, "1.39", Some(json!({"name": "uno"}))).await;
+    assert_eq!((&renamed.body["name"], &renamed.body["generation"]), (&json!("uno"), &json!(2)));
+    assert_eq!(api.call("DELETE", &one, "1.39", None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(api.call("DELETE", &one, "1.39", None).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn a_change_of_a_provider_that_makes_no_sense_is_refused_and_nothing_is_done() {
     let api = Api::new().await;
-    api.cloud.host(1, &[("VCPU", 4)], &["A"]).await;
+    api.cloud.host(1, &[("VCPU", 4)], &["CUSTOM_A"]).await;
     api.claim(10, 1, 1).await;
     let one = format!("/resource_providers/{}", uuid(1));
-    let before = api.get(&one, "1.36").await.body;
+    let before = api.get(&one, "1.39").await.body;
     let generation = before["generation"].clone();
     let stock = |class: &str, inventory: Value| json!({"resource_provider_generation": generation, "inventories": {class: inventory}});
     let (bad, conflict) = (StatusCode::BAD_REQUEST, StatusCode::CONFLICT);
@@ -599,8 +500,9 @@ async fn a_change_of_a_provider_that_makes_no_sense_is_refused_and_nothing_is_do
     for (method, path, body, status) in [
         ("POST", "/resource_providers", json!({}), bad),
         ("POST", "/resource_providers", json!({"name": "n", "uuid": "pony"}), bad),
-        ("POST", "/resource_providers", json!({"name": "n", "parent_provider_uuid": uuid(1)}), bad),
-        ("PUT", &one, json!({"name": ""}), bad),
+        ("POST", "/resource_providers", json!({"name": "n", "parent_provider_uuid": uuid(9)}), bad),
+        ("POST", "/resource_providers", json!({"name": ""}), bad),
+        ("PUT", &one, json!({"name": "n".repeat(201)}), bad),
         ("PUT", &inventories, json!({"inventories": {}}), bad),
         ("PUT", &inventories, stock("VCPU", json!({"total": 0})), bad),
         ("PUT", &inventories, stock("VCPU", json!({"total": 1, "pony": 1})), bad),
@@ -609,17 +511,17 @@ async fn a_change_of_a_provider_that_makes_no_sense_is_refused_and_nothing_is_do
         ("PUT", &inventories, stock("VGPU", json!({"total": 1})), conflict),
         ("PUT", &traits, json!({"resource_provider_generation": generation, "traits": "A"}), bad),
         ("PUT", &traits, json!({"resource_provider_generation": generation, "traits": ["not a trait"]}), bad),
-        ("PUT", "/traits/HW_B", json!(null), bad),
+        ("PUT", "/traits/HW_CPU_X86_VMX", json!(null), bad),
         ("PUT", "/resource_classes/PONY", json!(null), bad),
     ] {
         let body = Some(body).filter(|body| !body.is_null());
-        let answer = api.call(method, path, "1.36", body.clone()).await;
+        let answer = api.call(method, path, "1.39", body.clone()).await;
         assert_eq!(answer.status, status, "{method} {path} {body:?}: {}", answer.body);
     }
-    assert_eq!(api.call("DELETE", &one, "1.36", None).await.error()["code"], "placement.resource_provider.inuse");
-    assert_eq!(api.get(&one, "1.36").await.body, before);
-    assert_eq!(api.call("PUT", "/traits/CUSTOM_X", "1.36", None).await.status, StatusCode::CREATED);
-    assert_eq!(api.call("PUT", "/resource_classes/CUSTOM_X", "1.36", None).await.status, StatusCode::CREATED);
+    assert_eq!(api.call("DELETE", &one, "1.39", None).await.error()["code"], "placement.resource_provider.inuse");
+    assert_eq!(api.get(&one, "1.39").await.body, before);
+    assert_eq!(api.call("PUT", "/traits/CUSTOM_X", "1.39", None).await.status, StatusCode::CREATED);
+    assert_eq!(api.call("PUT", "/resource_classes/CUSTOM_X", "1.39", None).await.status, StatusCode::CREATED);
 }
 
 #[tokio::test]
@@ -637,7 +539,7 @@ async fn only_admins_and_services_change_providers() {
         ("PUT", "/resource_classes/CUSTOM_X".to_owned()),
     ] {
         let request = Request::builder().method(method).uri(format!("/placement{path}"));
-        let request = request.header("x-auth-token", "member,reader").header("openstack-api-version", "placement 1.36");
+        let request = request.header("x-auth-token", "member,reader").header("openstack-api-version", "placement 1.39");
         let answer = api.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
     }

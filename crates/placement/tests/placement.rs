@@ -149,11 +149,11 @@ async fn concurrent_claims_and_releases_never_exceed_the_capacity_and_lose_none_
 }
 
 async fn setting_a_provider_to_what_it_is_changes_nothing(cloud: Cloud) {
-    cloud.host(1, &[("VCPU", 4)], &["B", "A"]).await;
+    cloud.host(1, &[("VCPU", 4)], &["CUSTOM_B", "CUSTOM_A"]).await;
     let before = generation(&cloud, 1).await;
-    cloud.host(1, &[("VCPU", 4)], &["A", "B", "A"]).await;
+    cloud.host(1, &[("VCPU", 4)], &["CUSTOM_A", "CUSTOM_B", "CUSTOM_A"]).await;
     assert_eq!(generation(&cloud, 1).await, before);
-    cloud.host(1, &[("VCPU", 5)], &["A", "B"]).await;
+    cloud.host(1, &[("VCPU", 5)], &["CUSTOM_A", "CUSTOM_B"]).await;
     assert_eq!(generation(&cloud, 1).await, before + 1);
 }
 
@@ -229,26 +229,26 @@ async fn candidates_obey_amounts_traits_tree_and_limit(cloud: Cloud) {
 }
 
 async fn traits_are_added_and_removed_and_a_repeat_changes_nothing(cloud: Cloud) {
-    cloud.host(1, &[("VCPU", 4)], &["A"]).await;
+    cloud.host(1, &[("VCPU", 4)], &["CUSTOM_A"]).await;
     let change = async |add: &[&str], remove: &[&str]| {
         let (add, remove) = (names(add), names(remove));
         cloud.placement.change_traits(&context(), uuid(1), &add, &remove).await
     };
-    change(&["COMPUTE_STATUS_DISABLED"], &["A"]).await.unwrap();
+    change(&["COMPUTE_STATUS_DISABLED"], &["CUSTOM_A"]).await.unwrap();
     let before = generation(&cloud, 1).await;
-    change(&["COMPUTE_STATUS_DISABLED"], &["A", "B"]).await.unwrap();
+    change(&["COMPUTE_STATUS_DISABLED"], &["CUSTOM_A", "CUSTOM_B"]).await.unwrap();
     assert_eq!(generation(&cloud, 1).await, before);
     let found = cloud.service.allocation_candidates(&context(), &CandidatesQuery::default()).await.unwrap();
     assert_eq!(found[0].traits, ["COMPUTE_STATUS_DISABLED"]);
     assert!(matches!(change(&["not a trait"], &[]).await, Err(ClientError::BadRequest(_))));
-    let unknown = cloud.placement.change_traits(&context(), uuid(9), &names(&["A"]), &[]).await;
+    let unknown = cloud.placement.change_traits(&context(), uuid(9), &names(&["CUSTOM_A"]), &[]).await;
     assert!(matches!(unknown, Err(ClientError::NotFound { .. })), "{unknown:?}");
 }
 
 #[tokio::test]
 async fn everything_is_there_after_the_database_was_closed_and_opened() {
     let cloud = Cloud::new().await;
-    cloud.host(1, &[("VCPU", 4)], &["A"]).await;
+    cloud.host(1, &[("VCPU", 4)], &["CUSTOM_A"]).await;
     claim(&cloud, 10, 1, 3).await.unwrap();
     let cloud = cloud.reopened().await;
     let has = cloud.placement.allocations(&context(), uuid(10)).await.unwrap();

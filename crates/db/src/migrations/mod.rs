@@ -1,6 +1,6 @@
 //! The schema, step by step. A released step is never changed; a change is a new step at the end.
 //!
-//! A step is written once for all databases: [`create_table`] and [`create_index`] adapt it.
+//! A step is written once for all databases: [`create_table`], [`add_column`] and [`create_index`] adapt it.
 
 use std::collections::BTreeSet;
 
@@ -28,6 +28,7 @@ mod m0008_aggregates;
 mod m0012_console_auth_tokens;
 mod m0013_routers;
 mod m0014_task_log;
+mod m0016_placement_trees;
 
 /// Where sea-orm-migration keeps the steps that were taken.
 const STEPS: &str = "seaql_migrations";
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_routers::Migration),
             Box::new(m0014_task_log::Migration),
             Box::new(m0012_console_auth_tokens::Migration),
+            Box::new(m0016_placement_trees::Migration),
         ]
     }
 }
@@ -150,6 +152,20 @@ async fn create_table(manager: &SchemaManager<'_>, table: TableCreateStatement) 
         table.if_not_exists().engine("InnoDB").character_set("utf8mb4").collate(collation);
     }
     manager.create_table(table).await
+}
+
+/// Adds a column to a table that there is. MySQL may have taken this part of its step already.
+async fn add_column(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    name: &'static str,
+    column: ColumnDef,
+) -> Result<(), DbErr> {
+    if manager.has_column(table, name).await? {
+        return Ok(());
+    }
+    let mut column = adapted_column(&column, manager.get_database_backend());
+    manager.alter_table(Table::alter().table(table).add_column(&mut column).take()).await
 }
 
 /// The collation of bytes that does not pad: with `utf8mb4_bin` a name would equal itself with a space behind it. MariaDB

@@ -31,23 +31,31 @@ pub(super) fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&
 
 /// The generation of the provider that a change was decided on.
 pub(super) fn provider_generation(body: &Map<String, Value>) -> Result<i64, ApiError> {
-    let value = member(body, "resource_provider_generation")?;
-    value.as_i64().ok_or_else(|| invalid(format!("{value} is not of type 'integer'")))
+    integer(member(body, "resource_provider_generation")?)
 }
 
 pub(super) fn uuid(text: &str) -> Result<Uuid, ApiError> {
     text.parse().map_err(|_| invalid(format!("'{text}' is not a 'uuid'")))
 }
 
-/// A class in the key of an object.
+/// A class in the key of an object; whether there is one of that name is not looked at.
 pub(super) fn check_class(class: &str) -> Result<(), ApiError> {
     if !names::is_well_formed(class) {
-        return Err(invalid(format!("'{class}' does not match any of the regexes")));
-    }
-    if !names::is_resource_class(class) {
-        return Err(ApiError::bad_request(format!("No such resource class {class}.")));
+        return Err(invalid(format!("'{class}' does not match any of the regexes: '^[A-Z0-9_]+$'")));
     }
     Ok(())
+}
+
+pub(super) fn integer(value: &Value) -> Result<i64, ApiError> {
+    value.as_i64().ok_or_else(|| invalid(format!("{value} is not of type 'integer'")))
+}
+
+pub(super) fn array(value: &Value) -> Result<&[Value], ApiError> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| invalid(format!("{value} is not of type 'array'")))
+}
+
+pub(super) fn string(value: &Value) -> Result<&str, ApiError> {
+    value.as_str().ok_or_else(|| invalid(format!("{value} is not of type 'string'")))
 }
 
 /// 1 to 255 characters.

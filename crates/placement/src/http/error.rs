@@ -13,6 +13,9 @@ use super::version::{MAX, MIN};
 use crate::PlacementError;
 
 const UNDEFINED: &str = "placement.undefined_code";
+const CONCURRENT_UPDATE: &str = "placement.concurrent_update";
+const INVENTORY_INUSE: &str = "placement.inventory.inuse";
+const PROVIDER_NOT_FOUND: &str = "placement.resource_provider.not_found";
 
 /// An error of the REST API.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,13 +43,34 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "placement.query.bad_value", detail)
     }
 
+    pub(super) fn missing_value(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "placement.query.missing_value", detail)
+    }
+
     pub(super) fn duplicate_key(name: &str) -> Self {
-        let detail = format!("Invalid query string parameters: {name} may be given only once");
+        let detail = format!("Query parameter '{name}' may be specified only once.");
         Self::new(StatusCode::BAD_REQUEST, "placement.query.duplicate_key", detail)
     }
 
-    pub(super) fn forbidden() -> Self {
-        Self::new(StatusCode::FORBIDDEN, UNDEFINED, "Access was denied to this resource.")
+    /// A provider in a body that is not there.
+    pub(super) fn unknown_provider(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, PROVIDER_NOT_FOUND, detail)
+    }
+
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, UNDEFINED, detail)
+    }
+
+    pub(super) fn concurrent_update(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, CONCURRENT_UPDATE, detail)
+    }
+
+    pub(super) fn inventory_in_use(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, INVENTORY_INUSE, detail)
+    }
+
+    pub(super) fn forbidden(rule: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, UNDEFINED, format!("Policy does not allow {rule} to be performed."))
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
@@ -88,7 +112,8 @@ impl ApiError {
         if version.is_some_and(|version| version.minor >= 23) {
             error["code"] = self.code.into();
         }
-        if self.status == StatusCode::NOT_ACCEPTABLE {
+        // Nobody knows which version, so that the client learns what there is.
+        if self.status == StatusCode::NOT_ACCEPTABLE && version.is_none() {
             error["max_version"] = MAX.to_string().into();
             error["min_version"] = MIN.to_string().into();
         }
@@ -108,14 +133,17 @@ impl From<PlacementError> for ApiError {
     fn from(error: PlacementError) -> Self {
         use PlacementError as E;
         let (status, code) = match &error {
-            E::NoProvider(_) => (StatusCode::NOT_FOUND, "placement.resource_provider.not_found"),
-            E::UnknownProvider(_) | E::Invalid(_) => (StatusCode::BAD_REQUEST, UNDEFINED),
-            E::ConsumerGeneration { .. } | E::ProviderGeneration(_) => {
-                (StatusCode::CONFLICT, "placement.concurrent_update")
+            E::NoProvider(_) | E::UnknownClass(_) => (StatusCode::NOT_FOUND, UNDEFINED),
+            E::UnknownProvider(_) | E::UnknownTrait(_) | E::NoSuchInventory(_) | E::Invalid(_) => {
+                (StatusCode::BAD_REQUEST, UNDEFINED)
             }
-            E::InventoryInUse { .. } => (StatusCode::CONFLICT, "placement.inventory.inuse"),
+            E::ConsumerGeneration { .. } | E::ProviderGeneration(_) | E::InventoryExists(_) => {
+                (StatusCode::CONFLICT, CONCURRENT_UPDATE)
+            }
+            E::InventoryInUse { .. } => (StatusCode::CONFLICT, INVENTORY_INUSE),
             E::ProviderInUse(_) => (StatusCode::CONFLICT, "placement.resource_provider.inuse"),
-            E::NameTaken(_) => (StatusCode::CONFLICT, "placement.duplicate_name"),
+            E::ProviderIsParent(_) => (StatusCode::CONFLICT, "placement.resource_provider.cannot_delete_parent"),
+            E::ProviderExists(_) => (StatusCode::CONFLICT, "placement.duplicate_name"),
             E::NoInventory { .. } | E::OverCapacity { .. } | E::Constraint { .. } => (StatusCode::CONFLICT, UNDEFINED),
             E::Database(source) => return Self::internal(&format!("{source:?}")),
         };

@@ -6,12 +6,15 @@
 //!
 //! Handlers parse, authorise, call and render; what an error looks like is decided in [`error`] alone.
 
+mod aggregates;
 mod allocation_candidates;
 mod allocations;
 mod body;
 mod error;
+mod inventories;
 mod query;
 mod reply;
+mod reshaper;
 mod resource_classes;
 mod resource_providers;
 mod traits;
@@ -27,7 +30,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use kilonova_clients::ClientError;
 use kilonova_clients::identity::Identity;
 use kilonova_core::context::new_request_id;
@@ -36,6 +39,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use self::error::ApiError;
+use crate::stock::{self, StockedProvider};
 use crate::{PlacementError, PlacementService};
 
 /// What a handler returns.
@@ -49,24 +53,35 @@ pub(crate) fn router(service: Arc<PlacementService>, identity: Arc<dyn Identity>
         .route("/resource_providers", get(resource_providers::list).post(resource_providers::create))
         .route(
             "/resource_providers/{uuid}",
-            get(resource_providers::show).put(resource_providers::rename).delete(resource_providers::delete),
+            get(resource_providers::show).put(resource_providers::update).delete(resource_providers::delete),
         )
         .route(
             "/resource_providers/{uuid}/inventories",
-            get(resource_providers::inventories).put(resource_providers::put_inventories),
+            get(inventories::list).post(inventories::create).put(inventories::set).delete(inventories::delete_all),
         )
-        .route("/resource_providers/{uuid}/inventories/{class}", get(resource_providers::inventory))
-        .route("/resource_providers/{uuid}/usages", get(resource_providers::usages))
-        .route("/resource_providers/{uuid}/traits", get(resource_providers::traits).put(resource_providers::put_traits))
-        .route("/resource_providers/{uuid}/aggregates", get(resource_providers::aggregates))
-        .route("/resource_providers/{uuid}/allocations", get(resource_providers::allocations))
-        .route("/resource_classes", get(resource_classes::list))
-        .route("/resource_classes/{name}", get(resource_classes::show).put(resource_classes::declare))
+        .route(
+            "/resource_providers/{uuid}/inventories/{class}",
+            get(inventories::show).put(inventories::update).delete(inventories::delete),
+        )
+        .route("/resource_providers/{uuid}/usages", get(usages::of_provider))
+        .route(
+            "/resource_providers/{uuid}/traits",
+            get(traits::of_provider).put(traits::set_for_provider).delete(traits::clear_for_provider),
+        )
+        .route("/resource_providers/{uuid}/aggregates", get(aggregates::list).put(aggregates::set))
+        .route("/resource_providers/{uuid}/allocations", get(allocations::of_provider))
+        .route("/resource_classes", get(resource_classes::list).post(resource_classes::create))
+        .route(
+            "/resource_classes/{name}",
+            get(resource_classes::show).put(resource_classes::update).delete(resource_classes::delete),
+        )
         .route("/traits", get(traits::list))
-        .route("/traits/{name}", get(traits::show).put(traits::declare))
-        .route("/allocations/{consumer}", get(allocations::show).put(allocations::put).delete(allocations::delete))
+        .route("/traits/{name}", get(traits::show).put(traits::declare).delete(traits::delete))
+        .route("/allocations", post(allocations::set_many))
+        .route("/allocations/{consumer}", get(allocations::show).put(allocations::set).delete(allocations::delete))
         .route("/allocation_candidates", get(allocation_candidates::list))
         .route("/usages", get(usages::list))
+        .route("/reshaper", post(reshaper::reshape))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .fallback(async || ApiError::not_found("The resource could not be found."))
         .with_state(service)
@@ -83,20 +98,22 @@ struct Caller {
 }
 
 impl Caller {
-    /// Admins and services.
-    fn require_admin(&self) -> Result<(), ApiError> {
-        if self.context.is_admin || self.has_role("service") {
-            return Ok(());
-        }
-        Err(ApiError::forbidden())
+    /// `admin_or_service_api`, which most rules are.
+    fn can(&self, rule: &str) -> Result<(), ApiError> {
+        if self.context.is_admin || self.has_role("service") { Ok(()) } else { Err(ApiError::forbidden(rule)) }
     }
 
-    /// Also a reader of the project.
-    fn require_reader_of(&self, project_id: &str) -> Result<(), ApiError> {
-        if self.context.project_id() == project_id && self.has_role("reader") {
+    /// `service_api`
+    fn can_as_service(&self, rule: &str) -> Result<(), ApiError> {
+        if self.has_role("service") { Ok(()) } else { Err(ApiError::forbidden(rule)) }
+    }
+
+    /// `admin_or_project_reader_or_service_api`
+    fn can_for(&self, rule: &str, project_id: Option<&str>) -> Result<(), ApiError> {
+        if project_id == Some(self.context.project_id()) && self.has_role("reader") {
             return Ok(());
         }
-        self.require_admin()
+        self.can(rule)
     }
 
     fn has_role(&self, name: &str) -> bool {
@@ -143,11 +160,35 @@ async fn every_request(
                 context.request_id = Some(request_id.clone());
                 request.extensions_mut().insert(Caller { context, version: asked, prefix });
             }
-            next.run(request).await
+            match check_headers(&request) {
+                Ok(()) => next.run(request).await,
+                Err(refused) => refused.into_response(),
+            }
         }
         Err(refused) => refused,
     };
     finish(response, &request_id, version, is_get)
+}
+
+/// A body has a type; an answer with a body is JSON.
+fn check_headers(request: &Request) -> Result<(), ApiError> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let has_body = header(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body && header(header::CONTENT_TYPE).is_none_or(str::is_empty) {
+        return Err(ApiError::bad_request("content-type header required when content-length > 0"));
+    }
+    let has_answer = request.method() == axum::http::Method::GET && !request.uri().path().starts_with("/traits/");
+    match header(header::ACCEPT) {
+        Some(accept) if has_answer && !takes_json(accept) => {
+            Err(ApiError::not_acceptable("Only application/json is provided"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn takes_json(accept: &str) -> bool {
+    let mut media = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+    accept.trim().is_empty() || media.any(|media| matches!(media, "application/json" | "application/*" | "*/*"))
 }
 
 /// What is wrong, if something is: said by us, or by the framework (a body over the limit, a path that is not UTF-8).
@@ -211,14 +252,27 @@ fn finish(mut response: Response, request_id: &str, version: Option<Microversion
             response.headers_mut().insert(name, value.clone());
         }
     }
+    let is_success = response.status().is_success();
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("x-openstack-request-id", value);
     }
     if let Some(version) = version {
-        version::stamp(headers, version, is_get);
+        version::stamp(headers, version, is_get && is_success);
     }
     response
+}
+
+/// The provider that a path names; `said` comes before the sentence for one that is not there.
+async fn find(service: &PlacementService, uuid: &str, said: &str) -> Result<StockedProvider, ApiError> {
+    let found = match provider_uuid(uuid) {
+        Ok(uuid) => stock::load_one(service.db(), uuid).await,
+        Err(error) => Err(error),
+    };
+    found.map_err(|error| match error {
+        PlacementError::NoProvider(_) => ApiError::not_found(format!("{said}{error}")),
+        other => other.into(),
+    })
 }
 
 /// A uuid in a path; anything else names no provider.

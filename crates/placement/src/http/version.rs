@@ -1,11 +1,8 @@
 //! Microversions: the version document, what a request asks for, and what an answer says.
-//!
-//! 1.36 is the highest up to which every change is honoured by the routes that exist: 1.37 (forbidden aggregates of
-//! the root) is not, and of 1.38 consumer types are not kept.
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, header};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use kilonova_core::Microversion;
 use serde_json::{Value, json};
 
@@ -14,7 +11,7 @@ use super::error::ApiError;
 /// What is spoken where nothing is asked for.
 pub(super) const MIN: Microversion = Microversion::new(1, 0);
 /// The newest.
-pub(super) const MAX: Microversion = Microversion::new(1, 36);
+pub(super) const MAX: Microversion = Microversion::new(1, 39);
 
 const HEADER: &str = "openstack-api-version";
 const SERVICE_TYPE: &str = "placement";
@@ -59,19 +56,24 @@ fn invalid(text: &str) -> ApiError {
     ApiError::bad_request(format!("invalid version string: {text}"))
 }
 
-/// Says which version was spoken and, from 1.15, that the answer is not to be kept.
-pub(super) fn stamp(headers: &mut HeaderMap, version: Microversion, is_get: bool) {
+/// Says which version was spoken and, of what was read from 1.15 on, that it is not to be kept.
+pub(super) fn stamp(headers: &mut HeaderMap, version: Microversion, was_read: bool) {
     if let Ok(value) = HeaderValue::from_str(&format!("{SERVICE_TYPE} {version}")) {
         headers.insert(HEADER, value);
     }
     headers.append(header::VARY, HeaderValue::from_static(HEADER));
-    if is_get && version.minor >= 15 {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        if !headers.contains_key(header::LAST_MODIFIED) {
-            let now = Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-            if let Ok(value) = HeaderValue::from_str(&now) {
-                headers.insert(header::LAST_MODIFIED, value);
-            }
+    if was_read && version.minor >= 15 {
+        not_to_be_kept(headers, None);
+    }
+}
+
+/// When the subject was last changed (now, where that is not known), and that it may have changed since.
+pub(super) fn not_to_be_kept(headers: &mut HeaderMap, changed_at: Option<DateTime<Utc>>) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if changed_at.is_some() || !headers.contains_key(header::LAST_MODIFIED) {
+        let at = changed_at.unwrap_or_else(Utc::now).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(value) = HeaderValue::from_str(&at) {
+            headers.insert(header::LAST_MODIFIED, value);
         }
     }
 }
@@ -100,7 +102,7 @@ mod tests {
     fn a_version_that_is_none_and_one_that_is_too_new_are_refused() {
         assert_eq!(asked("placement pony"), Err(invalid("pony")));
         assert_eq!(asked("placement"), Err(invalid("")));
-        for text in ["placement 1.37", "placement 2.0", "placement 0.9"] {
+        for text in ["placement 1.40", "placement 2.0", "placement 0.9"] {
             assert!(asked(text).is_err(), "{text}");
         }
     }

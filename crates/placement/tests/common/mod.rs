@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+pub mod api;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,7 +25,7 @@ pub struct Cloud {
     /// What the tests act through.
     pub placement: Arc<dyn Placement>,
     pub service: Arc<PlacementService>,
-    db: Db,
+    pub db: Db,
     dir: TempDir,
 }
 
