@@ -30,8 +30,9 @@ const SQLITE_READERS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two tries to open an SQLite file that others are opening.
 const SQLITE_BUSY_WAIT: Duration = Duration::from_millis(10);
-/// A connection that nobody needed for this long is closed: the burst that it was opened for is over.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// A connection that nobody needed for this long is closed: the burst that it was opened for is over, and the server has
+/// only so many for all. Less than [`ACQUIRE_TIMEOUT`] and oslo.db's `pool_timeout`, so that who found none left gets one.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every session is told. Rows that a transaction locked are read as they are then, not as they were when it began;
 /// and MySQL puts no locks on gaps.
