@@ -129,6 +129,11 @@ async fn a_guest_is_suspended_copied_and_rescued_and_loses_nothing() {
     assert_eq!(says(&key, &address, "ls kept 2> /dev/null; ls /sys/block | grep -c vd").await, "3\n");
     act(json!({"unrescue": null}), "ACTIVE").await;
     assert_eq!(says(&key, &address, "cat kept").await, "kept\n");
+
+    for id in [id, second["id"].as_str().expect("an id")] {
+        assert_eq!(user.delete(&format!("/compute/v2.1/servers/{id}")).await, 204);
+        user.wait_gone(id).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
