@@ -5,6 +5,8 @@
 //!       ─ decide ─ write allocations ─ commit
 //! ```
 
+use std::collections::BTreeSet;
+
 use kilonova_clients::placement::Allocations;
 use kilonova_core::time::utcnow;
 use kilonova_db::Db;
@@ -60,6 +62,54 @@ async fn claim_once(db: &Db, claim: &Claim<'_>) -> Result<(), PlacementError> {
         updated_at: utcnow(),
     };
     rows::replace_allocations(&tx, &consumer, &amounts).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Several claims, all or none: what one consumer gives up another may get.
+pub(crate) async fn claim_all(db: &Db, claims: &[Claim<'_>]) -> Result<(), PlacementError> {
+    // Who has something now is read apart: the transaction reads only what it has locked.
+    let mut uuids: BTreeSet<Uuid> = claims.iter().flat_map(|claim| claim.allocations.keys().copied()).collect();
+    for claim in claims {
+        let held = rows::allocations_of_consumer(db.read(), claim.consumer).await?;
+        uuids.extend(held.into_iter().map(|row| row.provider));
+    }
+    let uuids: Vec<Uuid> = uuids.into_iter().collect();
+    db.retry(|| claim_all_once(db, claims, &uuids)).await
+}
+
+async fn claim_all_once(db: &Db, claims: &[Claim<'_>], uuids: &[Uuid]) -> Result<(), PlacementError> {
+    let tx = db.begin().await?;
+    let providers = rows::lock_providers(&tx, uuids).await?;
+    let ids: Vec<i64> = providers.iter().map(|provider| provider.id).collect();
+    let inventories = rows::inventories(&tx, Some(&ids)).await?;
+    let mut used = rows::usage(&tx, Some(&ids), None).await?;
+    let mut generations = Vec::with_capacity(claims.len());
+    for claim in claims {
+        let consumer = rows::lock_consumer(&tx, claim.consumer).await?;
+        let generation = consumer.map(|consumer| consumer.generation);
+        check_generation(claim.expected, generation)?;
+        generations.push(generation.unwrap_or(0) + 1);
+        for held in rows::allocations_of_consumer(&tx, claim.consumer).await? {
+            if let Some(sum) = used.get_mut(&(held.resource_provider_id, held.resource_class)) {
+                *sum -= held.used;
+            }
+        }
+    }
+    for (claim, generation) in claims.iter().zip(generations) {
+        let stock = stock::assemble(providers.clone(), inventories.clone(), &used);
+        let amounts = decide(&stock, claim.allocations)?;
+        for (key, amount) in &amounts {
+            *used.entry(key.clone()).or_default() += amount;
+        }
+        let consumer = rows::Consumer {
+            uuid: claim.consumer,
+            project_id: claim.project_id.to_owned(),
+            user_id: claim.user_id.to_owned(),
+            generation,
+            updated_at: utcnow(),
+        };
+        rows::replace_allocations(&tx, &consumer, &amounts).await?;
+    }
     Ok(tx.commit().await?)
 }
 

@@ -20,6 +20,9 @@ use crate::provider::{self, Wanted};
 use crate::stock::{self, StockedProvider};
 use crate::{PlacementError, http};
 
+/// How often allocations are moved while others change the same consumers.
+const MOVE_ATTEMPTS: usize = 5;
+
 /// The built-in placement service.
 #[derive(Debug)]
 pub struct PlacementService {
@@ -52,6 +55,30 @@ impl PlacementService {
 
     pub(crate) async fn claim(&self, wanted: &Claim<'_>) -> Result<(), PlacementError> {
         claim::claim(&self.db, wanted).await
+    }
+
+    pub(crate) async fn claim_all(&self, wanted: &[Claim<'_>]) -> Result<(), PlacementError> {
+        claim::claim_all(&self.db, wanted).await
+    }
+
+    /// `false`: one of both consumers changed meanwhile.
+    async fn move_once(&self, from: Uuid, to: Uuid) -> Result<bool, PlacementError> {
+        let Some(source) = rows::consumer(self.db.read(), from).await? else { return Ok(true) };
+        let target = rows::consumer(self.db.read(), to).await?.map(|target| target.generation);
+        let held = grouped(rows::allocations_of_consumer(self.db.read(), from).await?, |row| row.provider);
+        let claim = |consumer, allocations, generation| Claim {
+            consumer,
+            project_id: &source.project_id,
+            user_id: &source.user_id,
+            allocations,
+            expected: Expected::Exactly(generation),
+        };
+        let nothing = Allocations::new();
+        let claims = [claim(from, &nothing, Some(source.generation)), claim(to, &held, target)];
+        match self.claim_all(&claims).await {
+            Err(PlacementError::ConsumerGeneration { .. }) => Ok(false),
+            moved => moved.map(|()| true),
+        }
     }
 
     pub(crate) async fn release(&self, consumer: Uuid) -> Result<bool, PlacementError> {
@@ -144,6 +171,15 @@ impl Placement for PlacementService {
     async fn delete_allocations(&self, _context: &RequestContext, consumer: Uuid) -> Result<(), ClientError> {
         self.release(consumer).await?;
         Ok(())
+    }
+
+    async fn move_allocations(&self, _context: &RequestContext, from: Uuid, to: Uuid) -> Result<(), ClientError> {
+        for _ in 0..MOVE_ATTEMPTS {
+            if self.move_once(from, to).await? {
+                return Ok(());
+            }
+        }
+        Err(ClientError::ConcurrentUpdate(format!("consumer {from} or {to} changes all the time")))
     }
 
     async fn provider_allocations(

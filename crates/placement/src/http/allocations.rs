@@ -1,6 +1,4 @@
-//! `/allocations/{consumer}`: what a consumer has.
-
-use std::sync::Arc;
+//! `/allocations/{consumer}`: what a consumer has; `/allocations`: what several have, changed at once.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -14,7 +12,6 @@ use uuid::Uuid;
 use super::body::{self, check_class, invalid, member, object, only, read_json, text};
 use super::error::ApiError;
 use super::{Caller, Reply, Service, reply};
-use crate::PlacementService;
 use crate::claim::{Claim, Expected};
 
 /// Owner of allocations that came without one, before 1.8.
@@ -56,8 +53,28 @@ pub(super) async fn put(
     caller.require_admin()?;
     let consumer: Uuid =
         consumer.parse().map_err(|_| ApiError::bad_request(format!("Malformed consumer_uuid: {consumer}")))?;
-    let wanted = parse(&caller, &read_json(&headers, &body)?)?;
-    claim(&service, consumer, &wanted).await?;
+    let wanted = parse(&caller, &read_json(&headers, &body)?, false)?;
+    service.claim(&wanted.claim(consumer)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /allocations`: replaces all that several consumers have, all or none. Since 1.13.
+pub(super) async fn post(State(service): Service, caller: Caller, headers: HeaderMap, body: Bytes) -> Reply {
+    caller.require_admin()?;
+    if !caller.since(13) {
+        return Err(ApiError::not_found("The resource could not be found."));
+    }
+    let body = read_json(&headers, &body)?;
+    let consumers = object(&body)?;
+    if consumers.is_empty() {
+        return Err(invalid("{} does not have enough properties"));
+    }
+    let mut wanted = Vec::with_capacity(consumers.len());
+    for (consumer, entry) in consumers {
+        wanted.push((body::uuid(consumer)?, parse(&caller, entry, true)?));
+    }
+    let claims: Vec<Claim<'_>> = wanted.iter().map(|(consumer, wanted)| wanted.claim(*consumer)).collect();
+    service.claim_all(&claims).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -74,17 +91,6 @@ pub(super) async fn delete(State(service): Service, caller: Caller, Path(consume
     Err(ApiError::not_found(format!("No allocations for consumer '{consumer}'")))
 }
 
-async fn claim(service: &Arc<PlacementService>, consumer: Uuid, wanted: &Wanted) -> Result<(), ApiError> {
-    let claim = Claim {
-        consumer,
-        project_id: &wanted.project_id,
-        user_id: &wanted.user_id,
-        allocations: &wanted.allocations,
-        expected: wanted.expected,
-    };
-    Ok(service.claim(&claim).await?)
-}
-
 /// A body that was understood.
 #[derive(Debug, PartialEq)]
 struct Wanted {
@@ -94,13 +100,26 @@ struct Wanted {
     expected: Expected,
 }
 
-fn parse(caller: &Caller, body: &Value) -> Result<Wanted, ApiError> {
+impl Wanted {
+    fn claim(&self, consumer: Uuid) -> Claim<'_> {
+        Claim {
+            consumer,
+            project_id: &self.project_id,
+            user_id: &self.user_id,
+            allocations: &self.allocations,
+            expected: self.expected,
+        }
+    }
+}
+
+/// Among others a consumer may give up all it has.
+fn parse(caller: &Caller, body: &Value, is_among_others: bool) -> Result<Wanted, ApiError> {
     let body = object(body)?;
     let known = [("allocations", 0), ("project_id", 8), ("user_id", 8), ("consumer_generation", 28), ("mappings", 34)];
     only(body, |name| known.iter().any(|(known, since)| *known == name && caller.since(*since)))?;
     let allocations = member(body, "allocations")?;
     let allocations = if caller.since(12) { by_provider(allocations)? } else { from_list(allocations)? };
-    if allocations.is_empty() && !caller.since(28) {
+    if allocations.is_empty() && !is_among_others && !caller.since(28) {
         return Err(invalid("allocations is too short"));
     }
     let owner = |name| -> Result<String, ApiError> {

@@ -27,7 +27,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use kilonova_clients::ClientError;
 use kilonova_clients::identity::Identity;
 use kilonova_core::context::new_request_id;
@@ -64,6 +64,7 @@ pub(crate) fn router(service: Arc<PlacementService>, identity: Arc<dyn Identity>
         .route("/resource_classes/{name}", get(resource_classes::show).put(resource_classes::declare))
         .route("/traits", get(traits::list))
         .route("/traits/{name}", get(traits::show).put(traits::declare))
+        .route("/allocations", post(allocations::post))
         .route("/allocations/{consumer}", get(allocations::show).put(allocations::put).delete(allocations::delete))
         .route("/allocation_candidates", get(allocation_candidates::list))
         .route("/usages", get(usages::list))

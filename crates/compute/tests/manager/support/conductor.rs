@@ -12,9 +12,9 @@ use kilonova_messaging::{Dispatcher, Endpoint, RemoteException, RpcServer, Serve
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
     BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance, InstanceFault, InstanceList,
-    Service, TaskLog, TaskState, VmState, Wire,
+    Migration, MigrationList, Service, TaskLog, TaskState, VmState, Wire,
 };
-use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions};
+use kilonova_rpcapi::conductor::{self, BuildInstances, MigrateServer, ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::{exception, register};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -47,6 +47,8 @@ pub struct Rows {
     pub instances: BTreeMap<Uuid, Instance>,
     /// The disks of every instance.
     pub disks: BlockDeviceMappingList,
+    /// By id.
+    pub migrations: BTreeMap<i64, Migration>,
     pub services: Vec<Service>,
     pub nodes: Vec<ComputeNode>,
     pub faults: Vec<InstanceFault>,
@@ -62,6 +64,8 @@ pub struct Rows {
     pub task_logs: Vec<TaskLog>,
     /// `build_instances`, as hosts gave back.
     pub given_back: Vec<BuildInstances>,
+    /// `migrate_server`, as hosts gave back.
+    pub moves_given_back: Vec<MigrateServer>,
     mishaps: Vec<(Call, Mishap)>,
     clock: i64,
 }
@@ -144,7 +148,7 @@ impl FakeConductor {
     }
 
     pub async fn serve(&self, transport: Arc<dyn Transport>) -> RpcServer {
-        let (objects, classes, tasks) = (self.clone(), self.clone(), self.clone());
+        let (objects, classes, tasks, moves) = (self.clone(), self.clone(), self.clone(), self.clone());
         let endpoint = Endpoint::new(None, conductor::VERSION);
         let endpoint = register(endpoint, move |_, action: ObjectAction| {
             let conductor = objects.clone();
@@ -157,6 +161,10 @@ impl FakeConductor {
         let task_endpoint = Endpoint::new(Some(conductor::TASK_NAMESPACE), conductor::TASK_VERSION);
         let task_endpoint = register(task_endpoint, move |_, message: BuildInstances| {
             tasks.rows().given_back.push(message);
+            async { Ok(()) }
+        });
+        let task_endpoint = register(task_endpoint, move |_, message: MigrateServer| {
+            moves.rows().moves_given_back.push(message);
             async { Ok(()) }
         });
         let target = kilonova_rpcapi::target(conductor::TOPIC).server("conductor1");
@@ -186,6 +194,13 @@ impl FakeConductor {
                 let row = rows.instances.get_mut(&instance.uuid);
                 let row = row.ok_or_else(|| exception::instance_not_found(instance.uuid))?;
                 (row.deleted, row.vm_state, row.task_state) = (true, VmState::Deleted, None);
+                Ok(updates(wire, row))
+            }
+            "Migration.save" => {
+                let migration: Migration = object(wire)?;
+                let row = rows.migrations.get_mut(&migration.id);
+                let row = row.ok_or_else(|| exception::migration_not_found(&migration.id.to_string()))?;
+                *row = merged(row, changed);
                 Ok(updates(wire, row))
             }
             "InstanceFault.create" => {
@@ -269,6 +284,12 @@ impl FakeConductor {
                 let found = found.filter(|instance| !instance.deleted || context.read_deleted == "yes");
                 Ok(found.ok_or_else(|| exception::instance_not_found(uuid))?.to_wire())
             }
+            "Migration.get_by_id" => {
+                let id = action.args[0].as_i64().unwrap();
+                let found = rows.migrations.get(&id).cloned();
+                Ok(found.ok_or_else(|| exception::migration_not_found(&id.to_string()))?.to_wire())
+            }
+            "MigrationList.get_by_filters" => Ok(migrations(&rows, &action.args[0]).to_wire()),
             "BlockDeviceMappingList.get_by_instance_uuid" => Ok(rows.disks.to_wire()),
             "InstanceList._get_active_by_window_joined" => {
                 assert_eq!(action.kwargs["host"], HOST);
@@ -357,6 +378,22 @@ fn save(
     let saved = row.clone();
     rows.saves.push(changed.clone());
     Ok(saved)
+}
+
+fn migrations(rows: &Rows, filters: &Value) -> MigrationList {
+    let is = |name: &str, value: &Value| filters.get(name).is_none_or(|wanted| wanted == value);
+    let is_one_of = |status: &str| match filters.get("status") {
+        Some(statuses) => statuses.as_array().unwrap().contains(&json!(status)),
+        None => true,
+    };
+    let found = rows.migrations.values().filter(|row| {
+        let (source, dest) = (json!(row.source_compute), json!(row.dest_compute));
+        is("instance_uuid", &json!(row.instance_uuid))
+            && is("source_compute", &source)
+            && (is("host", &source) || is("host", &dest))
+            && is_one_of(&row.status)
+    });
+    found.cloned().collect::<Vec<_>>().into()
 }
 
 fn page(rows: &Rows, kwargs: &BTreeMap<String, Value>) -> InstanceList {
