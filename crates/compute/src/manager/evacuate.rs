@@ -42,7 +42,7 @@ impl Manager {
         };
         let wanted = self.wanted_move(context, uuid, id, &TASKS).await?;
         let is_for_me = |(instance, migration): &(Tracked<Instance>, Tracked<Migration>)| {
-            self.is_me(&migration.dest_compute) && !self.is_mine(instance) && migration.status != status::DONE
+            self.is_me(&migration.dest_compute) && !self.is_mine(instance)
         };
         let Some((mut instance, mut migration)) = wanted.filter(is_for_me) else {
             tracing::info!(instance = %uuid, "not, or no longer, to be evacuated here");

@@ -317,13 +317,13 @@ impl Manager {
         tracing::error!(instance = %instance.uuid, error = %super::details(&error), "the destination did not take over a guest that left");
         self.record_fault(context, instance, &error).await;
         self.release_held(context, migration).await?;
-        self.set_migration_status(context, migration, status::ERROR).await?;
         instance.host.clone_from(&migration.dest_compute);
         instance.node.clone_from(&migration.dest_node);
         instance.compute_id = migration.dest_compute_id;
         instance.vm_state = VmState::Error;
         instance.task_state = None;
         self.save(context, instance, Expected::tasks(&MIGRATING)).await?;
+        self.set_migration_status(context, migration, status::ERROR).await?;
         Err(error)
     }
 

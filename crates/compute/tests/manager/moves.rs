@@ -548,6 +548,19 @@ async fn an_evacuated_server_is_made_again_here() {
 }
 
 #[tokio::test]
+async fn an_evacuation_whose_last_save_was_lost_is_done_again() {
+    let world = World::new().await;
+    let (instance, migration, rebuild) = to_evacuate(&world, None).await;
+    world.conductor.change(instance.uuid, |row| row.task_state = Some(TaskState::RebuildSpawning));
+    let done = Migration { status: status::DONE.to_owned(), ..migration };
+    world.conductor.rows().migrations.insert(done.id, done);
+    world.manager.rebuild_instance(&context(), rebuild).await.unwrap();
+    let row = world.row(&instance);
+    assert_eq!((row.vm_state, row.task_state, row.host.as_deref()), (VmState::Active, None, Some(HOST)));
+    assert_eq!(status_of(&world), status::DONE);
+}
+
+#[tokio::test]
 async fn an_evacuation_that_fails_leaves_the_server_where_it_was_in_error() {
     let world = World::new().await;
     let (instance, migration, rebuild) = to_evacuate(&world, None).await;

@@ -46,6 +46,24 @@ impl<E: Into<TaskError>> From<E> for MoveError {
     }
 }
 
+/// Whether an agent wrote down that the move is over, and then could not write what has become of the instance. Of one
+/// that is prepared nothing has happened yet: it begins anew.
+fn is_cut_short(instance: &Instance, migration: &Migration) -> bool {
+    let is_moved = |task: TaskState| task.is_move() && task != TaskState::ResizePrep;
+    migration.is_over() && instance.task_state.is_some_and(is_moved)
+}
+
+/// What the instance is then.
+fn state_after(instance: &Instance, migration: &Migration) -> VmState {
+    let was_stopped = || instance.system_metadata.get("old_vm_state").and_then(Option::as_deref) == Some("stopped");
+    match instance.task_state {
+        Some(TaskState::Migrating) => instance.vm_state,
+        _ if migration.status != status::REVERTED => VmState::Error,
+        _ if was_stopped() => VmState::Stopped,
+        _ => VmState::Active,
+    }
+}
+
 /// A move that is worked on.
 pub(crate) struct Move {
     pub(crate) workflow: Workflow,
@@ -98,6 +116,14 @@ impl Conductor {
     /// Works on a move that was taken over.
     pub(crate) async fn resume_move(&self, workflow: &Workflow) -> Result<(), TaskError> {
         let Some(moving) = self.read_move(workflow.clone()).await? else { return Ok(()) };
+        if let Some(migration) = self.migration_of(&moving).await?
+            && is_cut_short(&moving.instance, &migration)
+        {
+            tracing::info!(instance = %moving.uuid(), status = migration.status, "a move is over on record only");
+            self.leave_task(&moving, state_after(&moving.instance, &migration), vec![moving.instance.task_state])
+                .await?;
+            return Ok(());
+        }
         match workflow.step.as_str() {
             STEP_COLD_MIGRATE => Box::pin(self.resume_cold_migrate(moving)).await,
             STEP_LIVE_MIGRATE => Box::pin(self.resume_live_migrate(moving)).await,
@@ -260,23 +286,33 @@ impl Conductor {
             self.save_migration(migration.id, json!({"status": status::ERROR})).await?;
         }
         self.record_move_fault(uuid, refusal).await;
+        if self.leave_task(moving, vm_state, tasks.iter().copied().map(Some).collect()).await? {
+            self.tell_move_refused(moving, method, vm_state, refusal).await;
+        }
+        Ok(())
+    }
+
+    /// The instance is in no task any more, which ends the workflow; false: somebody did something else to it meanwhile.
+    async fn leave_task(
+        &self,
+        moving: &Move,
+        vm_state: VmState,
+        tasks: Vec<Option<TaskState>>,
+    ) -> Result<bool, TaskError> {
         let mut changes = Map::from_iter([("task_state".to_owned(), Value::Null)]);
         changes.insert("vm_state".to_owned(), json!(vm_state.as_str()));
-        let save = Save {
-            uuid,
-            changes: &changes,
-            expected_vm_state: None,
-            expected_task_state: Some(tasks.iter().copied().map(Some).collect()),
-        };
+        let save =
+            Save { uuid: moving.uuid(), changes: &changes, expected_vm_state: None, expected_task_state: Some(tasks) };
         match instances::save_and_get_original(&self.db, save).await {
             Ok((before, after)) => {
-                self.notifications.instance_saved(context, &before, &after);
-                self.tell_move_refused(moving, method, vm_state, refusal).await;
-                Ok(())
+                self.notifications.instance_saved(&moving.context, &before, &after);
+                Ok(true)
             }
             Err(SaveError::Db(error)) if !matches!(error, DbError::NotFound { .. }) => Err(error.into()),
-            // Somebody did something else to it meanwhile.
-            Err(_) => self.end_move(&moving.workflow).await,
+            Err(_) => {
+                self.end_move(&moving.workflow).await?;
+                Ok(false)
+            }
         }
     }
 

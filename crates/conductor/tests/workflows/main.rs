@@ -29,7 +29,6 @@ use kilonova_rpcapi::compute::{
     BuildAndRunInstance, CacheImages, RebuildInstance, StartInstance, TerminateInstance, UnshelveInstance,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ScheduleAndBuildInstances};
-
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_TERMINATE};
 use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications, RpcMethod as _, SchedulerApi, exception, register};

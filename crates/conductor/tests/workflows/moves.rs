@@ -255,6 +255,31 @@ async fn a_confirmation_and_a_revert_are_asked_again_of_whoever_is_next() {
 }
 
 #[tokio::test]
+async fn a_server_whose_move_is_over_on_record_only_is_freed() {
+    for (status, changes, expected) in [
+        (status::REVERTED, json!({"task_state": "resize_reverting", "vm_state": "resized"}), "active"),
+        (
+            status::REVERTED,
+            json!({"task_state": "resize_reverting", "vm_state": "resized", "system_metadata": {"old_vm_state": "stopped"}}),
+            "stopped",
+        ),
+        (status::ERROR, json!({"task_state": "resize_migrating"}), "error"),
+        (status::FAILED, json!({"task_state": "rebuild_spawning"}), "error"),
+        (status::CANCELLED, json!({"task_state": "migrating", "vm_state": "paused"}), "paused"),
+    ] {
+        let world = World::new().await;
+        let instance = world.running().await;
+        let record = a_record(&instance, migration_type::RESIZE, status, Some(HOST));
+        let message = ConfirmResize { instance: instance.clone(), migration: record.clone() };
+        world.begin(&instance, STEP_REVERT_RESIZE, changes, MoveRecord::New(Box::new(record)), &message).await;
+        world.crash_and_start_again().await;
+        world.until("the end", async || world.workflow(WorkflowKind::Move, &instance).await.is_none()).await;
+        let row = world.instance(&instance).await;
+        assert_eq!((row.vm_state.as_str(), row.task_state), (expected, None), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_live_migration_that_nobody_works_on_is_asked_of_its_source_again() {
     let world = World::new().await;
     let instance = world.running().await;
