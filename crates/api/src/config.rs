@@ -86,6 +86,8 @@ pub struct ApiConfig {
     pub service_down_time_s: i64,
     /// `[DEFAULT] instance_usage_audit_period`: what is asked for in the log of usage audits.
     pub instance_usage_audit_period: AuditPeriod,
+    /// `[DEFAULT] allow_resize_to_same_host`: whether a resize may stay on its host.
+    pub allow_resize_to_same_host: bool,
     /// `[keystone_authtoken] www_authenticate_uri`: where a client without a token is sent.
     pub www_authenticate_uri: Option<String>,
     /// `[quota] driver`
@@ -122,6 +124,7 @@ impl ApiConfig {
                 "instance_usage_audit_period",
                 AuditPeriod::default(),
             )?,
+            allow_resize_to_same_host: config.flag("DEFAULT", "allow_resize_to_same_host", false)?,
             www_authenticate_uri: config.get("keystone_authtoken", "www_authenticate_uri"),
             quota_driver: quota_driver(config)?,
             quota: quota(config)?,

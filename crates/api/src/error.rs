@@ -240,6 +240,8 @@ impl From<ComputeError> for ApiError {
             E::KeypairNotFound { .. }
             | E::InstanceGroupNotFound { .. }
             | E::HostMappingNotFound { .. }
+            | E::EvacuationHostNotFound { .. }
+            | E::MigrationNotFoundForInstance(_)
             | E::HypervisorNotFound { .. }
             | E::ComputeHostNotFound { .. }
             | E::NoHypervisorMatching { .. } => Self::NotFound(error.to_string()),
@@ -266,6 +268,7 @@ impl From<ComputeError> for ApiError {
             | E::InstanceNotReady { .. }
             | E::CannotChangePinnedZone
             | E::CannotPinElsewhere { .. }
+            | E::ServiceUnavailable
             | E::NetworkAmbiguous
             | E::PortInUse { .. }
             | E::CertificateValidationNotYetAvailable

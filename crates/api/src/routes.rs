@@ -186,7 +186,11 @@ pub(crate) const ROUTES: &[Route] = &{
     use crate::{schemas, v21};
     use crate::schemas::{any_query, bare_action, no_query, server_images, server_metadata, servers as schema};
     use crate::v21::servers::{
-        action_admin, action_admin_password, action_console_output, action_crash_dump, action_fixed_ips, action_floating_ips, action_images, action_pause, action_power, action_rebuild, action_rescue, action_shelve, action_suspend, create, delete as delete_server, diagnostics, instance_actions, interfaces, ips, list, metadata, remote_consoles, security_groups, server_password, shares, show, tags, topology, update, volume_attachments,
+        action_admin, action_admin_password, action_console_output, action_crash_dump, action_fixed_ips,
+        action_floating_ips, action_images, action_migrate, action_pause, action_power, action_rebuild,
+        action_rescue, action_shelve, action_suspend, create, delete as delete_server, diagnostics, instance_actions,
+        interfaces, ips, list, metadata, migrations, remote_consoles, security_groups, server_password, shares, show,
+        tags, topology, update, volume_attachments,
     };
     use crate::versions::*;
 
@@ -310,6 +314,28 @@ pub(crate) const ROUTES: &[Route] = &{
             .body(&[Versioned::always(schema::change_password)]),
         server_action("trigger_crash_dump", "os_compute_api:servers:trigger_crash_dump", handler!(action_crash_dump::trigger))
             .body(&[Versioned::since(V2_17, schema::trigger_crash_dump)]).since(V2_17),
+        server_action("resize", "os_compute_api:servers:resize", handler!(action_migrate::resize))
+            .body(&[Versioned::always(schemas::migrations::resize)]),
+        server_action("confirmResize", "os_compute_api:servers:confirm_resize", handler!(action_migrate::confirm_resize))
+            .body(&[Versioned::always(|| bare_action("confirmResize"))]),
+        server_action("revertResize", "os_compute_api:servers:revert_resize", handler!(action_migrate::revert_resize))
+            .body(&[Versioned::always(|| bare_action("revertResize"))]),
+        server_action("migrate", "os_compute_api:os-migrate-server:migrate", handler!(action_migrate::migrate)).body(&[
+            Versioned::new(LEGACY, V2_55, || bare_action("migrate")),
+            Versioned::since(V2_56, schemas::migrations::migrate_v256),
+        ]),
+        server_action("os-migrateLive", "os_compute_api:os-migrate-server:migrate_live", handler!(action_migrate::migrate_live)).body(&[
+            Versioned::new(LEGACY, V2_24, schemas::migrations::migrate_live),
+            Versioned::new(V2_25, V2_29, schemas::migrations::migrate_live_v225),
+            Versioned::new(V2_30, V2_67, schemas::migrations::migrate_live_v230),
+            Versioned::since(V2_68, schemas::migrations::migrate_live_v225),
+        ]),
+        server_action("evacuate", "os_compute_api:os-evacuate", handler!(action_migrate::evacuate)).body(&[
+            Versioned::new(LEGACY, V2_13, schemas::migrations::evacuate),
+            Versioned::new(V2_14, V2_28, schemas::migrations::evacuate_v214),
+            Versioned::new(V2_29, V2_67, schemas::migrations::evacuate_v229),
+            Versioned::since(V2_68, schemas::migrations::evacuate_v214),
+        ]),
         server_action("os-getConsoleOutput", "os_compute_api:os-console-output", handler!(action_console_output::get_console_output))
             .body(&[Versioned::always(schema::get_console_output)]),
         server_action("lock", "os_compute_api:os-lock-server:lock", handler!(action_admin::lock))
@@ -342,6 +368,12 @@ pub(crate) const ROUTES: &[Route] = &{
         boot_action("rebuild", "os_compute_api:servers:rebuild", handler!(action_rebuild::rebuild)).body(REBUILD_SERVER),
         boot_action("reboot", "os_compute_api:servers:reboot", handler!(action_power::reboot))
             .body(&[Versioned::always(schema::reboot)]),
+        boot_action("resize", "os_compute_api:servers:resize", handler!(action_migrate::resize))
+            .body(&[Versioned::always(schemas::migrations::resize)]),
+        boot_action("confirmResize", "os_compute_api:servers:confirm_resize", handler!(action_migrate::confirm_resize))
+            .body(&[Versioned::always(|| bare_action("confirmResize"))]),
+        boot_action("revertResize", "os_compute_api:servers:revert_resize", handler!(action_migrate::revert_resize))
+            .body(&[Versioned::always(|| bare_action("revertResize"))]),
         boot_action("trigger_crash_dump", "os_compute_api:servers:trigger_crash_dump", handler!(action_crash_dump::trigger))
             .body(&[Versioned::since(V2_17, schema::trigger_crash_dump)]).since(V2_17),
         server_action("addFixedIp", "os_compute_api:os-multinic:add", handler!(action_fixed_ips::add))
@@ -376,6 +408,14 @@ pub(crate) const ROUTES: &[Route] = &{
         put("/servers/{server_id}/metadata/{id}", "os_compute_api:server-metadata:update", handler!(metadata::update))
             .body(&[Versioned::always(server_metadata::update)]),
         delete("/servers/{server_id}/metadata/{id}", "os_compute_api:server-metadata:delete", handler!(metadata::delete)),
+        get("/servers/{server_id}/migrations", "os_compute_api:servers:migrations:index", handler!(migrations::index))
+            .query(ANY_QUERY).since(V2_23),
+        get("/servers/{server_id}/migrations/{id}", "os_compute_api:servers:migrations:show", handler!(migrations::show))
+            .query(ANY_QUERY).since(V2_23),
+        delete("/servers/{server_id}/migrations/{id}", "os_compute_api:servers:migrations:delete", handler!(migrations::delete))
+            .since(V2_24),
+        post("/servers/{server_id}/migrations/{id}/action", "os_compute_api:servers:migrations:force_complete", handler!(migrations::force_complete))
+            .action("force_complete").body(&[Versioned::since(V2_22, schemas::migrations::force_complete)]).since(V2_22),
         get("/servers/{server_id}/os-instance-actions", "os_compute_api:os-instance-actions:list", handler!(instance_actions::index))
             .query(ACTIONS_QUERY),
         get("/servers/{server_id}/os-instance-actions/{id}", "os_compute_api:os-instance-actions:show", handler!(instance_actions::show))
@@ -523,6 +563,14 @@ pub(crate) const ROUTES: &[Route] = &{
             Versioned::new(LEGACY, V2_39, schemas::quotas::usage_query),
             Versioned::new(V2_40, V2_74, schemas::quotas::usage_query_v240),
             Versioned::since(V2_75, schemas::quotas::usage_query_v275),
+        ]),
+
+        // migrations
+        get("/os-migrations", "os_compute_api:os-migrations:index", handler!(v21::migrations::index)).query(&[
+            Versioned::new(LEGACY, V2_58, schemas::migrations::index_query),
+            Versioned::new(V2_59, V2_65, schemas::migrations::index_query_v259),
+            Versioned::new(V2_66, V2_79, schemas::migrations::index_query_v266),
+            Versioned::since(V2_80, schemas::migrations::index_query_v280),
         ]),
 
         // server groups

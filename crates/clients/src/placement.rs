@@ -131,6 +131,10 @@ pub trait Placement: Send + Sync + 'static {
     /// Takes everything from a consumer. Nothing there is success.
     async fn delete_allocations(&self, context: &RequestContext, consumer: Uuid) -> Result<(), ClientError>;
 
+    /// Gives all that consumer `from` has to consumer `to`, in place of what that had, atomically: nobody else gets it in
+    /// between. Nothing changes where `from` has nothing.
+    async fn move_allocations(&self, context: &RequestContext, from: Uuid, to: Uuid) -> Result<(), ClientError>;
+
     /// Who has what of a provider.
     async fn provider_allocations(
         &self,

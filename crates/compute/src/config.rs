@@ -45,6 +45,9 @@ pub struct ComputeConfig {
     /// `[DEFAULT] shelved_poll_interval`: seconds between looks for shelved instances that have stayed so long; never
     /// where it is zero.
     pub shelved_poll_interval: Duration,
+    /// `[DEFAULT] max_concurrent_live_migrations`: guests that leave while they run at the same time; any number where it
+    /// is zero.
+    pub max_concurrent_live_migrations: usize,
     /// `[DEFAULT] shutdown_timeout`: how long a guest may take to shut itself down.
     pub shutdown_timeout: Duration,
     /// `[DEFAULT] cpu_allocation_ratio`, or Nova's `initial_cpu_allocation_ratio`.
@@ -162,6 +165,7 @@ impl ComputeConfig {
             max_concurrent_snapshots: config.parse("DEFAULT", "max_concurrent_snapshots", 5)?,
             shelved_offload_time_s: config.parse("DEFAULT", "shelved_offload_time", 0)?,
             shelved_poll_interval: pass("shelved_poll_interval", 3600)?,
+            max_concurrent_live_migrations: config.parse("DEFAULT", "max_concurrent_live_migrations", 1)?,
             shutdown_timeout: seconds("shutdown_timeout", 60)?,
             cpu_allocation_ratio: ratio("cpu_allocation_ratio", 4.0)?,
             ram_allocation_ratio: ratio("ram_allocation_ratio", 1.0)?,

@@ -7,12 +7,15 @@ mod console;
 mod crash_dump;
 mod device_names;
 mod diagnostics;
+mod evacuate;
 mod events;
 mod external_events;
 mod host;
 mod image;
 mod init_host;
 mod interfaces;
+mod live_migration;
+mod moves;
 mod network_info;
 mod notify;
 mod orphans;
@@ -21,6 +24,7 @@ mod power;
 mod rebuild;
 mod remote_consoles;
 mod rescue;
+mod resize;
 mod save;
 mod shelve;
 mod snapshot;
@@ -40,7 +44,7 @@ use kilonova_clients::{ClientError, Clients};
 use kilonova_core::RequestContext;
 use kilonova_messaging::RemoteException;
 use kilonova_objects::{Instance, InstanceFault, PowerState};
-use kilonova_rpcapi::{ConductorApi, Notifications, RpcError};
+use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications, RpcError};
 use kilonova_virt::{Driver, DriverError};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -48,12 +52,15 @@ use uuid::Uuid;
 use crate::ComputeConfig;
 use crate::locks::InstanceLocks;
 use crate::resource_tracker::ResourceTracker;
+use live_migration::Underway;
 use stale_tasks::StaleTasks;
 
 /// The manager of one host. Shared by the tasks of all messages.
 pub struct Manager {
     config: ComputeConfig,
     conductor: ConductorApi,
+    /// The other agents.
+    peers: ComputeApi,
     clients: Clients,
     driver: Arc<dyn Driver>,
     notifications: Notifications,
@@ -61,6 +68,9 @@ pub struct Manager {
     locks: InstanceLocks,
     builds: Semaphore,
     snapshots: Semaphore,
+    /// Turns of live migrations from here.
+    live_migrations: Semaphore,
+    underway: Underway,
     stale: StaleTasks,
     /// Power states at the last look of [`Manager::watch_guests`], or as the conductor has them.
     seen_guests: Mutex<HashMap<Uuid, PowerState>>,
@@ -162,6 +172,9 @@ impl Manager {
             tracker: ResourceTracker::new(&config, conductor.clone(), clients.placement.clone(), driver.clone()),
             builds: at_most(config.max_concurrent_builds),
             snapshots: at_most(config.max_concurrent_snapshots),
+            live_migrations: at_most(config.max_concurrent_live_migrations),
+            underway: Underway::default(),
+            peers: ComputeApi::beside(&conductor),
             stale: StaleTasks::default(),
             seen_guests: Mutex::default(),
             locks: InstanceLocks::default(),

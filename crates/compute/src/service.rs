@@ -14,10 +14,13 @@ use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::compute::{
     self, AddFixedIpToInstance, AttachInterface, AttachVolume, BackupInstance, BuildAndRunInstance, CacheImages,
-    DetachInterface, DetachVolume, ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics,
+    CheckCanLiveMigrateDestination, CheckCanLiveMigrateSource, ConfirmResize, DetachInterface, DetachVolume,
+    ExternalInstanceEvent, FinishResize, FinishRevertResize, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics,
     GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction,
-    InjectNetworkInfo, PauseInstance, RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, RescueInstance,
-    ReserveBlockDeviceName, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled, ShelveInstance,
+    InjectNetworkInfo, LiveMigration, LiveMigrationAbort, LiveMigrationForceComplete, PauseInstance,
+    PostLiveMigrationAtDestination, PreLiveMigration, PrepResize, RebootInstance, RebuildInstance,
+    RemoveFixedIpFromInstance, RescueInstance, ReserveBlockDeviceName, ResizeInstance, RestoreInstance, ResumeInstance,
+    RevertResize, RollbackLiveMigrationAtDestination, SetAdminPassword, SetHostEnabled, ShelveInstance,
     ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance, SuspendInstance,
     SwapVolume, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance, UnshelveInstance,
     VolumeSnapshotCreate, VolumeSnapshotDelete,
@@ -223,6 +226,7 @@ impl Drop for Asked<'_> {
 fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
     let endpoint = Endpoint::new(None, compute::VERSION);
     let endpoint = image_methods(endpoint, manager, builds);
+    let endpoint = moves(endpoint, manager, builds);
     let builds = builds.clone();
     let endpoint = register(endpoint, move |context, build: BuildAndRunInstance| {
         builds.begin(context, build);
@@ -231,7 +235,7 @@ fn dispatcher(manager: &Arc<Manager>, builds: &Builds) -> Dispatcher {
     let m = manager.clone();
     let endpoint = register(endpoint, move |context, TerminateInstance { instance, bdms }| {
         let manager = m.clone();
-        async move { manager.terminate_instance(&context, instance, &bdms.objects).await.map_err(raised) }
+        async move { Box::pin(manager.terminate_instance(&context, instance, &bdms.objects)).await.map_err(raised) }
     });
     let m = manager.clone();
     let endpoint = register(endpoint, move |context, StartInstance { instance }| {
@@ -485,6 +489,42 @@ fn image_methods(endpoint: Endpoint, manager: &Arc<Manager>, builds: &Builds) ->
         let (manager, uuid) = (m.clone(), message.instance.uuid);
         b.run("unshelve_instance", uuid, async move { Box::pin(manager.unshelve_instance(&context, message)).await })
     })
+}
+
+/// The methods of moves between hosts. Those that take long run beside the server's pool.
+fn moves(endpoint: Endpoint, manager: &Arc<Manager>, builds: &Builds) -> Endpoint {
+    macro_rules! serve {
+        ($endpoint:expr, $method:ty, $function:ident) => {{
+            let m = manager.clone();
+            register($endpoint, move |context, asked: $method| {
+                let manager = m.clone();
+                async move { manager.$function(&context, asked).await.map_err(raised) }
+            })
+        }};
+    }
+    macro_rules! begin {
+        ($endpoint:expr, $method:ty, $function:ident) => {{
+            let (m, b) = (manager.clone(), builds.clone());
+            register($endpoint, move |context: RequestContext, asked: $method| {
+                let (manager, uuid) = (m.clone(), asked.instance.uuid);
+                b.run(stringify!($function), uuid, async move { Box::pin(manager.$function(&context, asked)).await })
+            })
+        }};
+    }
+    let endpoint = begin!(endpoint, PrepResize, prep_resize);
+    let endpoint = begin!(endpoint, ResizeInstance, resize_instance);
+    let endpoint = begin!(endpoint, FinishResize, finish_resize);
+    let endpoint = begin!(endpoint, ConfirmResize, confirm_resize);
+    let endpoint = begin!(endpoint, RevertResize, revert_resize);
+    let endpoint = begin!(endpoint, FinishRevertResize, finish_revert_resize);
+    let endpoint = serve!(endpoint, CheckCanLiveMigrateDestination, check_can_live_migrate_destination);
+    let endpoint = serve!(endpoint, CheckCanLiveMigrateSource, check_can_live_migrate_source);
+    let endpoint = serve!(endpoint, PreLiveMigration, pre_live_migration);
+    let endpoint = begin!(endpoint, LiveMigration, live_migration);
+    let endpoint = serve!(endpoint, PostLiveMigrationAtDestination, post_live_migration_at_destination);
+    let endpoint = serve!(endpoint, RollbackLiveMigrationAtDestination, rollback_live_migration_at_destination);
+    let endpoint = serve!(endpoint, LiveMigrationForceComplete, live_migration_force_complete);
+    serve!(endpoint, LiveMigrationAbort, live_migration_abort)
 }
 
 /// The exception that a caller sees.

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{self, Deleted, InstanceQuery, Save, SaveError};
+use kilonova_db::server_migrations::{self, MigrationQuery};
 use kilonova_db::{
     DbError, actions, aggregates, block_devices, compute_nodes, console_auth_tokens, faults, services, task_log,
 };
 use kilonova_messaging::RemoteException;
+use kilonova_objects::migration::status;
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
     AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken,
-    Instance, InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, VmState, Wire,
+    Instance, InstanceFault, InstanceList, Migration, MigrationList, Service, ServiceList, TaskLog, TaskState, VmState,
+    Wire,
 };
 use kilonova_rpcapi::conductor::{ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::exception;
@@ -52,6 +55,7 @@ impl Conductor {
                 let found = instances::active_by_window(db, &arguments.text(3, "host")?, begin, end).await;
                 Ok(InstanceList::from(found.map_err(raised)?).to_wire())
             }
+            ("Migration" | "MigrationList", method) => self.migration_class_action(context, method, &arguments).await,
             ("BlockDeviceMappingList", "get_by_instance_uuid") => {
                 let uuid = arguments.uuid(0, "instance_uuid")?;
                 let mut found = block_devices::list(db, &[uuid]).await.map_err(raised)?;
@@ -198,6 +202,19 @@ impl Conductor {
                 block_devices::destroy(&self.db, bdm.id).await.map_err(raised)?;
                 Ok(updates(&action.objinst, &bdm))
             }
+            ("Migration", "create") => {
+                let migration = owned(context, object(&action.objinst)?);
+                let created = server_migrations::create(&self.db, &migration).await.map_err(raised)?;
+                Ok(updates(&action.objinst, &created))
+            }
+            ("Migration", "save") => {
+                let migration: Migration = object(&action.objinst)?;
+                let saved = server_migrations::save(&self.db, migration.id, &changed(&action.objinst)).await;
+                Ok(updates(
+                    &action.objinst,
+                    &saved.map_err(|error| migration_raised(error, &migration.id.to_string()))?,
+                ))
+            }
             ("InstanceFault", "create") => {
                 let fault: InstanceFault = object(&action.objinst)?;
                 Ok(updates(&action.objinst, &faults::create(&self.db, &fault).await.map_err(raised)?))
@@ -239,6 +256,44 @@ impl Conductor {
             }
             (name, method) => Err(unsupported(name, method)),
         }
+    }
+
+    /// A class method of `Migration` or `MigrationList`.
+    async fn migration_class_action(
+        &self,
+        context: &RequestContext,
+        method: &str,
+        arguments: &Arguments<'_>,
+    ) -> Result<Value, RemoteException> {
+        let db = &self.db;
+        let query = match method {
+            "get_by_id" => {
+                let id = arguments.text(0, "migration_id")?;
+                let number = id.parse().map_err(|_| type_error(format!("migration_id {id:?} is no number")))?;
+                let found = server_migrations::get(db, number).await;
+                return Ok(found.map_err(|error| migration_raised(error, &id))?.to_wire());
+            }
+            "get_by_instance_and_status" => {
+                let (uuid, status) = (arguments.uuid(0, "instance_uuid")?, arguments.text(1, "status")?);
+                let found = server_migrations::get_by_instance_and_status(db, uuid, &status).await;
+                let found = found.map_err(|error| match error {
+                    DbError::NotFound { .. } => exception::migration_not_found_by_status(uuid, &status),
+                    other => raised(other),
+                });
+                return Ok(found?.to_wire());
+            }
+            "get_by_filters" => migration_query(context, arguments)?,
+            "get_in_progress_by_host_and_node" => on_host(arguments, &IN_PROGRESS_ENDS)?,
+            "get_in_progress_and_error" => on_host(arguments, &IN_PROGRESS_ENDS[1..])?,
+            "get_in_progress_by_instance" => MigrationQuery {
+                instance_uuid: Some(arguments.uuid(0, "instance_uuid")?),
+                migration_type: arguments.optional_text(1, "migration_type"),
+                statuses: Some(status::LIVE_IN_PROGRESS.map(str::to_owned).to_vec()),
+                ..MigrationQuery::default()
+            },
+            other => return Err(unsupported("Migration", other)),
+        };
+        Ok(MigrationList::from(server_migrations::list(db, &query).await.map_err(raised)?).to_wire())
     }
 
     async fn instance_save(&self, context: &RequestContext, action: &ObjectAction) -> Result<Value, RemoteException> {
@@ -337,6 +392,62 @@ fn query(arguments: &Arguments<'_>) -> Result<InstanceQuery, RemoteException> {
     })
 }
 
+/// The statuses that end a move, for those who ask what is in progress; who also asks for errors leaves the first out.
+const IN_PROGRESS_ENDS: [&str; 7] = [
+    status::ERROR,
+    status::CONFIRMED,
+    status::REVERTED,
+    status::FAILED,
+    status::COMPLETED,
+    status::CANCELLED,
+    status::DONE,
+];
+
+fn on_host(arguments: &Arguments<'_>, ends: &[&str]) -> Result<MigrationQuery, RemoteException> {
+    Ok(MigrationQuery {
+        host: Some(arguments.text(0, "host")?),
+        node: Some(arguments.text(1, "node")?),
+        not_statuses: Some(ends.iter().map(|end| (*end).to_owned()).collect()),
+        ..MigrationQuery::default()
+    })
+}
+
+fn migration_query(context: &RequestContext, arguments: &Arguments<'_>) -> Result<MigrationQuery, RemoteException> {
+    let filters = arguments.get(0, "filters").and_then(Value::as_object).cloned().unwrap_or_default();
+    let text = |name: &str| filters.get(name).and_then(Value::as_str).map(str::to_owned);
+    let known =
+        ["instance_uuid", "host", "source_compute", "dest_compute", "node", "status", "migration_type", "hidden"];
+    if let Some(unknown) = filters.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(type_error(format!("the filter {unknown} is not served")));
+    }
+    let instance_uuid = text("instance_uuid").map(|uuid| uuid.parse()).transpose();
+    let statuses = match filters.get("status") {
+        Some(Value::Array(statuses)) => Some(statuses.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+        _ => text("status").map(|status| vec![status]),
+    };
+    Ok(MigrationQuery {
+        instance_uuid: instance_uuid.map_err(|_| type_error("instance_uuid is not a UUID".to_owned()))?,
+        host: text("host"),
+        source_compute: text("source_compute"),
+        dest_compute: text("dest_compute"),
+        node: text("node"),
+        statuses,
+        migration_type: text("migration_type"),
+        hidden: filters.get("hidden").and_then(Value::as_bool),
+        deleted: if context.read_deleted == "yes" { Deleted::Yes } else { Deleted::No },
+        ..MigrationQuery::default()
+    })
+}
+
+/// Nova's rule: a move belongs to who asks for it.
+fn owned(context: &RequestContext, migration: Migration) -> Migration {
+    Migration {
+        user_id: migration.user_id.or_else(|| context.user_id.clone()),
+        project_id: migration.project_id.or_else(|| context.project_id.clone()),
+        ..migration
+    }
+}
+
 fn object<T: VersionedObject>(wire: &Value) -> Result<T, RemoteException> {
     T::from_wire(wire).map_err(|error| type_error(error.to_string()))
 }
@@ -404,6 +515,13 @@ fn bdm_raised(error: DbError, id: i64) -> RemoteException {
         DbError::NotFound { .. } => {
             exception::nova("BDMNotFound", format!("No Block Device Mapping with id {id}."), 404, &[("id", json!(id))])
         }
+        other => raised(other),
+    }
+}
+
+fn migration_raised(error: DbError, id: &str) -> RemoteException {
+    match error {
+        DbError::NotFound { .. } => exception::migration_not_found(id),
         other => raised(other),
     }
 }

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use kilonova_core::RequestContext;
-use kilonova_db::compute_nodes;
 use kilonova_db::instances::{self, Expand, InstanceQuery};
+use kilonova_db::server_migrations::MigrationQuery;
+use kilonova_db::{compute_nodes, server_migrations};
 use kilonova_objects::VmState;
 use uuid::Uuid;
 
@@ -26,7 +27,10 @@ impl Conductor {
             }
         }
         let devices = self.clients.network.devices_with_ports(&context).await?;
-        let live = self.live_instances().await?;
+        let mut live = self.live_instances().await?;
+        // A move holds what its instance had before, until it is over.
+        let moves = server_migrations::list(&self.db, &MigrationQuery::open()).await?;
+        live.extend(moves.into_iter().map(|migration| (migration.uuid, true)));
         for consumer in consumers.into_iter().filter(|uuid| live.get(uuid) != Some(&true)) {
             tracing::warn!(%consumer, "removing allocations that no instance owns");
             self.clients.placement.delete_allocations(&context, consumer).await?;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use kilonova_core::{RequestContext, Supervisor, TaskKind};
 use kilonova_messaging::{Dispatcher, Endpoint, MessagingError, RemoteException, RpcServer, ServerOptions, Transport};
 use kilonova_rpcapi::conductor::{
-    AttachVolume, BuildInstances, CacheImages, ObjectAction, ObjectClassActionVersions, RebuildInstance,
-    ScheduleAndBuildInstances, TASK_NAMESPACE, TASK_VERSION, TOPIC, UnshelveInstance, VERSION,
+    AttachVolume, BuildInstances, CacheImages, LiveMigrateInstance, MigrateServer, ObjectAction,
+    ObjectClassActionVersions, RebuildInstance, ScheduleAndBuildInstances, TASK_NAMESPACE, TASK_VERSION, TOPIC,
+    UnshelveInstance, VERSION,
 };
-use kilonova_rpcapi::{base, register};
+use kilonova_rpcapi::{base, exception, register};
 use tokio::sync::Semaphore;
 
 use crate::Conductor;
@@ -113,6 +114,25 @@ fn dispatcher(conductor: &Arc<Conductor>, tasks: &Tasks) -> Dispatcher {
         t.begin(async move { Box::pin(conductor.build_instances(&context, message)).await })
     });
     let (c, t) = (conductor.clone(), tasks.clone());
+    let orchestration = register(orchestration, move |_: RequestContext, message: MigrateServer| {
+        let (conductor, tasks) = (c.clone(), t.clone());
+        async move {
+            if message.live {
+                // The one task that a caller waits for: it is told what the checks say.
+                let event = "conductor_migrate_server";
+                let started = conductor.live_migrate(message.instance.uuid, event).await;
+                return started.map_err(|error| exception::internal(&error))?;
+            }
+            tasks.begin(async move { Box::pin(conductor.cold_migrate(message)).await }).await
+        }
+    });
+    let (c, t) = (conductor.clone(), tasks.clone());
+    let orchestration = register(orchestration, move |_: RequestContext, message: LiveMigrateInstance| {
+        let conductor = c.clone();
+        let event = "conductor_live_migrate_instance";
+        t.begin(async move { conductor.live_migrate(message.instance.uuid, event).await.map(drop) })
+    });
+    let (c, t) = (conductor.clone(), tasks.clone());
     let orchestration = register(orchestration, move |context: RequestContext, message: CacheImages| {
         let conductor = c.clone();
         t.begin(async move { conductor.cache_images(&context, message.aggregate, message.image_ids).await })
@@ -125,7 +145,12 @@ fn dispatcher(conductor: &Arc<Conductor>, tasks: &Tasks) -> Dispatcher {
     let (c, t) = (conductor.clone(), tasks.clone());
     let orchestration = register(orchestration, move |context: RequestContext, message: RebuildInstance| {
         let conductor = c.clone();
-        t.begin(async move { Box::pin(conductor.rebuild_instance(&context, message)).await })
+        t.begin(async move {
+            if message.recreate {
+                return conductor.evacuate(message.instance.uuid).await;
+            }
+            Box::pin(conductor.rebuild_instance(&context, message)).await
+        })
     });
     let (c, t) = (conductor.clone(), tasks.clone());
     let orchestration = register(orchestration, move |context: RequestContext, message: UnshelveInstance| {

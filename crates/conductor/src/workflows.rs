@@ -85,6 +85,7 @@ impl Conductor {
             WorkflowKind::Build => Box::pin(self.resume_build(workflow)).await,
             WorkflowKind::Delete => Box::pin(self.resume_delete(workflow)).await,
             WorkflowKind::Unshelve => Box::pin(self.resume_unshelve(workflow)).await,
+            WorkflowKind::Move => Box::pin(self.resume_move(workflow)).await,
         }
     }
 }

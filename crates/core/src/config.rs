@@ -95,6 +95,13 @@ impl Config {
         self
     }
 
+    /// The same, with a value for an option that is not set.
+    pub fn with_default(mut self, group: &str, name: &str, value: &str) -> Self {
+        let option = Arc::make_mut(&mut self.values).entry((group.to_owned(), name.to_owned()));
+        option.or_insert_with(|| vec![value.to_owned()]);
+        self
+    }
+
     /// A file or a directory that an option names, if it is there: beside the configuration files, in the configuration
     /// directories, or where [`Config::with_place`] says, unless the name is absolute.
     pub fn find_file(&self, name: &str) -> Option<PathBuf> {
@@ -344,6 +351,13 @@ mod tests {
         assert_eq!(config.find_file("b"), None);
         assert_eq!(Config::empty().find_file("nova.conf"), None);
         dirs.iter().for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
+    }
+
+    #[test]
+    fn a_default_gives_way_to_what_is_set() {
+        let config = Config::from_text("[quota]\ncores = 3\n").unwrap();
+        let config = config.with_default("quota", "cores", "5").with_default("quota", "ram", "7");
+        assert_eq!((config.get("quota", "cores"), config.get("quota", "ram")), (Some("3".into()), Some("7".into())));
     }
 
     #[test]

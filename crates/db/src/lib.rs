@@ -29,6 +29,7 @@ pub mod quotas;
 pub mod request_specs;
 mod retry;
 pub mod server_groups;
+pub mod server_migrations;
 pub mod services;
 mod sql;
 pub mod task_log;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use kilonova_core::time::utcnow;
-use kilonova_objects::RequestSpec;
 use kilonova_objects::wire::VersionedObject as _;
+use kilonova_objects::{Flavor, RequestSpec};
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
 use sea_orm::{ConnectionTrait, QueryResult, Value as SqlValue};
 use serde::Deserialize;
@@ -67,19 +67,37 @@ async fn change_once<E: From<DbError>>(
     decide: impl Fn(RequestSpec) -> Result<Option<RequestSpec>, E>,
 ) -> Result<(), E> {
     let tx = db.begin().await?;
+    let spec = locked(&tx, instance_uuid).await?;
+    let spec = spec.ok_or_else(|| DbError::not_found("request spec", instance_uuid))?;
+    let Some(changed) = decide(spec)? else { return Ok(()) };
+    write(&tx, instance_uuid, &changed).await?;
+    Ok(tx.commit().await?)
+}
+
+/// The instance has another flavor now, and is scheduled by that one from here on.
+pub(crate) async fn set_flavor(tx: &impl ConnectionTrait, instance_uuid: Uuid, flavor: &Flavor) -> Result<(), DbError> {
+    match locked(tx, instance_uuid).await? {
+        Some(spec) => write(tx, instance_uuid, &RequestSpec { flavor: flavor.clone(), ..spec }).await,
+        None => Ok(()),
+    }
+}
+
+async fn locked(tx: &impl ConnectionTrait, instance_uuid: Uuid) -> Result<Option<RequestSpec>, DbError> {
     let mut statement = select(TABLE, &["spec"]);
     statement.and_where(Expr::col("instance_uuid").eq(instance_uuid.value())).lock_exclusive();
-    let row = tx.query_one(&statement).await.map_err(DbError::from)?;
-    let row = row.ok_or_else(|| DbError::not_found("request spec", instance_uuid))?;
-    let Some(changed) = decide(read(&row, instance_uuid)?)? else { return Ok(()) };
+    let row = tx.query_one(&statement).await?;
+    row.map(|row| read(&row, instance_uuid)).transpose()
+}
+
+async fn write(tx: &impl ConnectionTrait, instance_uuid: Uuid, spec: &RequestSpec) -> Result<(), DbError> {
     let mut statement = Query::update();
     statement
         .table(TABLE)
-        .value("spec", text(&changed))
+        .value("spec", text(spec))
         .value("updated_at", val(utcnow()))
         .and_where(Expr::col("instance_uuid").eq(instance_uuid.value()));
-    tx.execute(&statement).await.map_err(DbError::from)?;
-    Ok(tx.commit().await?)
+    tx.execute(&statement).await?;
+    Ok(())
 }
 
 /// From the column `spec`, which is the first one.

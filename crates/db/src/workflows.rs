@@ -45,6 +45,8 @@ pub enum WorkflowKind {
     Delete,
     /// Finds a shelved server a host again.
     Unshelve,
+    /// Moves a server to another host, or ends that one way or the other.
+    Move,
 }
 
 impl WorkflowKind {
@@ -54,6 +56,7 @@ impl WorkflowKind {
             Self::Build => "build",
             Self::Delete => "delete",
             Self::Unshelve => "unshelve",
+            Self::Move => "move",
         }
     }
 }
@@ -308,7 +311,7 @@ fn read(row: &QueryResult) -> Result<Workflow, DbError> {
 }
 
 fn kind(text: String) -> Result<WorkflowKind, String> {
-    let kinds = [WorkflowKind::Build, WorkflowKind::Delete, WorkflowKind::Unshelve];
+    let kinds = [WorkflowKind::Build, WorkflowKind::Delete, WorkflowKind::Unshelve, WorkflowKind::Move];
     let known = kinds.into_iter().find(|kind| kind.as_str() == text);
     known.ok_or_else(|| format!("there is no kind {text}"))
 }

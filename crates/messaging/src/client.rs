@@ -60,6 +60,12 @@ impl RpcClient {
         Self { transport, target: Arc::new(target), options }
     }
 
+    /// A client of another target, on the same transport and with the same options.
+    #[must_use]
+    pub fn of(&self, target: Target) -> Self {
+        Self::new(self.transport.clone(), target, self.options)
+    }
+
     /// A request to this client's target, to be changed and sent.
     pub fn prepare(&self) -> CallContext {
         CallContext {

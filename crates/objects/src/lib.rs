@@ -15,6 +15,7 @@ mod image_meta;
 mod instance;
 mod instance_action;
 mod keypair;
+pub mod migration;
 pub mod network_model;
 mod request_spec;
 mod service;
@@ -36,6 +37,7 @@ pub use instance::{
 };
 pub use instance_action::{InstanceAction, InstanceActionEvent};
 pub use keypair::{KeyPair, KeyPairList};
+pub use migration::{LiveMigrateData, Migration, MigrationList};
 pub use network_model::NetworkInfo;
 pub use request_spec::{
     Destination, InstanceGroup, NETWORK_ID_AUTO, NETWORK_ID_NONE, NetworkMetadata, NetworkRequest, NetworkRequestList,

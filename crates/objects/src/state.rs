@@ -129,6 +129,24 @@ state_enum!(
     }
 );
 
+impl TaskState {
+    /// The tasks of a move between hosts that is carried out: each belongs to a workflow.
+    pub const fn is_move(self) -> bool {
+        matches!(
+            self,
+            Self::ResizePrep
+                | Self::ResizeMigrating
+                | Self::ResizeMigrated
+                | Self::ResizeFinish
+                | Self::ResizeReverting
+                | Self::Migrating
+                | Self::Rebuilding
+                | Self::RebuildBlockDeviceMapping
+                | Self::RebuildSpawning
+        )
+    }
+}
+
 /// What the hypervisor says of a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PowerState {
@@ -306,6 +324,22 @@ pub enum Action {
     ShelveOffload,
     /// `unshelve`
     Unshelve,
+    /// `resize`
+    Resize,
+    /// `migrate`
+    Migrate,
+    /// `confirmResize`
+    ConfirmResize,
+    /// `revertResize`
+    RevertResize,
+    /// `os-migrateLive`
+    LiveMigrate,
+    /// `force_complete` of a live migration
+    ForceCompleteLiveMigration,
+    /// `DELETE` of a live migration
+    AbortLiveMigration,
+    /// `evacuate`
+    Evacuate,
 }
 
 /// Why an action is refused.
@@ -364,6 +398,14 @@ impl Action {
             Self::Shelve => "shelve",
             Self::ShelveOffload => "shelveOffload",
             Self::Unshelve => "unshelve",
+            Self::Resize => "resize",
+            Self::Migrate => "migrate",
+            Self::ConfirmResize => "confirmResize",
+            Self::RevertResize => "revertResize",
+            Self::LiveMigrate => "os-migrateLive",
+            Self::ForceCompleteLiveMigration => "force_complete",
+            Self::AbortLiveMigration => "abort live migration",
+            Self::Evacuate => "evacuate",
         }
     }
 
@@ -395,14 +437,20 @@ impl Action {
             Self::Rescue => Some(&[Active, Stopped, Error]),
             Self::Unrescue => Some(&[Rescued]),
             Self::TriggerCrashDump => Some(&[Active, Paused, Rescued, Resized, Error]),
-            Self::Delete => None,
+            Self::Resize | Self::Migrate => Some(&[Active, Stopped]),
+            Self::ConfirmResize | Self::RevertResize => Some(&[Resized]),
+            Self::LiveMigrate => Some(&[Active, Paused]),
+            Self::ForceCompleteLiveMigration => Some(&[Active]),
+            Self::Evacuate => Some(&[Active, Stopped, Error]),
+            Self::Delete | Self::AbortLiveMigration => None,
         }
     }
 
     fn allows_task(self, task_state: Option<TaskState>) -> bool {
         use TaskState as T;
         match self {
-            Self::Delete | Self::UpdateMetadata => true,
+            Self::Delete | Self::UpdateMetadata | Self::Evacuate => true,
+            Self::ForceCompleteLiveMigration | Self::AbortLiveMigration => task_state == Some(T::Migrating),
             Self::HardReboot => matches!(
                 task_state,
                 None | Some(
@@ -438,7 +486,12 @@ impl Action {
             | Self::Rebuild
             | Self::Shelve
             | Self::ShelveOffload
-            | Self::Unshelve => task_state.is_none(),
+            | Self::Unshelve
+            | Self::Resize
+            | Self::Migrate
+            | Self::ConfirmResize
+            | Self::RevertResize
+            | Self::LiveMigrate => task_state.is_none(),
         }
     }
 }
@@ -480,6 +533,27 @@ mod tests {
         let busy = Some(TaskState::PoweringOff);
         assert_eq!(Action::Stop.check(VmState::Active, busy, true), Err(Refusal::TaskState(busy)));
         assert_eq!(Action::Delete.check(VmState::Building, Some(TaskState::Spawning), false), Ok(()));
+    }
+
+    #[test]
+    fn a_resize_is_confirmed_once_and_only_after_it_is_done() {
+        assert_eq!(Action::ConfirmResize.check(VmState::Resized, None, true), Ok(()));
+        let active = Err(Refusal::VmState(VmState::Active));
+        assert_eq!(Action::ConfirmResize.check(VmState::Active, None, true), active);
+        let reverting = Some(TaskState::ResizeReverting);
+        let refused = Err(Refusal::TaskState(reverting));
+        assert_eq!(Action::ConfirmResize.check(VmState::Resized, reverting, true), refused);
+    }
+
+    #[test]
+    fn a_live_migration_is_aborted_while_it_goes_on_and_an_evacuation_asks_for_no_task() {
+        let migrating = Some(TaskState::Migrating);
+        assert_eq!(Action::AbortLiveMigration.check(VmState::Paused, migrating, true), Ok(()));
+        assert_eq!(Action::AbortLiveMigration.check(VmState::Active, None, true), Err(Refusal::TaskState(None)));
+        let paused = Err(Refusal::VmState(VmState::Paused));
+        assert_eq!(Action::ForceCompleteLiveMigration.check(VmState::Paused, migrating, true), paused);
+        assert_eq!(Action::Evacuate.check(VmState::Stopped, migrating, true), Ok(()));
+        assert_eq!(Action::Evacuate.check(VmState::Paused, None, true), Err(Refusal::VmState(VmState::Paused)));
     }
 
     #[test]

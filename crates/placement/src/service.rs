@@ -21,6 +21,9 @@ use crate::provider::{self, Wanted};
 use crate::stock::{self, StockedProvider};
 use crate::{PlacementError, http, names};
 
+/// How often allocations are moved while others change the same consumers.
+const MOVE_ATTEMPTS: usize = 5;
+
 /// The built-in placement service.
 #[derive(Debug)]
 pub struct PlacementService {
@@ -64,6 +67,26 @@ impl PlacementService {
 
     pub(crate) async fn claim(&self, claims: &[Claim]) -> Result<(), PlacementError> {
         claim::claim(&self.db, claims).await
+    }
+
+    /// `false`: one of both consumers changed meanwhile.
+    async fn move_once(&self, from: Uuid, to: Uuid) -> Result<bool, PlacementError> {
+        let Some(source) = rows::consumer(self.db.read(), from).await? else { return Ok(true) };
+        let target = rows::consumer(self.db.read(), to).await?.map(|target| target.generation);
+        let held = grouped(rows::allocations_of_consumer(self.db.read(), from).await?, |row| row.provider);
+        let claim = |consumer, allocations, generation| Claim {
+            consumer,
+            project_id: source.project_id.clone(),
+            user_id: source.user_id.clone(),
+            consumer_type: None,
+            allocations,
+            expected: Expected::Exactly(generation),
+        };
+        let claims = [claim(from, Allocations::new(), Some(source.generation)), claim(to, held, target)];
+        match self.claim(&claims).await {
+            Err(PlacementError::ConsumerGeneration { .. }) => Ok(false),
+            moved => moved.map(|()| true),
+        }
     }
 
     pub(crate) async fn release(&self, consumer: Uuid) -> Result<bool, PlacementError> {
@@ -187,6 +210,15 @@ impl Placement for PlacementService {
     async fn delete_allocations(&self, _context: &RequestContext, consumer: Uuid) -> Result<(), ClientError> {
         self.release(consumer).await?;
         Ok(())
+    }
+
+    async fn move_allocations(&self, _context: &RequestContext, from: Uuid, to: Uuid) -> Result<(), ClientError> {
+        for _ in 0..MOVE_ATTEMPTS {
+            if self.move_once(from, to).await? {
+                return Ok(());
+            }
+        }
+        Err(ClientError::ConcurrentUpdate(format!("consumer {from} or {to} changes all the time")))
     }
 
     async fn provider_allocations(

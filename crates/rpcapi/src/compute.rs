@@ -7,13 +7,14 @@ use std::time::Duration;
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
 use kilonova_objects::{
-    BlockDeviceMapping, BlockDeviceMappingList, Diagnostics, Instance, InstanceExternalEvent, NetworkRequestList,
-    RequestSpec, Selection, Wire as _,
+    BlockDeviceMapping, BlockDeviceMappingList, Diagnostics, Flavor, Instance, InstanceExternalEvent, LiveMigrateData,
+    Migration, NetworkRequestList, RequestSpec, SchedulerLimits, Selection, Wire as _,
 };
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::RpcError;
+use crate::conductor::ConductorApi;
 use crate::method::{RpcMethod, rpc_method};
 
 /// The topic of the compute agents.
@@ -107,7 +108,7 @@ rpc_method! {
         recreate: bool,
         on_shared_storage: Option<bool>,
         preserve_ephemeral: bool,
-        migration: Option<Value>,
+        migration: Option<Migration>,
         scheduled_node: Option<String>,
         limits: Value,
         request_spec: Option<RequestSpec>,
@@ -254,6 +255,23 @@ rpc_method! {
 }
 
 rpc_method! {
+    /// Claims this host for an instance that comes; asked of the destination.
+    PrepResize = "prep_resize", None, (6, 0), {
+        image: Value,
+        instance: Instance,
+        /// The new one, or the same.
+        flavor: Flavor,
+        request_spec: Option<RequestSpec>,
+        filter_properties: Value,
+        node: Option<String>,
+        clean_shutdown: bool,
+        migration: Migration,
+        /// Further hosts to try.
+        host_list: Vec<Selection>,
+    } -> ()
+}
+
+rpc_method! {
     /// Plugs a new interface into an instance; answers with it, as the network model has it.
     AttachInterface = "attach_interface", None, (6, 0), {
         instance: Instance,
@@ -323,6 +341,18 @@ rpc_method! {
 }
 
 rpc_method! {
+    /// Gives an instance away; asked of the source.
+    ResizeInstance = "resize_instance", None, (6, 0), {
+        instance: Instance,
+        migration: Migration,
+        image: Value,
+        flavor: Flavor,
+        clean_shutdown: bool,
+        request_spec: Option<RequestSpec>,
+    } -> ()
+}
+
+rpc_method! {
     /// Has the files of a volume's snapshot merged.
     VolumeSnapshotDelete = "volume_snapshot_delete", None, (6, 0), {
         instance: Instance,
@@ -333,10 +363,36 @@ rpc_method! {
 }
 
 rpc_method! {
+    /// Makes an instance that was given away; asked of the destination.
+    FinishResize = "finish_resize", None, (6, 0), {
+        instance: Instance,
+        migration: Migration,
+        image: Value,
+        /// What the source's driver says: a text.
+        disk_info: Value,
+        request_spec: Option<RequestSpec>,
+    } -> ()
+}
+
+rpc_method! {
     /// What other services tell of instances of this host.
     ExternalInstanceEvent = "external_instance_event", None, (6, 0), {
         instances: Vec<Instance>,
         events: Vec<InstanceExternalEvent>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Lets go of what was given away; asked of the source.
+    ConfirmResize = "confirm_resize", None, (6, 0), { instance: Instance, migration: Migration } -> ()
+}
+
+rpc_method! {
+    /// Gives an instance back; asked of the destination.
+    RevertResize = "revert_resize", None, (6, 0), {
+        instance: Instance,
+        migration: Migration,
+        request_spec: Option<RequestSpec>,
     } -> ()
 }
 
@@ -360,6 +416,82 @@ rpc_method! {
     GetMksConsole = "get_mks_console", None, (6, 0), { instance: Instance, console_type: String } -> Value
 }
 
+rpc_method! {
+    /// Takes back what was given away; asked of the source.
+    FinishRevertResize = "finish_revert_resize", None, (6, 0), {
+        instance: Instance,
+        migration: Migration,
+        request_spec: Option<RequestSpec>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Whether an instance may come here while it runs; asks the source too.
+    CheckCanLiveMigrateDestination = "check_can_live_migrate_destination", None, (6, 0), {
+        instance: Instance,
+        block_migration: Option<bool>,
+        disk_over_commit: Option<bool>,
+        migration: Migration,
+        limits: Option<SchedulerLimits>,
+    } -> LiveMigrateData
+}
+
+rpc_method! {
+    /// Whether an instance may leave while it runs, by what the destination says.
+    CheckCanLiveMigrateSource = "check_can_live_migrate_source", None, (6, 0), {
+        instance: Instance,
+        dest_check_data: LiveMigrateData,
+    } -> LiveMigrateData
+}
+
+rpc_method! {
+    /// Makes room for an instance that comes while it runs.
+    PreLiveMigration = "pre_live_migration", None, (6, 0), {
+        instance: Instance,
+        /// What the source's driver says of the disks.
+        disk: Value,
+        migrate_data: LiveMigrateData,
+    } -> LiveMigrateData
+}
+
+rpc_method! {
+    /// Sends an instance away while it runs; asked of the source.
+    LiveMigration = "live_migration", None, (6, 0), {
+        instance: Instance,
+        dest: String,
+        block_migration: Option<bool>,
+        migrate_data: LiveMigrateData,
+        migration: Migration,
+    } -> ()
+}
+
+rpc_method! {
+    /// An instance has come: it is this host's now.
+    PostLiveMigrationAtDestination = "post_live_migration_at_destination", None, (6, 0), {
+        instance: Instance,
+        block_migration: Option<bool>,
+    } -> ()
+}
+
+rpc_method! {
+    /// An instance does not come after all.
+    RollbackLiveMigrationAtDestination = "rollback_live_migration_at_destination", None, (6, 0), {
+        instance: Instance,
+        destroy_disks: bool,
+        migrate_data: LiveMigrateData,
+    } -> ()
+}
+
+rpc_method! {
+    /// Lets a live migration end soon, at the guest's cost; asked of the source.
+    LiveMigrationForceComplete = "live_migration_force_complete", None, (6, 0), { instance: Instance } -> ()
+}
+
+rpc_method! {
+    /// Ends a live migration; the guest stays. Asked of the source.
+    LiveMigrationAbort = "live_migration_abort", None, (6, 0), { instance: Instance, migration_id: i64 } -> ()
+}
+
 /// Calls methods of compute agents. Cheap to clone.
 #[derive(Clone)]
 pub struct ComputeApi {
@@ -370,6 +502,11 @@ impl ComputeApi {
     /// A client on `transport`.
     pub fn new(transport: Arc<dyn Transport>, options: ClientOptions) -> Self {
         Self { client: RpcClient::new(transport, crate::target(TOPIC).version(Version::new(6, 0)), options) }
+    }
+
+    /// A client on the transport of `conductor`: what an agent asks other agents with.
+    pub fn beside(conductor: &ConductorApi) -> Self {
+        Self { client: conductor.client().of(crate::target(TOPIC).version(Version::new(6, 0))) }
     }
 
     /// Sends `method` to the agent of `host` and does not wait for it.

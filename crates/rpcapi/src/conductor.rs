@@ -6,8 +6,8 @@ use std::sync::Arc;
 use kilonova_core::RequestContext;
 use kilonova_messaging::{ClientOptions, RpcClient, Transport, Version};
 use kilonova_objects::{
-    Aggregate, BlockDeviceMappingList, BuildRequest, Instance, NetworkRequestList, RequestSpec, Selection, TagList,
-    Wire as _,
+    Aggregate, BlockDeviceMappingList, BuildRequest, Flavor, Instance, NetworkRequestList, RequestSpec, Selection,
+    TagList, Wire as _,
 };
 use serde_json::Value;
 
@@ -60,7 +60,37 @@ rpc_method! {
 }
 
 rpc_method! {
-    /// Has an instance made anew: on its host if there is a `host`, else where the scheduler says.
+    /// Moves an instance to another host: off, with a `flavor`; or `live`. Compute sends it when its claim failed, with the
+    /// further hosts to try.
+    MigrateServer = "migrate_server", Some(TASK_NAMESPACE), (1, 20), {
+        instance: Instance,
+        scheduler_hint: Value,
+        live: bool,
+        rebuild: bool,
+        flavor: Option<Flavor>,
+        block_migration: Option<bool>,
+        disk_over_commit: Option<bool>,
+        reservations: Value,
+        clean_shutdown: bool,
+        request_spec: Option<RequestSpec>,
+        host_list: Option<Vec<Selection>>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Moves an instance to another host while it runs. The host that is forced is in `scheduler_hint`.
+    LiveMigrateInstance = "live_migrate_instance", Some(TASK_NAMESPACE), (1, 15), {
+        instance: Instance,
+        scheduler_hint: Value,
+        block_migration: Option<bool>,
+        disk_over_commit: Option<bool>,
+        request_spec: Option<RequestSpec>,
+    } -> ()
+}
+
+rpc_method! {
+    /// Has an instance made anew: on its host if there is a `host`, else where the scheduler says. With `recreate` it is an
+    /// evacuation: its host is down, and it goes to another one.
     RebuildInstance = "rebuild_instance", Some(TASK_NAMESPACE), (1, 25), {
         instance: Instance,
         new_pass: Option<String>,
@@ -74,6 +104,7 @@ rpc_method! {
         recreate: bool,
         on_shared_storage: Option<bool>,
         preserve_ephemeral: bool,
+        /// The only host that it may go to.
         host: Option<String>,
         request_spec: Option<RequestSpec>,
         reimage_boot_volume: bool,
@@ -137,6 +168,10 @@ impl ConductorApi {
     /// A client on `transport`.
     pub fn new(transport: Arc<dyn Transport>, options: ClientOptions) -> Self {
         Self { client: RpcClient::new(transport, crate::target(TOPIC), options) }
+    }
+
+    pub(crate) fn client(&self) -> &RpcClient {
+        &self.client
     }
 
     /// `baseapi.ping`: whether any conductor answers.

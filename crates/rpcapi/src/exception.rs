@@ -173,6 +173,50 @@ pub fn invalid_token() -> RemoteException {
     nova("InvalidToken", message, 400, &[("token", json!("***"))])
 }
 
+/// `MaxRetriesExceeded`
+pub fn max_retries_exceeded(reason: &str) -> RemoteException {
+    let message = format!("Exceeded maximum number of retries. {reason}");
+    nova("MaxRetriesExceeded", message, 500, &[("reason", json!(reason))])
+}
+
+/// `MigrationNotFound`
+pub fn migration_not_found(id: &str) -> RemoteException {
+    nova("MigrationNotFound", format!("Migration {id} could not be found."), 404, &[("migration_id", json!(id))])
+}
+
+/// `MigrationNotFoundByStatus`
+pub fn migration_not_found_by_status(instance_uuid: Uuid, status: &str) -> RemoteException {
+    nova(
+        "MigrationNotFoundByStatus",
+        format!("Migration not found for instance {instance_uuid} with status {status}."),
+        404,
+        &[("instance_id", json!(instance_uuid)), ("status", json!(status))],
+    )
+}
+
+/// `MigrationPreCheckError`
+pub fn migration_pre_check_error(reason: &str) -> RemoteException {
+    nova("MigrationPreCheckError", format!("Migration pre-check error: {reason}"), 500, &[("reason", json!(reason))])
+}
+
+/// `InvalidMigrationState`
+pub fn invalid_migration_state(migration_id: i64, instance_uuid: Uuid, state: &str, method: &str) -> RemoteException {
+    nova(
+        "InvalidMigrationState",
+        format!(
+            "Migration {migration_id} state of instance {instance_uuid} is {state}. Cannot {method} while the \
+             migration is in this state."
+        ),
+        400,
+        &[
+            ("migration_id", json!(migration_id)),
+            ("instance_uuid", json!(instance_uuid)),
+            ("state", json!(state)),
+            ("method", json!(method)),
+        ],
+    )
+}
+
 /// Any other failure, as a class that every Python peer can rebuild.
 pub fn internal(error: &dyn std::error::Error) -> RemoteException {
     let mut message = error.to_string();

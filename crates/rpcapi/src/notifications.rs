@@ -49,7 +49,6 @@ const NOVA_CONDUCTOR: &str = "nova-conductor";
 const COMPUTE_TASK: &str = "compute_task";
 /// Tasks of the conductor that can fail; a build that finds no host is the first of them.
 const BUILD_INSTANCES: &str = "build_instances";
-const REBUILD_SERVER: &str = "rebuild_server";
 
 /// Tells of what one process does. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +115,8 @@ impl Notifications {
         let (action, phase) = (event.action.as_str(), event.phase.as_str());
         let priority = if event.fault.is_some() { Priority::Error } else { Priority::Info };
         if !event.action.is_versioned_only() {
-            inner.unversioned(COMPUTE, context, priority, &format!("compute.instance.{action}.{phase}"), || {
+            let older = event.action.unversioned_str();
+            inner.unversioned(COMPUTE, context, priority, &format!("compute.instance.{older}.{phase}"), || {
                 let image_endpoint = inner.options.image_endpoint.as_deref();
                 let image_ref_url = unversioned::image_ref_url(context, instance, image_endpoint);
                 unversioned::instance_event(instance, image_ref_url, event)
@@ -136,6 +136,19 @@ impl Notifications {
             unversioned::instance_event(instance, image_ref_url, &event)
         });
         inner.versioned(NOVA_CONDUCTOR, context, Priority::Info, "instance.rebuild_scheduled", || {
+            versioned::instance_event(&inner.options.shows(), context, instance, &event)
+        });
+    }
+
+    /// An evacuation was asked for: one notification, without a phase.
+    pub fn evacuate(&self, context: &RequestContext, instance: &Instance) {
+        let Some(inner) = &self.0 else { return };
+        let event = InstanceEvent::start(InstanceAction::Evacuate);
+        inner.unversioned(COMPUTE, context, Priority::Info, "compute.instance.evacuate", || {
+            let image_ref_url = unversioned::image_ref_url(context, instance, inner.options.image_endpoint.as_deref());
+            unversioned::instance_event(instance, image_ref_url, &event)
+        });
+        inner.versioned(&inner.binary, context, Priority::Info, "instance.evacuate", || {
             versioned::instance_event(&inner.options.shows(), context, instance, &event)
         });
     }
@@ -181,25 +194,14 @@ impl Notifications {
         state: VmState,
         reason: &Fault,
     ) {
-        self.task_error(BUILD_INSTANCES, context, instance_uuid, spec, state, reason);
+        self.compute_task_error(context, BUILD_INSTANCES, instance_uuid, spec, state, reason);
     }
 
-    /// A host may not have the new image: `compute_task.rebuild_server.error`.
-    pub fn rebuild_server_error(
+    /// The same for another of the conductor's tasks: `migrate_server`, `rebuild_server`.
+    pub fn compute_task_error(
         &self,
         context: &RequestContext,
-        instance_uuid: Uuid,
-        spec: Option<&RequestSpec>,
-        state: VmState,
-        reason: &Fault,
-    ) {
-        self.task_error(REBUILD_SERVER, context, instance_uuid, spec, state, reason);
-    }
-
-    fn task_error(
-        &self,
         method: &str,
-        context: &RequestContext,
         instance_uuid: Uuid,
         spec: Option<&RequestSpec>,
         state: VmState,

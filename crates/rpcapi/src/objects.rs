@@ -8,8 +8,8 @@ use kilonova_core::time::strtime;
 use kilonova_objects::wire::{VersionedObject, changes, envelope};
 use kilonova_objects::{
     Aggregate, AggregateList, BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList,
-    ConsoleAuthToken, Instance, InstanceFault, InstanceList, Service, ServiceList, TaskLog, TaskState, Tracked,
-    VmState, Wire,
+    ConsoleAuthToken, Instance, InstanceFault, InstanceList, Migration, MigrationList, Service, ServiceList, TaskLog,
+    TaskState, Tracked, VmState, Wire,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -116,6 +116,27 @@ impl ConductorApi {
     pub async fn instance_destroy(&self, context: &RequestContext, instance: &Instance) -> Result<Instance, RpcError> {
         let updates = self.object_action(context, instance.to_wire(), "destroy", BTreeMap::new()).await?;
         updated(instance, updates, "destroy")
+    }
+
+    /// `Migration.get_by_id`
+    pub async fn migration_get(&self, context: &RequestContext, id: i64) -> Result<Migration, RpcError> {
+        self.class_action(context, "Migration", "get_by_id", vec![json!(id)], []).await
+    }
+
+    /// `Migration.save`: writes what changed.
+    pub async fn migration_save(
+        &self,
+        context: &RequestContext,
+        migration: &mut Tracked<Migration>,
+    ) -> Result<(), RpcError> {
+        self.save(context, migration, BTreeMap::new()).await
+    }
+
+    /// `MigrationList.get_by_filters`: names and values of Nova's filters, such as `host` and `status`.
+    pub async fn migrations(&self, context: &RequestContext, filters: Value) -> Result<Vec<Migration>, RpcError> {
+        let list: MigrationList =
+            self.class_action(context, "MigrationList", "get_by_filters", vec![filters], []).await?;
+        Ok(list.objects)
     }
 
     /// `BlockDeviceMappingList.get_by_instance_uuid`
@@ -412,7 +433,7 @@ fn updated<T: VersionedObject>(
 
 /// The object versions that we read, for a peer that may know newer ones.
 fn manifest(objname: &str) -> BTreeMap<String, String> {
-    const VERSIONS: [(&str, &str); 12] = [
+    const VERSIONS: [(&str, &str); 14] = [
         ("BlockDeviceMapping", BlockDeviceMapping::VERSION),
         ("BlockDeviceMappingList", BlockDeviceMappingList::VERSION),
         ("ComputeNode", ComputeNode::VERSION),
@@ -421,6 +442,8 @@ fn manifest(objname: &str) -> BTreeMap<String, String> {
         ("InstanceActionEvent", kilonova_objects::InstanceActionEvent::VERSION),
         ("InstanceFault", InstanceFault::VERSION),
         ("InstanceList", InstanceList::VERSION),
+        ("Migration", Migration::VERSION),
+        ("MigrationList", MigrationList::VERSION),
         ("Service", Service::VERSION),
         ("ServiceList", ServiceList::VERSION),
         ("TaskLog", TaskLog::VERSION),

@@ -2,8 +2,10 @@
 //! nudge; with this the conductor can do the work when the message was lost.
 
 use kilonova_core::RequestContext;
-use kilonova_objects::{NetworkRequestList, Selection, Wire, WireError};
+use kilonova_objects::{Instance, NetworkRequestList, Selection, Wire, WireError};
 use serde_json::{Map, Value, json};
+
+use crate::RpcMethod;
 
 /// First step of a build: no host is chosen yet.
 pub const STEP_SCHEDULE: &str = "schedule";
@@ -36,6 +38,62 @@ impl UnshelvePayload {
         Ok(Self { context: context_of(map, value)?, host: field(map, "host")? })
     }
 }
+
+/// Only step of a resize or a cold migration; the server's task says how far it is.
+pub const STEP_COLD_MIGRATE: &str = "cold_migrate";
+/// Only step of a live migration; the status of its record says how far it is.
+pub const STEP_LIVE_MIGRATE: &str = "live_migrate";
+/// Only step of an evacuation.
+pub const STEP_EVACUATE: &str = "evacuate";
+/// Only step of a confirmation.
+pub const STEP_CONFIRM_RESIZE: &str = "confirm_resize";
+/// Only step of a revert.
+pub const STEP_REVERT_RESIZE: &str = "revert_resize";
+
+/// All that a move needs and that is in no other row.
+#[derive(Clone, Debug, Default)]
+pub struct MovePayload {
+    /// Who asked, without the token.
+    pub context: RequestContext,
+    /// The record of the move, once there is one.
+    pub migration_id: Option<i64>,
+    /// The arguments of the message that asks for it, but for the instance, which is read anew.
+    pub arguments: Map<String, Value>,
+}
+
+impl MovePayload {
+    /// For a move that `method` asks for.
+    pub fn of<M: RpcMethod>(context: &RequestContext, migration_id: Option<i64>, method: &M) -> Self {
+        let mut arguments = method.to_args();
+        arguments.remove(INSTANCE);
+        Self { context: context.clone(), migration_id, arguments }
+    }
+
+    /// The message again, for `instance` as it is now.
+    pub fn method<M: RpcMethod>(&self, instance: &Instance) -> Result<M, WireError> {
+        let mut arguments = self.arguments.clone();
+        arguments.insert(INSTANCE.to_owned(), instance.to_wire());
+        M::from_args(&arguments)
+    }
+
+    /// For the row.
+    pub fn to_value(&self) -> Value {
+        json!({
+            "context": lasting(&self.context),
+            "migration_id": self.migration_id,
+            "arguments": self.arguments,
+        })
+    }
+
+    /// From the row.
+    pub fn from_value(value: &Value) -> Result<Self, WireError> {
+        let map = value.as_object().ok_or_else(|| WireError::type_of("a move's payload", value))?;
+        let arguments = map.get("arguments").and_then(Value::as_object).cloned().unwrap_or_default();
+        Ok(Self { context: context_of(map, value)?, migration_id: field(map, "migration_id")?, arguments })
+    }
+}
+
+const INSTANCE: &str = "instance";
 
 /// A context without what may be over when the work is taken up again.
 fn lasting(context: &RequestContext) -> Map<String, Value> {
@@ -105,6 +163,22 @@ fn field<T: Wire>(map: &Map<String, Value>, name: &'static str) -> Result<T, Wir
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_move_is_asked_for_again_with_the_instance_of_now() {
+        let mut context = RequestContext::new("u", "p");
+        context.auth_token = Some("secret".to_owned());
+        let asked = crate::compute::StopInstance { instance: Instance::default(), clean_shutdown: true };
+        let payload = MovePayload::of(&context, Some(7), &asked);
+        let value = payload.to_value();
+        assert!(!value.to_string().contains("secret"));
+        let again = MovePayload::from_value(&value).unwrap();
+        assert_eq!((again.migration_id, again.to_value()), (Some(7), value));
+        let now = Instance { host: Some("elsewhere".to_owned()), ..Instance::default() };
+        let method: crate::compute::StopInstance = again.method(&now).unwrap();
+        assert!(method.clean_shutdown);
+        assert_eq!(method.instance.host, now.host);
+    }
 
     #[test]
     fn a_payload_is_kept_whole_but_for_the_token() {

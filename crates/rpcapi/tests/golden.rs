@@ -6,16 +6,20 @@ use kilonova_rpcapi::RpcMethod;
 use kilonova_rpcapi::base::Ping;
 use kilonova_rpcapi::compute::{
     AddFixedIpToInstance, AttachInterface, AttachVolume, BackupInstance, BuildAndRunInstance, CacheImages,
-    DetachInterface, DetachVolume, ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics,
+    CheckCanLiveMigrateDestination, CheckCanLiveMigrateSource, ConfirmResize, DetachInterface, DetachVolume,
+    ExternalInstanceEvent, FinishResize, FinishRevertResize, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics,
     GetMksConsole, GetSerialConsole, GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction,
-    InjectNetworkInfo, PauseInstance, RebootInstance, RebuildInstance, RemoveFixedIpFromInstance, RescueInstance,
-    ReserveBlockDeviceName, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled, ShelveInstance,
+    InjectNetworkInfo, LiveMigration, LiveMigrationAbort, LiveMigrationForceComplete, PauseInstance,
+    PostLiveMigrationAtDestination, PreLiveMigration, PrepResize, RebootInstance, RebuildInstance,
+    RemoveFixedIpFromInstance, RescueInstance, ReserveBlockDeviceName, ResizeInstance, RestoreInstance, ResumeInstance,
+    RevertResize, RollbackLiveMigrationAtDestination, SetAdminPassword, SetHostEnabled, ShelveInstance,
     ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance, SuspendInstance,
     SwapVolume, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance, UnshelveInstance,
     VolumeSnapshotCreate, VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::conductor::{
-    self, BuildInstances, ObjectAction, ObjectClassActionVersions, ScheduleAndBuildInstances,
+    self, BuildInstances, LiveMigrateInstance, MigrateServer, ObjectAction, ObjectClassActionVersions,
+    ScheduleAndBuildInstances,
 };
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use serde_json::{Map, Value, json};
@@ -60,6 +64,10 @@ fn recorded_messages_are_read_and_written_back_unchanged() {
     as_recorded::<TerminateInstance>("compute");
     as_recorded::<StopInstance>("compute");
     as_recorded::<RebootInstance>("compute");
+    as_recorded::<PrepResize>("compute");
+    as_recorded::<CheckCanLiveMigrateDestination>("compute");
+    as_recorded::<LiveMigration>("compute-alt");
+    as_recorded::<RebuildInstance>("compute");
     as_recorded::<ScheduleAndBuildInstances>("conductor");
     as_recorded::<SelectDestinations>("scheduler");
 }
@@ -180,6 +188,48 @@ fn methods_without_a_recording_have_the_arguments_of_novas_signature() {
 }
 
 #[test]
+fn moves_without_a_recording_have_the_arguments_of_novas_signature() {
+    let prepared = recorded()["rpc"]["compute.prep_resize"]["args"].clone();
+    let live = recorded()["rpc"]["compute-alt.live_migration"]["args"].clone();
+    let (instance, migration, spec) = (an_instance(), &prepared["migration"], &prepared["request_spec"]);
+    let data = &live["migrate_data"];
+    args_survive::<ResizeInstance>(&json!({
+        "instance": instance, "migration": migration, "image": prepared["image"], "flavor": prepared["flavor"],
+        "clean_shutdown": true, "request_spec": spec,
+    }));
+    args_survive::<FinishResize>(&json!({
+        "instance": instance, "migration": migration, "image": {}, "disk_info": "[]", "request_spec": spec,
+    }));
+    args_survive::<ConfirmResize>(&json!({"instance": instance, "migration": migration}));
+    let revert = json!({"instance": instance, "migration": migration, "request_spec": spec});
+    args_survive::<RevertResize>(&revert);
+    args_survive::<FinishRevertResize>(&revert);
+    args_survive::<CheckCanLiveMigrateSource>(&json!({"instance": instance, "dest_check_data": data}));
+    args_survive::<PreLiveMigration>(&json!({"instance": instance, "disk": null, "migrate_data": data}));
+    args_survive::<PostLiveMigrationAtDestination>(&json!({"instance": instance, "block_migration": null}));
+    args_survive::<RollbackLiveMigrationAtDestination>(
+        &json!({"instance": instance, "destroy_disks": true, "migrate_data": data}),
+    );
+    args_survive::<LiveMigrationForceComplete>(&json!({"instance": instance}));
+    args_survive::<LiveMigrationAbort>(&json!({"instance": instance, "migration_id": 1}));
+    args_survive::<MigrateServer>(&json!({
+        "instance": instance, "scheduler_hint": {"filter_properties": {"ignore_hosts": []}}, "live": false,
+        "rebuild": false, "flavor": prepared["flavor"], "block_migration": null, "disk_over_commit": null,
+        "reservations": null, "clean_shutdown": true, "request_spec": spec, "host_list": null,
+    }));
+    args_survive::<LiveMigrateInstance>(&json!({
+        "instance": instance, "scheduler_hint": {"host": null}, "block_migration": null, "disk_over_commit": null,
+        "request_spec": spec,
+    }));
+    args_survive::<conductor::RebuildInstance>(&json!({
+        "instance": instance, "new_pass": "pw", "injected_files": null, "image_ref": null, "orig_image_ref": null,
+        "orig_sys_metadata": null, "bdms": null, "recreate": true, "on_shared_storage": null,
+        "preserve_ephemeral": false, "host": null, "request_spec": spec, "reimage_boot_volume": false,
+        "target_state": "stopped",
+    }));
+}
+
+#[test]
 fn versions_and_namespaces_are_novas() {
     let of = |namespace: Option<&str>, version: String| (namespace.map(str::to_owned), version);
     assert_eq!(of(StartInstance::NAMESPACE, StartInstance::VERSION.to_string()), of(None, "6.0".into()));
@@ -213,7 +263,7 @@ fn every_method_has_a_row_here() {
         .filter(|line| line.starts_with("    ") && line.contains(" = \"") && line.contains("\", "))
         .filter_map(|line| line.trim().split(" = ").next())
         .collect();
-    assert_eq!(names.len(), 54, "{names:?}");
+    assert_eq!(names.len(), 70, "{names:?}");
     for name in names {
         let rows = [format!("as_recorded::<{name}>"), format!("args_survive::<{name}>")];
         assert!(rows.iter().any(|row| here.contains(row.as_str())), "{name} has no golden message");

@@ -138,6 +138,10 @@ impl Placement for Cloud {
         Ok(())
     }
 
+    async fn move_allocations(&self, _: &RequestContext, _: Uuid, _: Uuid) -> Result<(), ClientError> {
+        Ok(())
+    }
+
     async fn provider_allocations(
         &self,
         _: &RequestContext,

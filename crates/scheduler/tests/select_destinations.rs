@@ -118,6 +118,10 @@ impl Placement for Disturbed {
         self.inner.delete_allocations(context, consumer).await
     }
 
+    async fn move_allocations(&self, context: &RequestContext, from: Uuid, to: Uuid) -> Result<(), ClientError> {
+        self.inner.move_allocations(context, from, to).await
+    }
+
     async fn provider_allocations(
         &self,
         context: &RequestContext,

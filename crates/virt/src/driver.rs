@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kilonova_core::ConfigError;
 use kilonova_objects::network_model::Vif;
-use kilonova_objects::{Diagnostics, Instance, NetworkInfo, PowerState};
+use kilonova_objects::{Diagnostics, Flavor, Instance, LiveMigrateData, NetworkInfo, PowerState};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -123,6 +123,10 @@ pub struct Capabilities {
     pub supports_tagged_attach_volume: bool,
     /// A volume can be attached that other guests have, too.
     pub supports_multiattach: bool,
+    /// Guests of a host that is down can be made again here.
+    pub supports_evacuate: bool,
+    /// A guest can move to the host that it is on.
+    pub supports_migrate_to_same_host: bool,
 }
 
 /// The disk that a guest starts from. The driver keeps what it makes of it in a cache of its own, by `cache_key`.
@@ -262,6 +266,30 @@ impl RescueDevice {
             _ => Ok(Some(Self { device: device.to_owned(), bus: bus.cloned() })),
         }
     }
+}
+
+/// All that a driver gets to make a guest that another host, or this one, gave away.
+#[derive(Clone, Debug)]
+pub struct FinishMigration<'a> {
+    /// The instance, in its new flavor.
+    pub instance: &'a Instance,
+    /// What [`Driver::migrate_disk_and_power_off`] said.
+    pub disk_info: &'a str,
+    /// Its interfaces.
+    pub network_info: &'a NetworkInfo,
+    /// Whether the flavor's disks are others than before.
+    pub resizes_disks: bool,
+    /// Whether it shall run.
+    pub power_on: bool,
+}
+
+/// How a live migration ended on its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveMigration {
+    /// The guest runs on the other host.
+    Completed,
+    /// It runs here still: somebody aborted.
+    Aborted,
 }
 
 /// What a hypervisor says of a guest.
@@ -551,6 +579,144 @@ pub trait Driver: Send + Sync + 'static {
     async fn diagnostics(&self, instance: &Instance) -> Result<Diagnostics, DriverError> {
         let _ = instance;
         Err(DriverError::NotSupported("diagnostics"))
+    }
+
+    // Moves between hosts. Each can be asked again after a crash. Of a cold one:
+    //
+    //   source   migrate_disk_and_power_off ─> kept ─┬─ confirm_migration ─> (none)
+    //                                                └─ finish_revert_migration ─> as before
+    //   dest     finish_migration ─> guest ──────────── revert_migration ─> (none)
+    //
+    // Source and destination may be one host: what is kept is another thing than the guest.
+
+    /// Shuts a guest down and keeps it aside. Returns what `dest` needs to make it there: asked again, the same.
+    async fn migrate_disk_and_power_off(
+        &self,
+        instance: &Instance,
+        dest: &str,
+        flavor: &Flavor,
+        grace: Duration,
+    ) -> Result<String, DriverError> {
+        let _ = (instance, dest, flavor, grace);
+        Err(DriverError::NotSupported("migration"))
+    }
+
+    /// Makes a guest that was given away. One that is there already is success.
+    async fn finish_migration(&self, finish: FinishMigration<'_>) -> Result<(), DriverError> {
+        let _ = finish;
+        Err(DriverError::NotSupported("migration"))
+    }
+
+    /// What is kept of a guest goes. Nothing there is success.
+    async fn confirm_migration(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("migration"))
+    }
+
+    /// The guest that `finish_migration` made goes; what is kept of it stays. Nothing there is success.
+    async fn revert_migration(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("migration"))
+    }
+
+    /// The guest that is kept is here again. One that is here already is success.
+    async fn finish_revert_migration(
+        &self,
+        instance: &Instance,
+        network_info: &NetworkInfo,
+        power_on: bool,
+    ) -> Result<(), DriverError> {
+        let _ = (instance, network_info, power_on);
+        Err(DriverError::NotSupported("migration"))
+    }
+
+    /// The guests of which something is kept.
+    async fn list_kept(&self) -> Result<Vec<Uuid>, DriverError> {
+        Ok(Vec::new())
+    }
+
+    // Of a live one:
+    //
+    //   dest     check_…_destination            pre_live_migration ─> awaited ─┬─ post_…_at_destination ─> guest
+    //                  │                                                       └─ rollback_…_at_destination ─> (none)
+    //   source   check_…_source   instance_disk_info        live_migration ─> given away ─ destroy ─> (none)
+
+    /// Whether a guest may come here while it runs, and what its source must know. `None`: the driver decides.
+    async fn check_can_live_migrate_destination(
+        &self,
+        instance: &Instance,
+        block_migration: Option<bool>,
+        disk_over_commit: Option<bool>,
+    ) -> Result<LiveMigrateData, DriverError> {
+        let _ = (instance, block_migration, disk_over_commit);
+        Err(DriverError::NotSupported("live migration"))
+    }
+
+    /// Whether a guest may leave, by what its destination said, and what that must know.
+    async fn check_can_live_migrate_source(
+        &self,
+        instance: &Instance,
+        data: LiveMigrateData,
+    ) -> Result<LiveMigrateData, DriverError> {
+        let _ = (instance, data);
+        Err(DriverError::NotSupported("live migration"))
+    }
+
+    /// What the destination needs to know of the disks of a guest that brings them along.
+    async fn instance_disk_info(&self, uuid: Uuid) -> Result<String, DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("live migration"))
+    }
+
+    /// Makes room for a guest that comes.
+    async fn pre_live_migration(
+        &self,
+        instance: &Instance,
+        network_info: &NetworkInfo,
+        disk_info: Option<&str>,
+        data: LiveMigrateData,
+    ) -> Result<LiveMigrateData, DriverError> {
+        let _ = (instance, network_info, disk_info, data);
+        Err(DriverError::NotSupported("live migration"))
+    }
+
+    /// Sends a guest to `dest`; returns when it runs there, or does not.
+    async fn live_migration(
+        &self,
+        instance: &Instance,
+        dest: &str,
+        data: &LiveMigrateData,
+    ) -> Result<LiveMigration, DriverError> {
+        let _ = (instance, dest, data);
+        Err(DriverError::NotSupported("live migration"))
+    }
+
+    /// Ends a live migration that goes on; the guest stays.
+    async fn live_migration_abort(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("live migration"))
+    }
+
+    /// Lets a live migration that goes on end soon, at the guest's cost.
+    async fn live_migration_force_complete(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("live migration"))
+    }
+
+    /// The guest has come: it is one of this host. One that is already is success.
+    async fn post_live_migration_at_destination(
+        &self,
+        instance: &Instance,
+        network_info: &NetworkInfo,
+    ) -> Result<(), DriverError> {
+        let _ = (instance, network_info);
+        Err(DriverError::NotSupported("live migration"))
+    }
+
+    /// The guest does not come: what was made for it goes. Nothing there is success.
+    async fn rollback_live_migration_at_destination(&self, uuid: Uuid) -> Result<(), DriverError> {
+        let _ = uuid;
+        Err(DriverError::NotSupported("live migration"))
     }
 }
 

@@ -10,8 +10,9 @@ pub mod qemu;
 mod uptime;
 
 pub use driver::{
-    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FetchError, GuestInfo,
-    HostResources, ImageFile, ImageSource, Injected, RebootKind, Rescue, RescueDevice, Snapshot, Spawn,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FetchError, FinishMigration,
+    GuestInfo, HostResources, ImageFile, ImageSource, Injected, LiveMigration, RebootKind, Rescue, RescueDevice,
+    Snapshot, Spawn,
 };
 pub use fake::{FakeDriver, FakeHypervisor, FakeOperation};
 pub use qemu::{QemuConfig, QemuDriver};

@@ -65,6 +65,18 @@ pub enum ComputeError {
         /// The server.
         uuid: Uuid,
     },
+    /// The compute service that would have to do it is down.
+    #[error("Service is unavailable at this time.")]
+    ServiceUnavailable,
+    /// No such host to evacuate to.
+    #[error("Compute host {host} not found.")]
+    EvacuationHostNotFound {
+        /// As the caller wrote it.
+        host: String,
+    },
+    /// No such move, or not one of that server.
+    #[error("{0}")]
+    MigrationNotFoundForInstance(String),
     /// More servers, vCPUs or memory than the project may use.
     #[error("Quota exceeded for {overs}: Requested {requested}, but already used {used} of {allowed} {overs}")]
     TooManyInstances {

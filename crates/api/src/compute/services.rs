@@ -4,7 +4,9 @@ use chrono::Utc;
 use kilonova_clients::ClientError;
 use kilonova_core::RequestContext;
 use kilonova_db::instances::{Expand, InstanceQuery};
-use kilonova_db::{DbError, aggregates, compute_nodes, instances, services};
+use kilonova_db::server_migrations::MigrationQuery;
+use kilonova_db::{DbError, aggregates, compute_nodes, instances, server_migrations, services};
+use kilonova_objects::migration::status;
 use kilonova_objects::{ComputeNode, Service};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -130,7 +132,16 @@ async fn refuse_in_use(state: &ApiState, service: &Service) -> Result<(), Comput
         ..InstanceQuery::default()
     };
     let found = instances::list_brief(&state.db, &on_host).await?;
-    if found.is_empty() { Ok(()) } else { Err(ComputeError::ServiceHasInstances) }
+    if !found.is_empty() {
+        return Err(ComputeError::ServiceHasInstances);
+    }
+    // An evacuation that is `done` waits for nobody but the agent that goes.
+    let ends = status::OVER.iter().chain(&[status::DONE]).map(|end| (*end).to_owned());
+    let moves =
+        MigrationQuery { host: service.host.clone(), not_statuses: Some(ends.collect()), ..MigrationQuery::default() };
+    let found =
+        server_migrations::list(&state.db, &MigrationQuery { limit: Some(1), newest_first: true, ..moves }).await?;
+    if found.is_empty() { Ok(()) } else { Err(ComputeError::ServiceHasMigrations) }
 }
 
 /// Something is allocated there although no server is on the host: one is on its way.

@@ -6,6 +6,7 @@ pub(crate) mod deprecated;
 mod flavors;
 mod hosts;
 mod keypairs;
+mod migrations;
 mod network;
 mod quotas;
 mod server_groups;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         hosts::RULES,
         keypairs::RULES,
         network::RULES,
+        migrations::RULES,
         quotas::RULES,
         server_groups::RULES,
         servers::RULES,
@@ -40,6 +42,7 @@ pub(crate) fn is_of_operations(name: &str) -> bool {
 /// The checks that most rules are.
 pub(crate) mod checks {
     pub(crate) const ADMIN: &str = "rule:context_is_admin";
+    pub(crate) const MANAGER_OR_ADMIN: &str = "rule:project_manager_or_admin";
     pub(crate) const MEMBER_OR_ADMIN: &str = "rule:project_member_or_admin";
     pub(crate) const READER_OR_ADMIN: &str = "rule:project_reader_or_admin";
     pub(crate) const SERVICE_OR_ADMIN: &str = "rule:service_or_admin";

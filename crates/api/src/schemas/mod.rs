@@ -10,6 +10,7 @@ pub(crate) mod hypervisors;
 pub(crate) mod images;
 pub(crate) mod interfaces;
 pub(crate) mod keypairs;
+pub(crate) mod migrations;
 pub(crate) mod network_proxies;
 pub(crate) mod parameter_types;
 mod query;

@@ -20,18 +20,21 @@ use kilonova_messaging::{
 };
 use kilonova_objects::{CpuDiagnostics, Diagnostics, Flavor, MemoryDiagnostics, PowerState, Service};
 use kilonova_rpcapi::compute::{
-    AddFixedIpToInstance, AttachInterface, BackupInstance, DetachInterface, DetachVolume, ExternalInstanceEvent,
-    GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole, GetSpiceConsole,
-    GetVncConsole, HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, PauseInstance, RebootInstance,
-    RemoveFixedIpFromInstance, RescueInstance, RestoreInstance, ResumeInstance, SetAdminPassword, SetHostEnabled,
-    ShelveInstance, ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance,
-    SuspendInstance, SwapVolume, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance,
-    VolumeSnapshotCreate, VolumeSnapshotDelete,
+    AddFixedIpToInstance, AttachInterface, BackupInstance, ConfirmResize, DetachInterface, DetachVolume,
+    ExternalInstanceEvent, GetConsoleOutput, GetDiagnostics, GetInstanceDiagnostics, GetMksConsole, GetSerialConsole,
+    GetSpiceConsole, GetVncConsole, HostMaintenanceMode, HostPowerAction, InjectNetworkInfo, LiveMigrationAbort,
+    LiveMigrationForceComplete, PauseInstance, RebootInstance, RemoveFixedIpFromInstance, RescueInstance,
+    RestoreInstance, ResumeInstance, RevertResize, SetAdminPassword, SetHostEnabled, ShelveInstance,
+    ShelveOffloadInstance, SnapshotInstance, SoftDeleteInstance, StartInstance, StopInstance, SuspendInstance,
+    SwapVolume, TerminateInstance, TriggerCrashDump, UnpauseInstance, UnrescueInstance, VolumeSnapshotCreate,
+    VolumeSnapshotDelete,
 };
 use kilonova_rpcapi::conductor::{
-    AttachVolume, CacheImages, RebuildInstance, ScheduleAndBuildInstances, UnshelveInstance,
+    AttachVolume, CacheImages, LiveMigrateInstance, MigrateServer, RebuildInstance, ScheduleAndBuildInstances,
+    UnshelveInstance,
 };
 use kilonova_rpcapi::{ComputeApi, ConductorApi, RpcMethod, exception, register};
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -52,6 +55,8 @@ pub(super) const PROJECT: &str = "project-a";
 pub(super) const OTHER_PROJECT: &str = "project-b";
 /// The only compute host.
 pub(super) const HOST: &str = "compute1";
+/// Another one, that only agents of tests of moves know: it is no service until they make it one.
+pub(super) const OTHER_HOST: &str = "compute2";
 
 /// What was asked over RPC.
 #[derive(Clone, Default)]
@@ -173,8 +178,9 @@ impl Cloud {
         let transport = MemoryTransport::new();
         let calls = Calls::default();
         let servers = vec![
-            serve(transport.clone(), "conductor", conductor(&calls)).await,
-            serve(transport.clone(), "compute", compute(&calls, &networks)).await,
+            serve(&transport, "conductor", HOST, conductor(&calls)).await,
+            serve(&transport, "compute", HOST, compute(&calls, &networks)).await,
+            serve(&transport, "compute", OTHER_HOST, compute(&calls, &networks)).await,
         ];
         let options = ClientOptions { timeout: Duration::from_secs(5), ..ClientOptions::default() };
         let clients = Clients {
@@ -349,9 +355,9 @@ fn record_answer(method: &str, path: &str, body: Option<&str>, reply: &Reply) {
     std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).unwrap();
 }
 
-async fn serve(transport: Arc<MemoryTransport>, topic: &str, endpoints: Vec<Endpoint>) -> RpcServer {
-    let target = kilonova_rpcapi::target(topic).server(HOST);
-    RpcServer::start(transport, target, Dispatcher::new(endpoints), ServerOptions::default()).await.unwrap()
+async fn serve(transport: &Arc<MemoryTransport>, topic: &str, host: &str, endpoints: Vec<Endpoint>) -> RpcServer {
+    let target = kilonova_rpcapi::target(topic).server(host);
+    RpcServer::start(transport.clone(), target, Dispatcher::new(endpoints), ServerOptions::default()).await.unwrap()
 }
 
 fn conductor(calls: &Calls) -> Vec<Endpoint> {
@@ -360,6 +366,8 @@ fn conductor(calls: &Calls) -> Vec<Endpoint> {
     let endpoint = record::<AttachVolume>(endpoint, calls, Some("/dev/vdb".to_owned()));
     let endpoint = record::<RebuildInstance>(endpoint, calls, ());
     let endpoint = record::<UnshelveInstance>(endpoint, calls, ());
+    let endpoint = record::<MigrateServer>(endpoint, calls, ());
+    let endpoint = record::<LiveMigrateInstance>(endpoint, calls, ());
     vec![record::<ScheduleAndBuildInstances>(endpoint, calls, ())]
 }
 
@@ -410,6 +418,10 @@ fn compute(calls: &Calls, networks: &Arc<FakeNetwork>) -> Vec<Endpoint> {
     let endpoint = record::<InjectNetworkInfo>(endpoint, calls, ());
     let endpoint = record::<GetDiagnostics>(endpoint, calls, json!({"cpu0_time": 17, "memory": 524_288}));
     let endpoint = record::<GetInstanceDiagnostics>(endpoint, calls, diagnostics());
+    let endpoint = record::<ConfirmResize>(endpoint, calls, ());
+    let endpoint = record::<RevertResize>(endpoint, calls, ());
+    let endpoint = record::<LiveMigrationForceComplete>(endpoint, calls, ());
+    let endpoint = record::<LiveMigrationAbort>(endpoint, calls, ());
     vec![record::<GetConsoleOutput>(endpoint, calls, "\u{1}hello\nlogin:".to_owned())]
 }
 

@@ -102,6 +102,10 @@ impl Placement for RecordingPlacement {
         no()
     }
 
+    async fn move_allocations(&self, _: &RequestContext, _: Uuid, _: Uuid) -> Result<(), ClientError> {
+        no()
+    }
+
     async fn provider_allocations(
         &self,
         _: &RequestContext,

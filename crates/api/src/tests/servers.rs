@@ -8,6 +8,7 @@ mod images;
 mod interfaces;
 mod lifecycle;
 mod list;
+mod moves;
 mod on_host;
 mod rebuild;
 mod security_groups;

@@ -17,6 +17,7 @@ pub(crate) mod images;
 pub(crate) mod instance_usage_audit_log;
 pub(crate) mod keypairs;
 pub(crate) mod limits;
+pub(crate) mod migrations;
 pub(crate) mod networks;
 pub(crate) mod paging;
 pub(crate) mod quota_class_sets;

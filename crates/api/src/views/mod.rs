@@ -10,6 +10,7 @@ pub(crate) mod instance_actions;
 pub(crate) mod keypairs;
 pub(crate) mod limits;
 pub(crate) mod links;
+pub(crate) mod migrations;
 pub(crate) mod security_groups;
 pub(crate) mod server_diagnostics;
 pub(crate) mod server_groups;

@@ -400,6 +400,16 @@ impl NetworkService for FakeNetwork {
         vifs.pop().ok_or_else(|| ClientError::unavailable("network", "no port was made"))
     }
 
+    async fn setup_instance_network_on_host(
+        &self,
+        _context: &RequestContext,
+        instance_uuid: Uuid,
+        host: &str,
+    ) -> Result<(), ClientError> {
+        self.lock().hosts.insert(instance_uuid, host.to_owned());
+        Ok(())
+    }
+
     async fn deallocate_for_instance(&self, _context: &RequestContext, instance_uuid: Uuid) -> Result<(), ClientError> {
         self.lock().deallocate(&instance_uuid.to_string(), None);
         Ok(())
@@ -419,16 +429,6 @@ impl NetworkService for FakeNetwork {
         let (state, device_id) = (self.lock(), instance_uuid.to_string());
         let ports = state.ports.iter().filter(|port| port.port.device_id == device_id);
         Ok(ports.map(|port| state.vif(&port.port)).collect())
-    }
-
-    async fn setup_instance_network_on_host(
-        &self,
-        _context: &RequestContext,
-        instance_uuid: Uuid,
-        host: &str,
-    ) -> Result<(), ClientError> {
-        self.lock().hosts.insert(instance_uuid, host.to_owned());
-        Ok(())
     }
 
     async fn devices_with_ports(&self, _context: &RequestContext) -> Result<Vec<Uuid>, ClientError> {

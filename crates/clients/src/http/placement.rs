@@ -212,6 +212,33 @@ impl HttpPlacement {
         self.call(context, Call::get(&["allocations", &consumer.to_string()])).await
     }
 
+    /// One request changes both consumers, or none.
+    async fn move_once(&self, context: &RequestContext, from: Uuid, to: Uuid) -> Result<(), ClientError> {
+        let (source, target) = try_join(self.consumer(context, from), self.consumer(context, to)).await?;
+        if source.allocations.is_empty() {
+            return Ok(());
+        }
+        let entry = |consumer: &ConsumerBody, allocations: Value| {
+            json!({
+                "allocations": allocations,
+                "project_id": source.project_id,
+                "user_id": source.user_id,
+                "consumer_generation": consumer.generation,
+            })
+        };
+        let moved: BTreeMap<Uuid, Value> = source
+            .allocations
+            .iter()
+            .map(|(provider, allocation)| (*provider, json!({"resources": allocation.resources})))
+            .collect();
+        let body = json!({
+            from.to_string(): entry(&source, json!({})),
+            to.to_string(): entry(&target, json!(moved)),
+        });
+        self.call::<Value>(context, Call::post(&["allocations"], body)).await?;
+        Ok(())
+    }
+
     async fn release(&self, context: &RequestContext, consumer: Uuid) -> Result<(), ClientError> {
         let call = Call::delete(&["allocations", &consumer.to_string()]).by(By::Service);
         match self.adapter.send(context, &call).await?.ok() {
@@ -340,6 +367,10 @@ impl Placement for HttpPlacement {
 
     async fn delete_allocations(&self, context: &RequestContext, consumer: Uuid) -> Result<(), ClientError> {
         self.release(context, consumer).await
+    }
+
+    async fn move_allocations(&self, context: &RequestContext, from: Uuid, to: Uuid) -> Result<(), ClientError> {
+        persist(|_| self.move_once(context, from, to)).await
     }
 
     async fn provider_allocations(

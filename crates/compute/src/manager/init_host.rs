@@ -74,6 +74,7 @@ impl Manager {
             };
             page.for_each_concurrent(CONCURRENT_REPAIRS, repair).await;
         }
+        self.finish_left_moves(context).await;
         self.remove_orphans(context, &guests).await;
         Ok(())
     }
@@ -159,12 +160,16 @@ impl Manager {
         self.clear_task(context, instance, power_state).await
     }
 
+    /// An evacuation has the same tasks, and is a workflow.
     async fn fail_rebuild(
         &self,
         context: &RequestContext,
         instance: Instance,
         power_state: PowerState,
     ) -> Result<(), ManagerError> {
+        if self.is_evacuated(context, instance.uuid).await? {
+            return Ok(());
+        }
         let expected = [instance.task_state];
         let mut instance = Tracked::new(instance);
         instance.vm_state = VmState::Error;
@@ -202,7 +207,7 @@ impl Manager {
     }
 }
 
-/// What a restart left of an instance, by Nova's rules for `_init_instance`. Builds and deletes are workflows: the
+/// What a restart left of an instance, by Nova's rules for `_init_instance`. Builds, deletes and moves are workflows: the
 /// conductor asks for them again.
 fn repair(instance: &Instance, power_state: PowerState, resumes_guests: bool) -> Repair {
     use PowerState as P;
@@ -226,8 +231,9 @@ fn repair(instance: &Instance, power_state: PowerState, resumes_guests: bool) ->
         Some(T::Rebuilding | T::RebuildBlockDeviceMapping | T::RebuildSpawning) => Repair::FailRebuild,
         Some(T::ShelvingOffloading) => Repair::ShelveOffload,
         Some(T::Unshelving | T::Spawning) if instance.vm_state == VmState::ShelvedOffloaded => Repair::Unshelve,
-        // A workflow.
+        // Workflows.
         Some(T::Unshelving) => Repair::None,
+        Some(task) if task.is_move() => Repair::None,
         Some(
             T::ImageSnapshotPending
             | T::ImageSnapshot
@@ -349,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn builds_and_deletes_are_left_to_their_workflows() {
+    fn builds_deletes_and_moves_are_left_to_their_workflows() {
         assert_eq!(
             repair(&instance(VmState::Building, Some(TaskState::Spawning)), PowerState::NoState, false),
             Repair::None
@@ -358,5 +364,8 @@ mod tests {
             repair(&instance(VmState::Active, Some(TaskState::Deleting)), PowerState::Running, false),
             Repair::None
         );
+        for task in [TaskState::ResizeMigrating, TaskState::ResizeFinish, TaskState::Migrating] {
+            assert_eq!(repair(&instance(VmState::Active, Some(task)), PowerState::Shutdown, true), Repair::None);
+        }
     }
 }

@@ -13,13 +13,15 @@
 //!   reboot     reboot.start ──> reboot.end | reboot.error, and reboot.end if the guest runs all the same
 //!   attach, detach   interface_attach.start ──> .end | .error, interface_detach.start ──> .end
 //!   pause, suspend, rescue, restore, … likewise; a soft delete ends also if it failed
+//!   resize     resize_prep.*, resize.*, resize_finish.*, resize_confirm.*, resize_revert.*, each on its host
+//!   live       live_migration_pre.*, _post.*, _post_dest.*; _abort.*, _force_complete.*, _rollback.*, _rollback_dest.*
 //! ```
 
 use std::borrow::Cow;
 
 use kilonova_core::RequestContext;
 use kilonova_core::time::utcnow;
-use kilonova_objects::{BlockDeviceMapping, Instance, PowerState, TaskState, VmState};
+use kilonova_objects::{BlockDeviceMapping, Flavor, Instance, PowerState, TaskState, VmState};
 use kilonova_rpcapi::compute::BuildAndRunInstance;
 use kilonova_rpcapi::notifications::{Fault, InstanceAction, InstanceEvent};
 use kilonova_rpcapi::{Notifications, RpcError};
@@ -126,6 +128,42 @@ impl Manager {
             _ => None,
         };
         Telling { notifications: &self.notifications, context: told, action, disks, rescue_image: None }
+    }
+
+    /// The preparation of a resize begins, or is over, also where it failed.
+    pub(super) fn tell_resize_prep(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        flavor: &Flavor,
+        is_start: bool,
+    ) {
+        if !self.notifications.is_enabled() {
+            return;
+        }
+        let action = InstanceAction::ResizePrep;
+        let event = if is_start {
+            InstanceEvent::start(action)
+        } else {
+            let event = InstanceEvent::end(action).with_usage("new_instance_type", json!(flavor.name));
+            event.with_usage("new_instance_type_id", json!(flavor.id))
+        };
+        self.notifications.instance(context, instance, &event.with_new_flavor(flavor));
+    }
+
+    /// A step of a move failed in Nova's `function`.
+    pub(super) fn tell_move_error(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        action: InstanceAction,
+        error: &ManagerError,
+        function: &'static str,
+    ) {
+        if self.notifications.is_enabled() {
+            let fault = fault(error, function);
+            self.notifications.instance(context, instance, &InstanceEvent::error(action, &fault));
+        }
     }
 
     async fn disks(&self, context: &RequestContext, instance_uuid: Uuid) -> Option<Vec<BlockDeviceMapping>> {

@@ -24,14 +24,14 @@ const TASKS: [Option<TaskState>; 3] =
     [Some(TaskState::Rebuilding), Some(TaskState::RebuildBlockDeviceMapping), Some(TaskState::RebuildSpawning)];
 
 impl Manager {
-    /// Makes an instance anew.
+    /// Makes an instance anew; with `recreate` one whose host is down.
     pub async fn rebuild_instance(
         &self,
         context: &RequestContext,
         message: RebuildInstance,
     ) -> Result<(), ManagerError> {
         if message.recreate {
-            return Err(ManagerError::Invalid("Instance evacuation is not supported by this host".to_owned()));
+            return Box::pin(self.evacuate_here(context, message)).await;
         }
         let (uuid, vm_state) = (message.instance.uuid, message.instance.vm_state);
         let mut instance = Tracked::new(message.instance.clone());

@@ -90,7 +90,7 @@ impl Manager {
             }
         }
         let disks = self.conductor.block_devices(context, instance.uuid).await?;
-        self.terminate_instance(context, instance.into_inner(), &disks).await
+        Box::pin(self.terminate_instance(context, instance.into_inner(), &disks)).await
     }
 }
 

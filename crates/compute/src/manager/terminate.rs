@@ -17,7 +17,8 @@ impl Manager {
     ) -> Result<(), ManagerError> {
         let _lock = self.locks.lock(instance.uuid).await;
         let event = "compute_terminate_instance";
-        let result = self.with_event(context, instance.uuid, event, self.remove(context, &instance, bdms)).await;
+        let result =
+            Box::pin(self.with_event(context, instance.uuid, event, self.remove(context, &instance, bdms))).await;
         match result {
             Err(error) if error.is_deletion() => Ok(()),
             Err(error) => {
@@ -36,6 +37,7 @@ impl Manager {
         bdms: &[BlockDeviceMapping],
     ) -> Result<(), ManagerError> {
         self.tell_delete_start(context, instance, bdms);
+        self.end_moves_of_deleted(context, instance).await?;
         self.driver.destroy(instance.uuid).await?;
         self.clients.network.deallocate_for_instance(context, instance.uuid).await?;
         self.release_volumes(context, bdms).await;

@@ -10,6 +10,7 @@ mod host;
 mod images;
 mod interfaces;
 mod interrupted;
+mod moves;
 mod notifications;
 mod on_host;
 mod power;

@@ -419,7 +419,7 @@ fn last_error(filter_properties: &Value) -> String {
 }
 
 /// The allocations that a selection's text asks for.
-fn allocations(selection: &Selection) -> Option<kilonova_clients::placement::Allocations> {
+pub(super) fn allocations(selection: &Selection) -> Option<kilonova_clients::placement::Allocations> {
     let request: Value = serde_json::from_str(selection.allocation_request.as_deref()?).ok()?;
     let providers = request.get("allocations")?.as_object()?;
     let resources = |provider: &Value| serde_json::from_value(provider.get("resources")?.clone()).ok();

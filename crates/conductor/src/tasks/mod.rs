@@ -3,10 +3,13 @@
 mod attach_volume;
 pub(crate) mod build;
 mod cache_images;
+pub(crate) mod cold_migrate;
 pub(crate) mod delete;
+pub(crate) mod evacuate;
+pub(crate) mod live_migrate;
+pub(crate) mod moves;
 pub(crate) mod rebuild;
 pub(crate) mod unshelve;
-
 use std::time::Duration;
 
 use kilonova_core::RequestContext;

@@ -116,7 +116,7 @@ impl Conductor {
             traceback: text,
         };
         let spec = message.request_spec.as_ref();
-        self.notifications.rebuild_server_error(context, uuid, spec, VmState::Error, &reason);
+        self.notifications.compute_task_error(context, EVENT, uuid, spec, VmState::Error, &reason);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{HOST, LEASE, OTHER_HOST, World, context, lock};
 
 impl World {
-    async fn save(&self, instance: &Instance, changes: Value) {
+    pub(super) async fn save(&self, instance: &Instance, changes: Value) {
         let changes: Map<String, Value> = changes.as_object().cloned().expect("an object");
         let (uuid, changes) = (instance.uuid, &changes);
         let save = Save { uuid, changes, expected_vm_state: None, expected_task_state: None };

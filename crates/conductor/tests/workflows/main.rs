@@ -2,6 +2,7 @@
 //! in-process transport are real; scheduler and compute agent are endpoints that record what they are asked.
 
 mod images;
+mod moves;
 mod notifications;
 mod volumes;
 
@@ -30,10 +31,9 @@ use kilonova_rpcapi::compute::{
     TerminateInstance, UnshelveInstance,
 };
 use kilonova_rpcapi::conductor::{self, BuildInstances, ScheduleAndBuildInstances};
-
 use kilonova_rpcapi::scheduler::SelectDestinations;
 use kilonova_rpcapi::workflow::{BuildPayload, STEP_BUILD, STEP_TERMINATE};
-use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications, SchedulerApi, exception, register};
+use kilonova_rpcapi::{ComputeApi, ConductorApi, Notifications, RpcMethod as _, SchedulerApi, exception, register};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -59,6 +59,8 @@ struct Asked {
     attaches: Vec<BlockDeviceMapping>,
     /// The last request to the scheduler.
     spec: Option<RequestSpec>,
+    /// Host, method, arguments.
+    moves: Vec<(String, &'static str, Value)>,
     /// The scheduler has no host.
     refuses: bool,
 }
@@ -369,9 +371,11 @@ async fn agent(transport: &Arc<dyn Transport>, asked: &Arc<Mutex<Asked>>, host: 
         lock(&seen).starts.push(instance);
         async { Ok(()) }
     });
-    let seen = asked.clone();
+    let (seen, name) = (asked.clone(), host.to_owned());
     let endpoint = register(endpoint, move |_, message: RebuildInstance| {
-        lock(&seen).rebuilds.push(message);
+        let mut seen = lock(&seen);
+        seen.moves.push((name.clone(), RebuildInstance::NAME, Value::Object(message.to_args())));
+        seen.rebuilds.push(message);
         async { Ok(()) }
     });
     let seen = asked.clone();
@@ -401,6 +405,7 @@ async fn agent(transport: &Arc<dyn Transport>, asked: &Arc<Mutex<Asked>>, host: 
             objects.block_device_create(&context, &bdm).await.map_err(|error| exception::internal(&error))
         }
     });
+    let endpoint = moves::record_all(endpoint, asked, host);
     let target = kilonova_rpcapi::target("compute").server(host);
     let dispatcher = Dispatcher::new(vec![endpoint]);
     RpcServer::start(transport.clone(), target, dispatcher, ServerOptions::default()).await.expect("an agent")

@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::Deleted;
 use super::query::{Lock, add_faults, row};
 use super::save::update;
-use crate::{Db, DbError, block_devices, console_auth_tokens, workflows};
+use crate::{Db, DbError, block_devices, console_auth_tokens, server_migrations, workflows};
 
-/// Marks an instance deleted, removes its block devices and its permissions to connect to consoles,
-/// and ends its workflows. Its metadata stay. A second time it
+/// Marks an instance deleted, removes its block devices, its permissions to connect to consoles and the records of its
+/// moves, and ends its workflows. Its metadata stay. A second time it
 /// changes nothing and returns the row.
 pub async fn destroy(db: &Db, uuid: Uuid) -> Result<Instance, DbError> {
     db.retry_idempotent(|| destroy_once(db, uuid)).await
@@ -27,6 +27,7 @@ async fn destroy_once(db: &Db, uuid: Uuid) -> Result<Instance, DbError> {
         update(&tx, &before, &after).await?;
         block_devices::delete_of(&tx, uuid).await?;
         console_auth_tokens::delete_of_instance(&tx, uuid).await?;
+        server_migrations::delete_of(&tx, uuid).await?;
         workflows::end(&tx, uuid, None).await?;
     }
     add_faults(&tx, from_mut(&mut *after)).await?;

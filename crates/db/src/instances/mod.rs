@@ -9,6 +9,7 @@ mod query;
 mod row;
 mod save;
 mod start_action;
+mod start_move;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub use metadata::{delete_metadata, update_metadata};
 pub use query::{active_by_window, by_host, get, list, list_brief};
 pub use save::{save, save_and_get_original};
 pub use start_action::{start_action, start_action_with};
-
+pub use start_move::{MoveRecord, StartMove, start_move};
 /// One server of a create request.
 #[derive(Clone, Debug)]
 pub struct NewInstance {

@@ -13,10 +13,11 @@ use super::query::{Lock, add_faults, row};
 use super::row::{TABLE, write};
 use super::{Deleted, Save, SaveError, metadata};
 use crate::workflows::{self, WorkflowKind};
-use crate::{Db, DbError};
+use crate::{Db, DbError, request_specs};
 
 /// Writes the changes if the instance is in an expected state, and returns it whole. The build workflow ends when
-/// `vm_state` leaves `building`, and has its lease renewed otherwise; that of an unshelve ends with its task.
+/// `vm_state` leaves `building`, and has its lease renewed otherwise; that of an unshelve ends with its task, and so does
+/// that of a move, or when a resize is confirmed.
 ///
 /// What cannot be changed like this (`id`, `uuid`, `created_at`, `updated_at`, `deleted_at`, `deleted`) and what is no
 /// field at all is an error; `fault` and `services` are not stored here and are passed over, as in Nova.
@@ -45,6 +46,8 @@ async fn save_once(db: &Db, save: &Save<'_>) -> Result<(Box<Instance>, Box<Insta
     }
     follow_build(&tx, &before, &after).await?;
     follow_unshelve(&tx, &before, &after).await?;
+    follow_move(&tx, &before, &after).await?;
+    follow_resize(&tx, &before, &after).await?;
     add_faults(&tx, from_mut(&mut *after)).await?;
     tx.commit().await?;
     Ok((before, after))
@@ -113,6 +116,28 @@ async fn follow_unshelve(tx: &impl ConnectionTrait, before: &Instance, after: &I
         workflows::end(tx, after.uuid, Some(WorkflowKind::Unshelve)).await?;
     }
     Ok(())
+}
+
+/// The request spec has the flavor that the instance has: not one that a move failed to give it.
+async fn follow_resize(tx: &impl ConnectionTrait, before: &Instance, after: &Instance) -> Result<(), DbError> {
+    match &after.flavor {
+        Some(flavor) if before.flavor.as_ref().map(|old| old.id) != Some(flavor.id) => {
+            Box::pin(request_specs::set_flavor(tx, after.uuid, flavor)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn follow_move(tx: &impl ConnectionTrait, before: &Instance, after: &Instance) -> Result<(), DbError> {
+    let is_moved = |instance: &Instance| instance.task_state.is_some_and(TaskState::is_move);
+    let is_confirmed = before.vm_state == VmState::Resized && after.vm_state != VmState::Resized;
+    if is_moved(after) {
+        workflows::renew(tx, WorkflowKind::Move, after.uuid).await
+    } else if is_moved(before) || is_confirmed {
+        workflows::end(tx, after.uuid, Some(WorkflowKind::Move)).await
+    } else {
+        Ok(())
+    }
 }
 
 /// Copies the fields that `changes` names.

@@ -25,6 +25,7 @@ mod m0005_placement;
 mod m0006_project_locks;
 mod m0007_server_groups;
 mod m0008_aggregates;
+mod m0011_server_migrations;
 mod m0012_console_auth_tokens;
 mod m0013_routers;
 mod m0014_task_log;
@@ -46,9 +47,10 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_project_locks::Migration),
             Box::new(m0007_server_groups::Migration),
             Box::new(m0008_aggregates::Migration),
+            Box::new(m0011_server_migrations::Migration),
+            Box::new(m0012_console_auth_tokens::Migration),
             Box::new(m0013_routers::Migration),
             Box::new(m0014_task_log::Migration),
-            Box::new(m0012_console_auth_tokens::Migration),
             Box::new(m0016_placement_trees::Migration),
         ]
     }

@@ -446,6 +446,21 @@ async fn a_request_spec_is_written_over() {
 }
 
 #[tokio::test]
+async fn a_request_spec_has_the_flavor_of_its_instance() {
+    on_database(async |db| {
+        let uuid = create_one(db, instance("a")).await.uuid;
+        let old = instances::get(db, uuid, Deleted::No).await.unwrap().flavor.unwrap();
+        let new = Flavor { id: old.id + 1, vcpus: old.vcpus + 1, ..old.clone() };
+        for flavor in [&new, &old] {
+            save(db, uuid, json!({"flavor": flavor.to_wire(), "new_flavor": new.to_wire()})).await.unwrap();
+            let spec = kilonova_db::request_specs::get(db, uuid).await.unwrap();
+            assert_eq!((spec.flavor.id, spec.flavor.vcpus), (flavor.id, flavor.vcpus));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_soft_deleted_server_has_the_time_of_its_last_delete_and_uses_nothing() {
     on_database(async |db| {
         let uuid = create_one(db, Instance { vm_state: VmState::Active, ..instance("vm") }).await.uuid;

@@ -19,6 +19,7 @@ mod placement;
 mod quotas;
 mod schema;
 mod server_groups;
+mod server_migrations;
 pub(crate) mod support;
 mod texts;
 mod usage_audit;

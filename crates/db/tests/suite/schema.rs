@@ -5,7 +5,7 @@ use kilonova_db::{DbError, DbOptions, quotas};
 use super::support::*;
 use crate::backend::TestDatabase;
 
-const LAST_STEP: &str = "m0008_aggregates";
+const LAST_STEP: &str = "m0014_task_log";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_migrate_at_once_one_does_it_and_all_are_content() {
@@ -44,9 +44,7 @@ async fn a_schema_without_the_last_step_is_too_old_until_it_is_migrated() {
     let database = TestDatabase::create().await;
     let db = open(&database).await;
     quotas::set_class(&db, "default", &[("cores".to_owned(), 5)].into()).await.unwrap();
-    let forget = format!(
-        "DROP TABLE aggregates; DROP TABLE aggregate_hosts; DROP TABLE aggregate_metadata; DELETE FROM seaql_migrations WHERE version = '{LAST_STEP}'"
-    );
+    let forget = format!("DROP TABLE task_log; DELETE FROM seaql_migrations WHERE version = '{LAST_STEP}'");
     database.execute(&forget).await;
     let checked = db.check_schema().await;
     assert!(matches!(&checked, Err(DbError::SchemaTooOld { missing }) if missing == LAST_STEP), "{checked:?}");

@@ -72,6 +72,8 @@ impl Up {
         let config = Config::load(&self.config_file, &self.config_dir).context("the configuration cannot be used")?;
         let is_configured = !self.config_file.is_empty() || !self.config_dir.is_empty();
         let config = if is_configured { config.with_place(Path::new(CONFIG_DIR)) } else { config };
+        // Where there is one host, there is no other one to go to.
+        let config = config.with_default("DEFAULT", "allow_resize_to_same_host", "true");
         logging::set_level(&config)?;
         let configured = config.get("DEFAULT", "compute_driver");
         let driver = match (self.driver, configured) {

@@ -25,8 +25,17 @@ impl TestCloud {
         Self::with_faults(text, None).await
     }
 
+    /// The same on several hosts.
+    pub(crate) async fn on_hosts(hosts: usize, text: &str) -> Self {
+        Self::build(hosts, text, None).await
+    }
+
     /// The same on a transport that loses, repeats and delays messages.
     pub(crate) async fn with_faults(text: &str, faults: Option<Faults>) -> Self {
+        Self::build(1, text, faults).await
+    }
+
+    async fn build(hosts: usize, text: &str, faults: Option<Faults>) -> Self {
         let state_dir = tempfile::Builder::new().prefix("kilonova-e2e-").tempdir().expect("a temporary directory");
         let options = CloudOptions {
             config: Config::from_text(text).expect("a configuration"),
@@ -35,7 +44,7 @@ impl TestCloud {
             listen: "127.0.0.1:0".parse().expect("an address"),
             guest_image: None,
             host: "host1".to_owned(),
-            hosts: 1,
+            hosts,
             faults,
         };
         let cloud = Cloud::start(options.clone()).await.expect("the cloud starts");

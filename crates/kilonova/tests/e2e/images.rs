@@ -39,6 +39,8 @@ async fn a_server_boots_from_the_image_of_another_and_is_rebuilt_from_it() {
     assert_eq!((&rebuilt["server"]["name"], &rebuilt["server"]["image"]["id"]), (&json!("again"), &json!(image_id)));
     let rebuilt = user.wait_for(id, settled("ACTIVE")).await;
     assert_eq!((&rebuilt["name"], &rebuilt["image"]["id"]), (&json!("again"), &json!(image_id)));
+    let guest = std::fs::read(cloud.state_dir().join(format!("fake/host1/{id}.json"))).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&guest).unwrap()["image_id"], *image_id);
     let actions = user.get(&format!("/compute/v2.1/servers/{id}/os-instance-actions")).await;
     let names: Vec<_> =
         actions["instanceActions"].as_array().unwrap().iter().map(|action| action["action"].clone()).collect();

@@ -7,6 +7,7 @@ mod cloud;
 mod hosts;
 mod images;
 mod lossy_bus;
+mod moves;
 mod network;
 mod on_host;
 mod servers;

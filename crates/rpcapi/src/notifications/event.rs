@@ -1,6 +1,6 @@
 //! What can be told of an instance.
 
-use kilonova_objects::{BlockDeviceMapping, Instance, TaskState, VmState};
+use kilonova_objects::{BlockDeviceMapping, Flavor, Instance, TaskState, VmState};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -31,6 +31,19 @@ pub enum InstanceAction {
     Rescue,
     Unrescue,
     TriggerCrashDump,
+    ResizePrep,
+    Resize,
+    ResizeFinish,
+    ResizeConfirm,
+    ResizeRevert,
+    LiveMigrationPre,
+    LiveMigrationPost,
+    LiveMigrationPostDest,
+    LiveMigrationAbort,
+    LiveMigrationForceComplete,
+    LiveMigrationRollback,
+    LiveMigrationRollbackDest,
+    Evacuate,
 }
 
 impl InstanceAction {
@@ -67,6 +80,37 @@ impl InstanceAction {
             Self::Rescue => "rescue",
             Self::Unrescue => "unrescue",
             Self::TriggerCrashDump => "trigger_crash_dump",
+            Self::ResizePrep => "resize_prep",
+            Self::Resize => "resize",
+            Self::ResizeFinish => "resize_finish",
+            Self::ResizeConfirm => "resize_confirm",
+            Self::ResizeRevert => "resize_revert",
+            Self::LiveMigrationPre => "live_migration_pre",
+            Self::LiveMigrationPost => "live_migration_post",
+            Self::LiveMigrationPostDest => "live_migration_post_dest",
+            Self::LiveMigrationAbort => "live_migration_abort",
+            Self::LiveMigrationForceComplete => "live_migration_force_complete",
+            Self::LiveMigrationRollback => "live_migration_rollback",
+            Self::LiveMigrationRollbackDest => "live_migration_rollback_dest",
+            Self::Evacuate => "evacuate",
+        }
+    }
+
+    /// As event types without a version have it.
+    pub(super) const fn unversioned_str(self) -> &'static str {
+        match self {
+            Self::ResizePrep => "resize.prep",
+            Self::ResizeFinish => "finish_resize",
+            Self::ResizeConfirm => "resize.confirm",
+            Self::ResizeRevert => "resize.revert",
+            Self::LiveMigrationPre => "live_migration.pre",
+            Self::LiveMigrationPost => "live_migration._post",
+            Self::LiveMigrationPostDest => "live_migration.post.dest",
+            Self::LiveMigrationAbort => "live.migration.abort",
+            Self::LiveMigrationForceComplete => "live.migration.force.complete",
+            Self::LiveMigrationRollback => "live_migration._rollback",
+            Self::LiveMigrationRollbackDest => "live_migration.rollback.dest",
+            other => other.as_str(),
         }
     }
 
@@ -124,6 +168,7 @@ pub struct InstanceEvent<'a> {
     pub(super) rescue_image_ref: Option<&'a str>,
     pub(super) usage: Map<String, Value>,
     pub(super) snapshot_image_id: Option<Uuid>,
+    pub(super) new_flavor: Option<&'a Flavor>,
 }
 
 impl<'a> InstanceEvent<'a> {
@@ -137,6 +182,7 @@ impl<'a> InstanceEvent<'a> {
             usage: Map::new(),
             snapshot_image_id: None,
             rescue_image_ref: None,
+            new_flavor: None,
         }
     }
 
@@ -177,6 +223,12 @@ impl<'a> InstanceEvent<'a> {
     #[must_use]
     pub fn with_rescue_image_ref(self, image_ref: Option<&'a str>) -> Self {
         Self { rescue_image_ref: image_ref, ..self }
+    }
+
+    /// With the flavor that the instance will have: what the preparation of a resize tells.
+    #[must_use]
+    pub fn with_new_flavor(self, flavor: &'a Flavor) -> Self {
+        Self { new_flavor: Some(flavor), ..self }
     }
 
     /// With one more value in the unversioned form: Nova's `extra_usage_info`.

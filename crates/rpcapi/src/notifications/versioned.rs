@@ -29,6 +29,10 @@ pub(super) fn instance_event(
 ) -> Value {
     let mut data = instance_data(shows, context, instance, event.bdms);
     data.insert("fault".to_owned(), event.fault.map_or(Value::Null, exception));
+    if let Some(new_flavor) = event.new_flavor {
+        data.insert("new_flavor".to_owned(), flavor(new_flavor));
+        return object("InstanceActionResizePrepPayload", "1.4", Value::Object(data));
+    }
     let certificates = instance.trusted_certs.as_ref().and_then(|certs| certs.pointer("/nova_object.data/ids"));
     match event.action {
         InstanceAction::Create => {}

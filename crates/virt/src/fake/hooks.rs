@@ -67,6 +67,26 @@ pub enum FakeOperation {
     InjectNetworkInfo,
     /// `diagnostics`
     Diagnostics,
+    /// `migrate_disk_and_power_off`
+    MigrateDisk,
+    /// `finish_migration`
+    FinishMigration,
+    /// `confirm_migration`
+    ConfirmMigration,
+    /// `revert_migration`
+    RevertMigration,
+    /// `finish_revert_migration`
+    FinishRevertMigration,
+    /// `check_can_live_migrate_destination`
+    CheckDestination,
+    /// `check_can_live_migrate_source`
+    CheckSource,
+    /// `pre_live_migration`
+    PreLiveMigration,
+    /// `live_migration`: an abort and a force-complete end its delay.
+    LiveMigration,
+    /// `post_live_migration_at_destination`
+    PostLiveMigration,
 }
 
 #[derive(Debug, Default)]

@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use crate::driver::{DriverError, GuestInfo, ImageFile, RescueDevice, Spawn};
 
+/// The ending of the file of a guest that was given away.
+const KEPT: &str = "kept";
+
 /// Longer logs lose their beginning.
 const CONSOLE_MAX_BYTES: usize = 16 * 1024;
 
@@ -169,6 +172,10 @@ impl FakeGuest {
 #[derive(Clone, Debug, Default)]
 pub struct FakeHypervisor {
     guests: Arc<Mutex<BTreeMap<Uuid, FakeGuest>>>,
+    /// Guests that were given away and may come back.
+    kept: Arc<Mutex<BTreeMap<Uuid, FakeGuest>>>,
+    /// Guests that are on their way here while they run; the agent's end ends that.
+    awaited: Arc<Mutex<BTreeMap<Uuid, FakeGuest>>>,
     dir: Option<Arc<PathBuf>>,
 }
 
@@ -183,8 +190,10 @@ impl FakeHypervisor {
         let Some(dir) = dir else {
             return Ok(Self::new());
         };
-        let guests = read_all(&dir).map_err(|error| failed(&dir, &error))?;
-        Ok(Self { guests: Arc::new(Mutex::new(guests)), dir: Some(Arc::new(dir)) })
+        let guests = read_all(&dir, "json").map_err(|error| failed(&dir, &error))?;
+        let kept = read_all(&dir, KEPT).map_err(|error| failed(&dir, &error))?;
+        let shared = |guests| Arc::new(Mutex::new(guests));
+        Ok(Self { guests: shared(guests), kept: shared(kept), awaited: Arc::default(), dir: Some(Arc::new(dir)) })
     }
 
     /// One guest.
@@ -242,9 +251,73 @@ impl FakeHypervisor {
     }
 
     pub(super) fn destroy(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.expect_no_more(uuid);
+        self.forget_kept(uuid)?;
+        self.remove_guest(uuid)
+    }
+
+    /// A guest that was given away and may come back.
+    pub fn kept(&self, uuid: Uuid) -> Option<FakeGuest> {
+        lock(&self.kept).get(&uuid).cloned()
+    }
+
+    /// A guest that is on its way here.
+    pub fn awaited(&self, uuid: Uuid) -> Option<FakeGuest> {
+        lock(&self.awaited).get(&uuid).cloned()
+    }
+
+    pub(super) fn list_kept(&self) -> Vec<Uuid> {
+        lock(&self.kept).keys().copied().collect()
+    }
+
+    /// Stops a guest and puts it aside; the one that was put aside before, where it is no guest any more.
+    pub(super) fn keep(&self, uuid: Uuid) -> Result<FakeGuest, DriverError> {
+        if let Some(kept) = self.kept(uuid) {
+            return Ok(kept);
+        }
+        let mut guest = self.guest(uuid).ok_or(DriverError::InstanceNotFound(uuid))?;
+        guest.stop();
+        self.write_as(&guest, KEPT)?;
+        lock(&self.kept).insert(uuid, guest.clone());
+        self.remove_guest(uuid)?;
+        Ok(guest)
+    }
+
+    pub(super) fn forget_kept(&self, uuid: Uuid) -> Result<(), DriverError> {
+        if let Some(dir) = &self.dir {
+            remove(&file_of(dir, uuid, KEPT)).map_err(|error| failed(dir, &error))?;
+        }
+        lock(&self.kept).remove(&uuid);
+        Ok(())
+    }
+
+    /// A guest from elsewhere, unless it is here already.
+    pub(super) fn adopt(&self, mut guest: FakeGuest, power_on: bool) -> Result<(), DriverError> {
+        let mut guests = self.lock();
+        if guests.contains_key(&guest.uuid) {
+            return Ok(());
+        }
+        if power_on {
+            guest.start();
+        }
+        self.write(&guest)?;
+        guests.insert(guest.uuid, guest);
+        Ok(())
+    }
+
+    pub(super) fn expect(&self, guest: FakeGuest) {
+        lock(&self.awaited).insert(guest.uuid, guest);
+    }
+
+    pub(super) fn expect_no_more(&self, uuid: Uuid) -> Option<FakeGuest> {
+        lock(&self.awaited).remove(&uuid)
+    }
+
+    /// A guest, and not what is kept of it.
+    pub(super) fn remove_guest(&self, uuid: Uuid) -> Result<(), DriverError> {
         let mut guests = self.lock();
         if let Some(dir) = &self.dir {
-            remove(&file_of(dir, uuid)).map_err(|error| failed(dir, &error))?;
+            remove(&file_of(dir, uuid, "json")).map_err(|error| failed(dir, &error))?;
         }
         guests.remove(&uuid);
         Ok(())
@@ -252,6 +325,10 @@ impl FakeHypervisor {
 
     // Under the lock and on the caller's thread: one write of some hundred bytes, cheaper than handing it over.
     fn write(&self, guest: &FakeGuest) -> Result<(), DriverError> {
+        self.write_as(guest, "json")
+    }
+
+    fn write_as(&self, guest: &FakeGuest, ending: &str) -> Result<(), DriverError> {
         let Some(dir) = &self.dir else {
             return Ok(());
         };
@@ -259,12 +336,12 @@ impl FakeHypervisor {
         let written = serde_json::to_vec(guest)
             .map_err(std::io::Error::from)
             .and_then(|text| std::fs::write(&temporary, text))
-            .and_then(|()| std::fs::rename(&temporary, file_of(dir, guest.uuid)));
+            .and_then(|()| std::fs::rename(&temporary, file_of(dir, guest.uuid, ending)));
         written.map_err(|error| failed(dir, &error))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, FakeGuest>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.guests)
     }
 }
 
@@ -288,17 +365,22 @@ fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn file_of(dir: &Path, uuid: Uuid) -> PathBuf {
-    dir.join(format!("{uuid}.json"))
+fn lock(guests: &Mutex<BTreeMap<Uuid, FakeGuest>>) -> MutexGuard<'_, BTreeMap<Uuid, FakeGuest>> {
+    guests.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read_all(dir: &Path) -> std::io::Result<BTreeMap<Uuid, FakeGuest>> {
+fn file_of(dir: &Path, uuid: Uuid, ending: &str) -> PathBuf {
+    dir.join(format!("{uuid}.{ending}"))
+}
+
+/// The guests in files of that ending. What a kill left half written goes.
+fn read_all(dir: &Path, ending: &str) -> std::io::Result<BTreeMap<Uuid, FakeGuest>> {
     std::fs::create_dir_all(dir)?;
     let mut guests = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("json") => {
+            Some(found) if found == ending => {
                 let guest: FakeGuest = serde_json::from_slice(&std::fs::read(&path)?)?;
                 guests.insert(guest.uuid, guest);
             }

@@ -6,6 +6,7 @@
 
 mod hooks;
 mod hypervisor;
+mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,23 +16,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kilonova_objects::network_model::Vif;
 use kilonova_objects::{
-    CpuDiagnostics, Diagnostics, DiskDiagnostics, Instance, MemoryDiagnostics, NetworkInfo, NicDiagnostics, PowerState,
+    CpuDiagnostics, Diagnostics, DiskDiagnostics, Flavor, Instance, LiveMigrateData, MemoryDiagnostics, NetworkInfo,
+    NicDiagnostics, PowerState,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::driver::{
-    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources,
-    RebootKind, Rescue, RescueDevice, Snapshot, Spawn,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FinishMigration, GuestInfo,
+    HostResources, LiveMigration, RebootKind, Rescue, RescueDevice, Snapshot, Spawn,
 };
 use crate::uptime::host_uptime;
 pub use hooks::FakeOperation;
 use hooks::Hooks;
 pub use hypervisor::{FakeGuest, FakeHypervisor, FakeRescue};
+use moves::LiveMigrations;
 
 /// As QEMU's.
 const BUSES: [&str; 6] = ["virtio", "ide", "scsi", "usb", "fdc", "sata"];
-
 /// The driver `fake`. One value for one host.
 #[derive(Debug, Default)]
 pub struct FakeDriver {
@@ -39,6 +41,7 @@ pub struct FakeDriver {
     hooks: Hooks,
     /// Keys of the images that a real driver would have in its cache.
     cached_images: Mutex<BTreeSet<String>>,
+    live_migrations: LiveMigrations,
 }
 
 impl FakeDriver {
@@ -87,6 +90,8 @@ impl Driver for FakeDriver {
             supports_tagged_attach_interface: true,
             supports_tagged_attach_volume: true,
             supports_multiattach: true,
+            supports_evacuate: true,
+            supports_migrate_to_same_host: true,
         }
     }
 
@@ -326,6 +331,131 @@ impl Driver for FakeDriver {
         let mut guest = self.hypervisor.guest(instance.uuid).ok_or(DriverError::InstanceNotFound(instance.uuid))?;
         running(&mut guest)?;
         Ok(diagnostics(&guest, instance))
+    }
+
+    async fn migrate_disk_and_power_off(
+        &self,
+        instance: &Instance,
+        _dest: &str,
+        _flavor: &Flavor,
+        _grace: Duration,
+    ) -> Result<String, DriverError> {
+        self.hooks.enter(FakeOperation::MigrateDisk).await?;
+        moves::to_text(&self.hypervisor.keep(instance.uuid)?)
+    }
+
+    async fn finish_migration(&self, finish: FinishMigration<'_>) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::FinishMigration).await?;
+        self.hypervisor.adopt(moves::from_text(finish.disk_info)?, finish.power_on)
+    }
+
+    async fn confirm_migration(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::ConfirmMigration).await?;
+        self.hypervisor.forget_kept(uuid)
+    }
+
+    async fn revert_migration(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::RevertMigration).await?;
+        self.hypervisor.remove_guest(uuid)
+    }
+
+    async fn finish_revert_migration(
+        &self,
+        instance: &Instance,
+        _network_info: &NetworkInfo,
+        power_on: bool,
+    ) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::FinishRevertMigration).await?;
+        let uuid = instance.uuid;
+        match self.hypervisor.kept(uuid) {
+            Some(kept) => self.hypervisor.adopt(kept, power_on)?,
+            None if self.hypervisor.guest(uuid).is_none() => return Err(DriverError::InstanceNotFound(uuid)),
+            None => {}
+        }
+        self.hypervisor.forget_kept(uuid)
+    }
+
+    async fn list_kept(&self) -> Result<Vec<Uuid>, DriverError> {
+        Ok(self.hypervisor.list_kept())
+    }
+
+    async fn check_can_live_migrate_destination(
+        &self,
+        _instance: &Instance,
+        block_migration: Option<bool>,
+        disk_over_commit: Option<bool>,
+    ) -> Result<LiveMigrateData, DriverError> {
+        self.hooks.enter(FakeOperation::CheckDestination).await?;
+        Ok(LiveMigrateData {
+            block_migration: block_migration.unwrap_or(true),
+            disk_over_commit: disk_over_commit.unwrap_or(false),
+            ..LiveMigrateData::default()
+        })
+    }
+
+    /// The disks of fake guests are shared by no two hosts.
+    async fn check_can_live_migrate_source(
+        &self,
+        instance: &Instance,
+        data: LiveMigrateData,
+    ) -> Result<LiveMigrateData, DriverError> {
+        self.hooks.enter(FakeOperation::CheckSource).await?;
+        if self.hypervisor.guest(instance.uuid).is_none() {
+            return Err(DriverError::InstanceNotFound(instance.uuid));
+        }
+        Ok(LiveMigrateData { block_migration: true, ..data })
+    }
+
+    async fn instance_disk_info(&self, uuid: Uuid) -> Result<String, DriverError> {
+        moves::to_text(&self.hypervisor.guest(uuid).ok_or(DriverError::InstanceNotFound(uuid))?)
+    }
+
+    async fn pre_live_migration(
+        &self,
+        _instance: &Instance,
+        _network_info: &NetworkInfo,
+        disk_info: Option<&str>,
+        data: LiveMigrateData,
+    ) -> Result<LiveMigrateData, DriverError> {
+        self.hooks.enter(FakeOperation::PreLiveMigration).await?;
+        self.hypervisor.expect(moves::from_text(disk_info.unwrap_or_default())?);
+        Ok(data)
+    }
+
+    async fn live_migration(
+        &self,
+        instance: &Instance,
+        _dest: &str,
+        _data: &LiveMigrateData,
+    ) -> Result<LiveMigration, DriverError> {
+        self.live_migrations.run(instance.uuid, self.hooks.enter(FakeOperation::LiveMigration)).await
+    }
+
+    async fn live_migration_abort(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.live_migrations.end(uuid, moves::End::Abort)
+    }
+
+    async fn live_migration_force_complete(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.live_migrations.end(uuid, moves::End::ForceComplete)
+    }
+
+    async fn post_live_migration_at_destination(
+        &self,
+        instance: &Instance,
+        _network_info: &NetworkInfo,
+    ) -> Result<(), DriverError> {
+        self.hooks.enter(FakeOperation::PostLiveMigration).await?;
+        match self.hypervisor.expect_no_more(instance.uuid) {
+            // It has run all the time: no boot.
+            Some(guest) => self.hypervisor.adopt(guest, false),
+            None if self.hypervisor.guest(instance.uuid).is_some() => Ok(()),
+            None => Err(DriverError::InstanceNotFound(instance.uuid)),
+        }
+    }
+
+    async fn rollback_live_migration_at_destination(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.hypervisor.expect_no_more(uuid);
+        Ok(())
     }
 }
 

@@ -215,6 +215,11 @@ async fn every_operation_on_a_server_asks_its_own_rule() {
             }
             (_, Some("rebuild"), _) => Some(json!({"rebuild": {"imageRef": cloud.image.id}})),
             (_, Some("changePassword"), _) => Some(json!({"changePassword": {"adminPass": "secret"}})),
+            (_, Some("resize"), _) => Some(json!({"resize": {"flavorRef": "2"}})),
+            (_, Some("os-migrateLive"), _) => {
+                Some(json!({"os-migrateLive": {"host": null, "block_migration": "auto"}}))
+            }
+            (_, Some("evacuate"), _) => Some(json!({"evacuate": {}})),
             (_, Some("os-getConsoleOutput"), _) => Some(json!({"os-getConsoleOutput": {}})),
             (_, Some(action), _) => Some(json!({action: null})),
         };

@@ -64,6 +64,8 @@ pub(super) struct ConsumerBody {
     /// None: it has nothing.
     #[serde(rename = "consumer_generation")]
     pub(super) generation: Option<i64>,
+    pub(super) project_id: Option<String>,
+    pub(super) user_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

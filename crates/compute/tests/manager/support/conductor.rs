@@ -12,9 +12,9 @@ use kilonova_messaging::{Dispatcher, Endpoint, RemoteException, RpcServer, Serve
 use kilonova_objects::wire::{VersionedObject, changes};
 use kilonova_objects::{
     BlockDeviceMapping, BlockDeviceMappingList, ComputeNode, ComputeNodeList, ConsoleAuthToken, Instance,
-    InstanceFault, InstanceList, Service, TaskLog, TaskState, VmState, Wire,
+    InstanceFault, InstanceList, Migration, MigrationList, Service, TaskLog, TaskState, VmState, Wire,
 };
-use kilonova_rpcapi::conductor::{self, BuildInstances, ObjectAction, ObjectClassActionVersions};
+use kilonova_rpcapi::conductor::{self, BuildInstances, MigrateServer, ObjectAction, ObjectClassActionVersions};
 use kilonova_rpcapi::{exception, register};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -49,6 +49,8 @@ pub struct Rows {
     pub disks: BlockDeviceMappingList,
     /// Those of volumes, each of its own instance.
     pub volumes: Vec<BlockDeviceMapping>,
+    /// By id.
+    pub migrations: BTreeMap<i64, Migration>,
     pub services: Vec<Service>,
     pub nodes: Vec<ComputeNode>,
     pub faults: Vec<InstanceFault>,
@@ -64,6 +66,8 @@ pub struct Rows {
     pub task_logs: Vec<TaskLog>,
     /// `build_instances`, as hosts gave back.
     pub given_back: Vec<BuildInstances>,
+    /// `migrate_server`, as hosts gave back.
+    pub moves_given_back: Vec<MigrateServer>,
     mishaps: Vec<(Call, Mishap)>,
     clock: i64,
 }
@@ -146,7 +150,7 @@ impl FakeConductor {
     }
 
     pub async fn serve(&self, transport: Arc<dyn Transport>) -> RpcServer {
-        let (objects, classes, tasks) = (self.clone(), self.clone(), self.clone());
+        let (objects, classes, tasks, moves) = (self.clone(), self.clone(), self.clone(), self.clone());
         let endpoint = Endpoint::new(None, conductor::VERSION);
         let endpoint = register(endpoint, move |_, action: ObjectAction| {
             let conductor = objects.clone();
@@ -159,6 +163,10 @@ impl FakeConductor {
         let task_endpoint = Endpoint::new(Some(conductor::TASK_NAMESPACE), conductor::TASK_VERSION);
         let task_endpoint = register(task_endpoint, move |_, message: BuildInstances| {
             tasks.rows().given_back.push(message);
+            async { Ok(()) }
+        });
+        let task_endpoint = register(task_endpoint, move |_, message: MigrateServer| {
+            moves.rows().moves_given_back.push(message);
             async { Ok(()) }
         });
         let target = kilonova_rpcapi::target(conductor::TOPIC).server("conductor1");
@@ -212,6 +220,13 @@ impl FakeConductor {
                 let bdm: BlockDeviceMapping = object(wire)?;
                 rows.volumes.retain(|row| row.id != bdm.id);
                 Ok(updates(wire, &bdm))
+            }
+            "Migration.save" => {
+                let migration: Migration = object(wire)?;
+                let row = rows.migrations.get_mut(&migration.id);
+                let row = row.ok_or_else(|| exception::migration_not_found(&migration.id.to_string()))?;
+                *row = merged(row, changed);
+                Ok(updates(wire, row))
             }
             "InstanceFault.create" => {
                 let fault: InstanceFault = object(wire)?;
@@ -306,6 +321,12 @@ impl FakeConductor {
                 let found = rows.volumes.iter().find(is_it);
                 Ok(found.ok_or_else(|| exception::volume_bdm_not_found(&text(0)))?.to_wire())
             }
+            "Migration.get_by_id" => {
+                let id = action.args[0].as_i64().unwrap();
+                let found = rows.migrations.get(&id).cloned();
+                Ok(found.ok_or_else(|| exception::migration_not_found(&id.to_string()))?.to_wire())
+            }
+            "MigrationList.get_by_filters" => Ok(migrations(&rows, &action.args[0]).to_wire()),
             "InstanceList._get_active_by_window_joined" => {
                 assert_eq!(action.kwargs["host"], HOST);
                 let launched = rows.instances.values().filter(|row| row.launched_at.is_some()).cloned();
@@ -393,6 +414,22 @@ fn save(
     let saved = row.clone();
     rows.saves.push(changed.clone());
     Ok(saved)
+}
+
+fn migrations(rows: &Rows, filters: &Value) -> MigrationList {
+    let is = |name: &str, value: &Value| filters.get(name).is_none_or(|wanted| wanted == value);
+    let is_one_of = |status: &str| match filters.get("status") {
+        Some(statuses) => statuses.as_array().unwrap().contains(&json!(status)),
+        None => true,
+    };
+    let found = rows.migrations.values().filter(|row| {
+        let (source, dest) = (json!(row.source_compute), json!(row.dest_compute));
+        is("instance_uuid", &json!(row.instance_uuid))
+            && is("source_compute", &source)
+            && (is("host", &source) || is("host", &dest))
+            && is_one_of(&row.status)
+    });
+    found.cloned().collect::<Vec<_>>().into()
 }
 
 fn page(rows: &Rows, kwargs: &BTreeMap<String, Value>) -> InstanceList {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kilonova_objects::network_model::Vif;
-use kilonova_objects::{Diagnostics, Instance, NetworkInfo};
+use kilonova_objects::{Diagnostics, Flavor, Instance, LiveMigrateData, NetworkInfo};
 use kilonova_virt::fake::FakeDriver;
 use kilonova_virt::{
-    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources,
-    Injected, RebootKind, Rescue, Snapshot, Spawn,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FinishMigration, GuestInfo,
+    HostResources, Injected, LiveMigration, RebootKind, Rescue, Snapshot, Spawn,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -220,5 +220,62 @@ impl Driver for TestDriver {
 
     async fn diagnostics(&self, instance: &Instance) -> Result<Diagnostics, DriverError> {
         self.fake.diagnostics(instance).await
+    }
+
+    async fn migrate_disk_and_power_off(
+        &self,
+        instance: &Instance,
+        dest: &str,
+        flavor: &Flavor,
+        grace: Duration,
+    ) -> Result<String, DriverError> {
+        self.graces.lock().unwrap().push(grace);
+        self.fake.migrate_disk_and_power_off(instance, dest, flavor, grace).await
+    }
+
+    async fn finish_migration(&self, finish: FinishMigration<'_>) -> Result<(), DriverError> {
+        self.fake.finish_migration(finish).await
+    }
+
+    async fn confirm_migration(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.confirm_migration(uuid).await
+    }
+
+    async fn revert_migration(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.revert_migration(uuid).await
+    }
+
+    async fn finish_revert_migration(
+        &self,
+        instance: &Instance,
+        network_info: &NetworkInfo,
+        power_on: bool,
+    ) -> Result<(), DriverError> {
+        self.fake.finish_revert_migration(instance, network_info, power_on).await
+    }
+
+    async fn list_kept(&self) -> Result<Vec<Uuid>, DriverError> {
+        self.fake.list_kept().await
+    }
+
+    async fn instance_disk_info(&self, uuid: Uuid) -> Result<String, DriverError> {
+        self.fake.instance_disk_info(uuid).await
+    }
+
+    async fn live_migration(
+        &self,
+        instance: &Instance,
+        dest: &str,
+        data: &LiveMigrateData,
+    ) -> Result<LiveMigration, DriverError> {
+        self.fake.live_migration(instance, dest, data).await
+    }
+
+    async fn live_migration_abort(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.live_migration_abort(uuid).await
+    }
+
+    async fn live_migration_force_complete(&self, uuid: Uuid) -> Result<(), DriverError> {
+        self.fake.live_migration_force_complete(uuid).await
     }
 }

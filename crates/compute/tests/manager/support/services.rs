@@ -98,6 +98,14 @@ impl Placement for MemoryPlacement {
         Ok(())
     }
 
+    async fn move_allocations(&self, _context: &RequestContext, from: Uuid, to: Uuid) -> Result<(), ClientError> {
+        let mut consumers = self.consumers.lock().unwrap();
+        if let Some(held) = consumers.remove(&from) {
+            consumers.insert(to, held);
+        }
+        Ok(())
+    }
+
     async fn provider_allocations(
         &self,
         _context: &RequestContext,

@@ -1,0 +1,375 @@
+//! The move workflows: begun, refused, and taken up where a crash left them. Agents record what they are asked.
+
+use std::sync::{Arc, Mutex};
+
+use kilonova_db::instances::{self, MoveRecord, StartMove};
+use kilonova_db::server_migrations;
+use kilonova_messaging::Endpoint;
+use kilonova_objects::migration::{migration_type, status};
+use kilonova_objects::{Migration, Wire as _};
+use kilonova_rpcapi::compute::{
+    ConfirmResize, FinishRevertResize, LiveMigration, PrepResize, ResizeInstance, RevertResize,
+};
+use kilonova_rpcapi::conductor::{self, LiveMigrateInstance, MigrateServer};
+use kilonova_rpcapi::workflow::{
+    MovePayload, STEP_COLD_MIGRATE, STEP_CONFIRM_RESIZE, STEP_EVACUATE, STEP_LIVE_MIGRATE, STEP_REVERT_RESIZE,
+};
+use kilonova_rpcapi::{RpcMethod, register};
+
+use super::*;
+
+/// Adds the methods of moves to an agent.
+pub(super) fn record_all(endpoint: Endpoint, asked: &Arc<Mutex<Asked>>, host: &str) -> Endpoint {
+    fn record<M: RpcMethod<Reply = ()>>(endpoint: Endpoint, asked: &Arc<Mutex<Asked>>, host: &str) -> Endpoint {
+        let (asked, host) = (asked.clone(), host.to_owned());
+        register(endpoint, move |_, method: M| {
+            lock(&asked).moves.push((host.clone(), M::NAME, Value::Object(method.to_args())));
+            async { Ok(()) }
+        })
+    }
+    let endpoint = record::<PrepResize>(endpoint, asked, host);
+    let endpoint = record::<ResizeInstance>(endpoint, asked, host);
+    let endpoint = record::<ConfirmResize>(endpoint, asked, host);
+    let endpoint = record::<RevertResize>(endpoint, asked, host);
+    let endpoint = record::<FinishRevertResize>(endpoint, asked, host);
+    record::<LiveMigration>(endpoint, asked, host)
+}
+
+fn larger() -> Flavor {
+    Flavor { id: 2, flavorid: "2".to_owned(), ..flavor() }
+}
+
+impl World {
+    /// A server that runs on `OTHER_HOST`, with what it holds there.
+    async fn running(&self) -> Instance {
+        let (instance, _) = self.create().await;
+        self.save(
+            &instance,
+            json!({"vm_state": "active", "task_state": null, "power_state": 1, "host": OTHER_HOST, "node": OTHER_HOST,
+                "instance_type_id": 1}),
+        )
+        .await;
+        let resources = Resources::from([("VCPU".to_owned(), 1)]);
+        let held = Allocations::from([(self.provider, resources)]);
+        let admin = RequestContext::admin();
+        self.placement.set_allocations(&admin, instance.uuid, "p", "u", &held).await.expect("a claim");
+        self.instance(&instance).await
+    }
+
+    /// What the API writes; the message is lost unless the test sends it.
+    async fn begin<M: RpcMethod>(
+        &self,
+        instance: &Instance,
+        step: &str,
+        changes: Value,
+        record: MoveRecord,
+        method: &M,
+    ) -> Option<Migration> {
+        let start = StartMove {
+            uuid: instance.uuid,
+            action: "resize",
+            changes: changes.as_object().cloned().unwrap_or_default(),
+            expected_vm_states: None,
+            expected_task_states: None,
+            request_id: context().request_id().to_owned(),
+            user_id: "u".to_owned(),
+            project_id: "p".to_owned(),
+            record,
+            workflow: NewWorkflow {
+                kind: WorkflowKind::Move,
+                instance_uuid: instance.uuid,
+                step: step.to_owned(),
+                payload: MovePayload::of(&context(), None, method).to_value(),
+                lease_owner: format!("{HOST}:api"),
+                lease: LEASE,
+            },
+        };
+        instances::start_move(&self.db, start).await.expect("a move begins").1
+    }
+
+    async fn begin_resize(&self, instance: &Instance) -> MigrateServer {
+        let message = MigrateServer {
+            instance: instance.clone(),
+            scheduler_hint: json!({}),
+            live: false,
+            rebuild: false,
+            flavor: Some(larger()),
+            block_migration: None,
+            disk_over_commit: None,
+            reservations: Value::Null,
+            clean_shutdown: true,
+            request_spec: None,
+            host_list: None,
+        };
+        let changes = json!({"task_state": "resize_prep"});
+        self.begin(instance, STEP_COLD_MIGRATE, changes, MoveRecord::None, &message).await;
+        message
+    }
+
+    fn asked_moves(&self, name: &str) -> Vec<(String, Value)> {
+        let asked = lock(&self.asked);
+        let moves = asked.moves.iter().filter(|(_, method, _)| *method == name);
+        moves.map(|(host, _, arguments)| (host.clone(), arguments.clone())).collect()
+    }
+
+    async fn until_asked(&self, name: &'static str, count: usize) -> (String, Value) {
+        self.until(name, async || self.asked_moves(name).len() >= count).await;
+        self.asked_moves(name).swap_remove(count - 1)
+    }
+
+    async fn held(&self, migration: &Migration) -> Allocations {
+        self.placement.allocations(&RequestContext::admin(), migration.uuid).await.expect("placement answers")
+    }
+
+    /// The only record there is.
+    async fn record(&self) -> Migration {
+        let mut found = server_migrations::list(&self.db, &Default::default()).await.expect("the records");
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+}
+
+fn a_record(instance: &Instance, kind: &str, status: &str, dest: Option<&str>) -> Migration {
+    Migration {
+        uuid: Uuid::new_v4(),
+        instance_uuid: instance.uuid,
+        source_compute: Some(OTHER_HOST.to_owned()),
+        dest_compute: dest.map(str::to_owned),
+        dest_node: dest.map(str::to_owned),
+        status: status.to_owned(),
+        migration_type: kind.to_owned(),
+        ..Migration::default()
+    }
+}
+
+#[tokio::test]
+async fn a_resize_holds_what_there_was_and_asks_the_chosen_host() {
+    let world = World::new().await;
+    let instance = world.running().await;
+    let message = world.begin_resize(&instance).await;
+    world.conductor.cast(&context(), message).await.unwrap();
+    let (host, arguments) = world.until_asked("prep_resize", 1).await;
+    assert_eq!(host, HOST);
+    assert_eq!(arguments["host_list"].as_array().unwrap().len(), 1);
+    let record = world.record().await;
+    assert_eq!((record.status.as_str(), record.migration_type.as_str()), (status::PRE_MIGRATING, "resize"));
+    assert_eq!((record.dest_compute.as_deref(), record.user_id.as_deref()), (Some(HOST), Some("u")));
+    assert_eq!((world.held(&record).await.len(), world.allocations(&instance).await.len()), (1, 1));
+    assert_eq!(arguments["request_spec"]["nova_object.data"]["flavor"]["nova_object.data"]["id"], 2);
+    let spec = kilonova_db::request_specs::get(&world.db, instance.uuid).await.unwrap();
+    assert_eq!(spec.flavor.id, 1, "it is resized when it is");
+}
+
+#[tokio::test]
+async fn a_resize_whose_message_or_whose_host_was_lost_is_begun_again_with_the_same_record() {
+    let world = World::new().await;
+    let instance = world.running().await;
+    world.begin_resize(&instance).await;
+    world.crash_and_start_again().await;
+    world.until_asked("prep_resize", 1).await;
+    let record = world.record().await;
+    world.crash_and_start_again().await;
+    world.until_asked("prep_resize", 2).await;
+    assert_eq!(world.record().await.id, record.id);
+    assert_eq!((world.held(&record).await.len(), world.allocations(&instance).await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_resize_without_a_host_leaves_the_server_as_it_was() {
+    let world = World::new().await;
+    lock(&world.asked).refuses = true;
+    let instance = world.running().await;
+    let before = world.allocations(&instance).await;
+    let message = world.begin_resize(&instance).await;
+    world.conductor.cast(&context(), message).await.unwrap();
+    world.until("no task", async || world.instance(&instance).await.task_state.is_none()).await;
+    let after = world.instance(&instance).await;
+    assert_eq!((after.vm_state, after.host.as_deref()), (VmState::Active, Some(OTHER_HOST)));
+    let record = world.record().await;
+    assert_eq!((record.status.as_str(), world.held(&record).await), (status::ERROR, Allocations::new()));
+    assert_eq!(world.allocations(&instance).await, before);
+    assert!(world.workflow(WorkflowKind::Move, &instance).await.is_none());
+    let action = actions::get(&world.db, instance.uuid, context().request_id()).await.unwrap();
+    assert_eq!(action.message.as_deref(), Some("Error"));
+}
+
+#[tokio::test]
+async fn a_host_that_gives_a_resize_back_is_followed_by_the_next_and_by_an_end() {
+    let world = World::new().await;
+    let instance = world.running().await;
+    let mut message = world.begin_resize(&instance).await;
+    world.conductor.cast(&context(), message.clone()).await.unwrap();
+    let (_, arguments) = world.until_asked("prep_resize", 1).await;
+    message.host_list = Some(Vec::from_wire(&arguments["host_list"]).unwrap());
+    world.conductor.cast(&context(), message.clone()).await.unwrap();
+    let (host, _) = world.until_asked("prep_resize", 2).await;
+    assert_eq!((host.as_str(), world.record().await.dest_compute.as_deref()), (OTHER_HOST, Some(OTHER_HOST)));
+    message.host_list = Some(Vec::new());
+    world.conductor.cast(&context(), message).await.unwrap();
+    world.until("no task", async || world.instance(&instance).await.task_state.is_none()).await;
+    assert_eq!(world.record().await.status, status::ERROR);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_resize_is_asked_of_the_source_again() {
+    for task in ["resize_migrating", "resize_migrated", "resize_finish"] {
+        let world = World::new().await;
+        let instance = world.running().await;
+        world.begin_resize(&instance).await;
+        world.crash_and_start_again().await;
+        world.until_asked("prep_resize", 1).await;
+        world.save(&instance, json!({"task_state": task})).await;
+        world.crash_and_start_again().await;
+        let (host, arguments) = world.until_asked("resize_instance", 1).await;
+        assert_eq!(host, OTHER_HOST, "{task}");
+        assert_eq!(arguments["flavor"]["nova_object.data"]["id"], 2);
+    }
+}
+
+#[tokio::test]
+async fn a_confirmation_and_a_revert_are_asked_again_of_whoever_is_next() {
+    let world = World::new().await;
+    let instance = world.running().await;
+    let larger = larger().to_wire();
+    let resized = json!({"vm_state": "resized", "host": HOST, "old_flavor": flavor().to_wire(), "new_flavor": larger});
+    world.save(&instance, resized).await;
+    let record = a_record(&instance, migration_type::RESIZE, status::FINISHED, Some(HOST));
+    let record = server_migrations::create(&world.db, &record).await.unwrap();
+    let advance = |to| MoveRecord::Advance { from: status::FINISHED, to };
+    let confirm = ConfirmResize { instance: instance.clone(), migration: record.clone() };
+    world.begin(&instance, STEP_CONFIRM_RESIZE, json!({}), advance(status::CONFIRMING), &confirm).await;
+    world.crash_and_start_again().await;
+    assert_eq!(world.until_asked("confirm_resize", 1).await.0, OTHER_HOST);
+
+    let changes = json!({"status": status::FINISHED});
+    server_migrations::save(&world.db, record.id, changes.as_object().unwrap()).await.unwrap();
+    let reverting = json!({"task_state": "resize_reverting"});
+    world.begin(&instance, STEP_REVERT_RESIZE, reverting, advance(status::REVERTING), &confirm).await;
+    world.crash_and_start_again().await;
+    assert_eq!(world.until_asked("revert_resize", 1).await.0, HOST);
+    world.save(&instance, json!({"host": OTHER_HOST, "old_flavor": null, "new_flavor": null})).await;
+    world.crash_and_start_again().await;
+    assert_eq!(world.until_asked("finish_revert_resize", 1).await.0, OTHER_HOST);
+    world.save(&instance, json!({"task_state": null, "vm_state": "active"})).await;
+    assert!(world.workflow(WorkflowKind::Move, &instance).await.is_none());
+}
+
+#[tokio::test]
+async fn a_server_whose_move_is_over_on_record_only_is_freed() {
+    for (status, changes, expected) in [
+        (status::REVERTED, json!({"task_state": "resize_reverting", "vm_state": "resized"}), "active"),
+        (
+            status::REVERTED,
+            json!({"task_state": "resize_reverting", "vm_state": "resized", "system_metadata": {"old_vm_state": "stopped"}}),
+            "stopped",
+        ),
+        (status::ERROR, json!({"task_state": "resize_migrating"}), "error"),
+        (status::FAILED, json!({"task_state": "rebuild_spawning"}), "error"),
+        (status::CANCELLED, json!({"task_state": "migrating", "vm_state": "paused"}), "paused"),
+    ] {
+        let world = World::new().await;
+        let instance = world.running().await;
+        let record = a_record(&instance, migration_type::RESIZE, status, Some(HOST));
+        let message = ConfirmResize { instance: instance.clone(), migration: record.clone() };
+        world.begin(&instance, STEP_REVERT_RESIZE, changes, MoveRecord::New(Box::new(record)), &message).await;
+        world.crash_and_start_again().await;
+        world.until("the end", async || world.workflow(WorkflowKind::Move, &instance).await.is_none()).await;
+        let row = world.instance(&instance).await;
+        assert_eq!((row.vm_state.as_str(), row.task_state), (expected, None), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_live_migration_that_nobody_works_on_is_asked_of_its_source_again() {
+    let world = World::new().await;
+    let instance = world.running().await;
+    let message = LiveMigrateInstance {
+        instance: instance.clone(),
+        scheduler_hint: json!({"host": null}),
+        block_migration: None,
+        disk_over_commit: None,
+        request_spec: None,
+    };
+    let record = a_record(&instance, migration_type::LIVE_MIGRATION, status::RUNNING, Some(HOST));
+    let migrating = json!({"task_state": "migrating"});
+    world.begin(&instance, STEP_LIVE_MIGRATE, migrating, MoveRecord::New(Box::new(record)), &message).await;
+    world.crash_and_start_again().await;
+    let (host, arguments) = world.until_asked("live_migration", 1).await;
+    assert_eq!((host.as_str(), &arguments["dest"]), (OTHER_HOST, &json!(HOST)));
+}
+
+#[tokio::test]
+async fn a_live_migration_of_a_server_that_does_not_run_is_refused_to_who_waits() {
+    let world = World::new().await;
+    let instance = world.running().await;
+    world.save(&instance, json!({"power_state": 4})).await;
+    let message = LiveMigrateInstance {
+        instance: instance.clone(),
+        scheduler_hint: json!({"host": null}),
+        block_migration: None,
+        disk_over_commit: None,
+        request_spec: None,
+    };
+    let migrating = json!({"task_state": "migrating"});
+    world.begin(&instance, STEP_LIVE_MIGRATE, migrating, MoveRecord::None, &message).await;
+    let waited = MigrateServer {
+        instance: instance.clone(),
+        scheduler_hint: json!({"host": null}),
+        live: true,
+        rebuild: false,
+        flavor: None,
+        block_migration: None,
+        disk_over_commit: None,
+        reservations: Value::Null,
+        clean_shutdown: true,
+        request_spec: None,
+        host_list: None,
+    };
+    let refused = world.conductor.call(&context(), waited).await.unwrap_err();
+    assert!(refused.is("InstanceInvalidState"), "{refused}");
+    let after = world.instance(&instance).await;
+    assert_eq!((after.task_state, after.vm_state), (None, VmState::Active));
+    assert_eq!(world.record().await.status, status::ERROR);
+}
+
+#[tokio::test]
+async fn an_evacuation_is_begun_asked_again_or_in_error() {
+    for refuses in [false, true] {
+        let world = World::new().await;
+        lock(&world.asked).refuses = refuses;
+        let instance = world.running().await;
+        let before = world.allocations(&instance).await;
+        let message = conductor::RebuildInstance {
+            instance: instance.clone(),
+            new_pass: None,
+            injected_files: None,
+            image_ref: None,
+            orig_image_ref: None,
+            orig_sys_metadata: Value::Null,
+            bdms: None,
+            recreate: true,
+            on_shared_storage: None,
+            preserve_ephemeral: false,
+            host: None,
+            request_spec: None,
+            reimage_boot_volume: false,
+            target_state: Some("stopped".to_owned()),
+        };
+        let record = a_record(&instance, migration_type::EVACUATION, status::ACCEPTED, None);
+        let rebuilding = json!({"task_state": "rebuilding"});
+        world.begin(&instance, STEP_EVACUATE, rebuilding, MoveRecord::New(Box::new(record)), &message).await;
+        world.conductor.cast(&context(), message).await.unwrap();
+        if refuses {
+            world.until("an error", async || world.instance(&instance).await.vm_state == VmState::Error).await;
+            let record = world.record().await;
+            assert_eq!((record.status.as_str(), world.held(&record).await), (status::ERROR, Allocations::new()));
+            assert_eq!(world.allocations(&instance).await, before);
+            continue;
+        }
+        let (host, arguments) = world.until_asked("rebuild_instance", 1).await;
+        assert_eq!((host.as_str(), &arguments["target_state"]), (HOST, &json!("stopped")));
+        world.crash_and_start_again().await;
+        assert_eq!(world.until_asked("rebuild_instance", 2).await.0, HOST);
+        assert_eq!(world.held(&world.record().await).await, before);
+    }
+}
