@@ -12,8 +12,7 @@ use super::save::update;
 use crate::{Db, DbError, block_devices, console_auth_tokens, server_migrations, workflows};
 
 /// Marks an instance deleted, removes its block devices, its permissions to connect to consoles and the records of its
-/// moves, and ends its workflows. Its metadata stay. A second time it
-/// changes nothing and returns the row.
+/// moves, and ends its workflows. Its metadata stay. A second time it changes nothing and returns the row.
 pub async fn destroy(db: &Db, uuid: Uuid) -> Result<Instance, DbError> {
     db.retry_idempotent(|| destroy_once(db, uuid)).await
 }
