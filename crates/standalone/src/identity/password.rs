@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::IdentityError;
 
@@ -22,10 +22,11 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Keystone's `max_password_length`, in bytes.
 pub(crate) const MAX_PASSWORD_LENGTH: usize = 4096;
 
-/// What is reserved for the work of one hash, in 1 KiB blocks. Above 32 MiB glibc always maps memory and gives it back
-/// at once when it is freed; below, it may keep it for later, and an idle process would stay that much larger. Pages
-/// that are reserved but not touched cost nothing.
-const RESERVED_BLOCKS: usize = 33 * 1024;
+/// The work of one hash, in 1 KiB blocks.
+const BLOCKS: usize = MEMORY_KIB as usize;
+/// Holds those blocks. A thread's stack goes back to the system when the thread ends; an allocator may keep 19 MiB for
+/// later, and an idle process would stay that much larger. Pages that are not touched cost nothing.
+const STACK_SIZE: usize = 64 * 1024 * 1024;
 
 pub(crate) struct Passwords {
     turns: Arc<Semaphore>,
@@ -58,12 +59,15 @@ impl Passwords {
     ) -> Result<T, IdentityError> {
         let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| IdentityError::Busy)?.map_err(|_| IdentityError::Busy)?;
-        let done = tokio::task::spawn_blocking(move || {
+        let (done, result) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("argon2".to_owned()).stack_size(STACK_SIZE);
+        let started = thread.spawn(move || {
             // Held here and not by the caller: who hangs up does not make room for another hash.
             let _turn = turn;
-            work()
+            let _ = done.send(work());
         });
-        done.await.map_err(|error| IdentityError::Hash(error.to_string()))?
+        started.map_err(failed)?;
+        result.await.map_err(failed)?
     }
 }
 
@@ -93,10 +97,15 @@ fn verify(password: &str, stored: &str) -> Result<bool, IdentityError> {
 
 fn derive(password: &str, salt: &Salt, params: &Params) -> Result<Output, IdentityError> {
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
-    let mut memory = Vec::with_capacity(RESERVED_BLOCKS.max(params.block_count()));
-    memory.resize(params.block_count(), Block::new());
     let mut output = [0; HASH_LENGTH];
-    argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut output, &mut memory).map_err(failed)?;
+    let mut derive_in =
+        |memory: &mut [Block]| argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut output, memory);
+    let derived = match params.block_count() {
+        // Stored by somebody who takes more.
+        blocks if blocks > BLOCKS => derive_in(&mut vec![Block::new(); blocks]),
+        blocks => derive_in(&mut [Block::new(); BLOCKS][..blocks]),
+    };
+    derived.map_err(failed)?;
     Output::new(&output).map_err(failed)
 }
 
