@@ -100,6 +100,8 @@ pub(crate) enum Kind {
     Detail,
     /// Shows less than the others before 2.75.
     Update,
+    /// As an update, but its user data stands beside the view.
+    Rebuild,
 }
 
 /// Makes the views of one answer.
@@ -248,8 +250,8 @@ struct MoreAttributes<'a> {
     reservation_id: Option<&'a str>,
     #[serde(rename = "OS-EXT-SRV-ATTR:root_device_name")]
     root_device_name: Option<&'a str>,
-    #[serde(rename = "OS-EXT-SRV-ATTR:user_data")]
-    user_data: Option<&'a str>,
+    #[serde(rename = "OS-EXT-SRV-ATTR:user_data", skip_serializing_if = "Option::is_none")]
+    user_data: Option<Option<&'a str>>,
 }
 
 impl<'a> Viewer<'a> {
@@ -257,7 +259,7 @@ impl<'a> Viewer<'a> {
     pub(crate) fn server(&mut self, instance: &'a Instance) -> Server<'a> {
         let id = instance.uuid.to_string();
         let (version, kind) = (self.version, self.kind);
-        let whole = kind != Kind::Update || version >= V2_75;
+        let whole = !matches!(kind, Kind::Update | Kind::Rebuild) || version >= V2_75;
         let status = status(instance);
         let since = |from: Microversion| version >= from;
         let has_attributes = whole && self.shown.extended_attributes;
@@ -286,7 +288,7 @@ impl<'a> Viewer<'a> {
                 .then(|| Fault::new(instance, self.shown.fault_details))
                 .flatten(),
             whole: whole.then(|| self.whole(instance)),
-            attributes: has_attributes.then(|| attributes(instance, version)),
+            attributes: has_attributes.then(|| self.attributes(instance)),
             locked: since(V2_9).then_some(instance.locked_by.is_some()),
             host_status: (whole && since(V2_16) && self.shown.host_status).then(|| self.host_status(instance)),
             description: since(V2_19).then_some(instance.display_description.as_deref()),
@@ -336,29 +338,29 @@ impl<'a> Viewer<'a> {
         self.host_statuses.get(host).copied().unwrap_or_default()
     }
 
+    fn attributes(&self, instance: &'a Instance) -> Attributes<'a> {
+        Attributes {
+            host: instance.host.as_deref(),
+            instance_name: instance.name(),
+            hypervisor_hostname: instance.node.as_deref(),
+            more: (self.version >= V2_3).then(|| MoreAttributes {
+                hostname: instance.hostname.as_deref(),
+                kernel_id: text(&instance.kernel_id),
+                launch_index: instance.launch_index.unwrap_or_default(),
+                ramdisk_id: text(&instance.ramdisk_id),
+                reservation_id: instance.reservation_id.as_deref(),
+                root_device_name: instance.root_device_name.as_deref(),
+                user_data: (self.kind != Kind::Rebuild).then_some(instance.user_data.as_deref()),
+            }),
+        }
+    }
+
     fn host_id(&mut self, instance: &Instance) -> String {
         let Some(host) = instance.host.as_deref().filter(|host| !host.is_empty()) else {
             return String::new();
         };
         let key = (instance.project_id().to_owned(), host.to_owned());
         self.host_ids.entry(key).or_insert_with(|| host_id(instance.project_id(), host)).clone()
-    }
-}
-
-fn attributes(instance: &Instance, version: Microversion) -> Attributes<'_> {
-    Attributes {
-        host: instance.host.as_deref(),
-        instance_name: instance.name(),
-        hypervisor_hostname: instance.node.as_deref(),
-        more: (version >= V2_3).then(|| MoreAttributes {
-            hostname: instance.hostname.as_deref(),
-            kernel_id: text(&instance.kernel_id),
-            launch_index: instance.launch_index.unwrap_or_default(),
-            ramdisk_id: text(&instance.ramdisk_id),
-            reservation_id: instance.reservation_id.as_deref(),
-            root_device_name: instance.root_device_name.as_deref(),
-            user_data: instance.user_data.as_deref(),
-        }),
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn router(service: Arc<BuiltinImage>, identity: Arc<dyn Identity>) ->
         .route("/v2/images", get(list).post(create))
         .route("/v2/images/{id}", get(show).patch(update).delete(delete))
         .route("/v2/images/{id}/file", get(download::get).put(upload::put))
+        .route("/v2/images/{id}/tasks", get(tasks))
         .route("/v2/images/{id}/tags/{tag}", put(add_tag).delete(remove_tag))
         .route("/v2/images/{id}/actions/deactivate", post(deactivate))
         .route("/v2/images/{id}/actions/reactivate", post(reactivate))
@@ -63,6 +64,16 @@ pub(super) fn router(service: Arc<BuiltinImage>, identity: Arc<dyn Identity>) ->
 /// No import methods: images are uploaded.
 async fn import_info() -> Json<Value> {
     Json(json!({"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}))
+}
+
+/// None: an image is not made by a task here.
+async fn tasks(
+    State(service): Service,
+    Extension(context): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ImageError> {
+    service.visible(&context, &id).await?;
+    Ok(Json(json!({"tasks": []})))
 }
 
 async fn create(

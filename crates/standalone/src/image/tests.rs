@@ -185,6 +185,9 @@ async fn an_image_lives_from_create_to_delete() {
     );
     assert_eq!(image["file"], format!("/v2/images/{id}/file"));
     assert_eq!(cloud.get("demo", &format!("/v2/images/{id}/file")).await.status, StatusCode::NO_CONTENT);
+    let tasks = format!("/v2/images/{id}/tasks");
+    assert_eq!(cloud.get("demo", &tasks).await.json(), json!({"tasks": []}));
+    assert_eq!(cloud.get("other", &tasks).await.status, StatusCode::NOT_FOUND);
 
     assert_eq!(cloud.upload("demo", id, "hello").await.status, StatusCode::NO_CONTENT);
     let image = cloud.show(id).await;

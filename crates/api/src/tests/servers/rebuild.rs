@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{active, instance, save, with};
-use crate::tests::cloud::{Cloud, HOST, MEMBER, OTHER, READER, Reply};
+use crate::tests::cloud::{ADMIN, Cloud, HOST, MEMBER, OTHER, READER, Reply};
 
 async fn rebuild(cloud: &Cloud, version: &str, uuid: Uuid, more: Value) -> Reply {
     rebuild_as(cloud, MEMBER, version, uuid, more).await
@@ -179,13 +179,13 @@ async fn the_answer_shows_what_its_microversion_has() {
         ("2.57", vec!["key_name", "user_data"], vec!["OS-EXT-STS:vm_state"]),
         (
             "2.75",
-            vec!["key_name", "user_data", "OS-EXT-STS:vm_state", "server_groups"],
-            vec!["pinned_availability_zone"],
+            vec!["key_name", "user_data", "OS-EXT-STS:vm_state", "server_groups", "OS-EXT-SRV-ATTR:hostname"],
+            vec!["pinned_availability_zone", "OS-EXT-SRV-ATTR:user_data"],
         ),
         ("2.96", vec!["pinned_availability_zone", "trusted_image_certificates"], vec![]),
     ] {
         save(&cloud, uuid, json!({"task_state": null})).await;
-        let reply = rebuild(&cloud, version, uuid, json!({})).await.expect(202);
+        let reply = rebuild_as(&cloud, ADMIN, version, uuid, json!({})).await.expect(202);
         let server = reply.body["server"].as_object().unwrap();
         assert!(shown.iter().all(|name| server.contains_key(*name)), "{version}: {server:?}");
         assert!(hidden.iter().all(|name| !server.contains_key(*name)), "{version}: {server:?}");

@@ -31,7 +31,7 @@ pub(crate) async fn rebuild(call: Call) -> Answer {
 /// What a `PUT` answers, and what the caller has to know of the new server.
 async fn answer(call: &Call, id: &str, password: &str) -> Answer {
     let rebuilt = compute::get::get(&call.state, &call.context, id).await?;
-    let mut viewer = viewer(call, Kind::Update, target(&rebuilt));
+    let mut viewer = viewer(call, Kind::Rebuild, target(&rebuilt));
     viewer.asked = asked(call, std::slice::from_ref(&rebuilt)).await?;
     viewer.volumes = volumes(call, std::slice::from_ref(&rebuilt)).await?;
     if viewer.shown.host_status && call.since(V2_75) {
