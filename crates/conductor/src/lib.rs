@@ -7,6 +7,7 @@ mod objects;
 mod reconcile;
 pub mod service;
 mod tasks;
+mod unconfirmed_resizes;
 mod workflows;
 
 pub use manager::{Conductor, ConductorConfig};

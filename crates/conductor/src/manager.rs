@@ -27,6 +27,9 @@ pub struct ConductorConfig {
     pub workflow_max_attempts: i64,
     /// `[conductor] reconcile_interval`: seconds between looks for allocations and ports without an instance.
     pub reconcile_interval: Duration,
+    /// `[DEFAULT] resize_confirm_window`: how long a resize waits for its confirmation before it is confirmed; for ever
+    /// where it is not above zero. Nova's agents read it, each for what came to it.
+    pub resize_confirm_window: Option<Duration>,
     /// Every lease was held by a process that is dead: there is only one, and it just started.
     pub is_alone: bool,
 }
@@ -37,6 +40,8 @@ impl ConductorConfig {
         let seconds = |name: &str, default: u64| -> Result<Duration, ConfigError> {
             Ok(Duration::from_secs(config.parse("conductor", name, default)?))
         };
+        let window: i64 = config.parse("DEFAULT", "resize_confirm_window", 0)?;
+        let window = u64::try_from(window).ok().filter(|window| *window > 0);
         Ok(Self {
             host: config.get("DEFAULT", "host").unwrap_or_else(|| host.to_owned()),
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
@@ -45,6 +50,7 @@ impl ConductorConfig {
             workflow_lease: seconds("workflow_lease", 120)?,
             workflow_max_attempts: config.parse("conductor", "workflow_max_attempts", 30)?,
             reconcile_interval: seconds("reconcile_interval", 600)?,
+            resize_confirm_window: window.map(Duration::from_secs),
             is_alone,
         })
     }

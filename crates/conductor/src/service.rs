@@ -62,6 +62,7 @@ impl ConductorService {
     pub fn start_passes(&self) {
         self.conductor.start_heartbeats(&self.supervisor);
         self.conductor.start_workflow_passes(&self.supervisor);
+        self.conductor.start_confirming_resizes(&self.supervisor);
         let conductor = self.conductor.clone();
         self.supervisor.periodic("reconcile", conductor.config.reconcile_interval, move || {
             let conductor = conductor.clone();

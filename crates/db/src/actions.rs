@@ -176,13 +176,15 @@ pub(crate) async fn insert(
     actor: Actor<'_>,
 ) -> Result<(), DbError> {
     let now = Some(utcnow());
+    // What a service does by itself nobody asked for.
+    let who = |id: &str| (!id.is_empty()).then(|| id.to_owned());
     let row = |uuid: &Uuid| {
         let action = InstanceAction {
             action: Some(actor.action.to_owned()),
             instance_uuid: Some(*uuid),
             request_id: Some(actor.request_id.to_owned()),
-            user_id: Some(actor.user_id.to_owned()),
-            project_id: Some(actor.project_id.to_owned()),
+            user_id: who(actor.user_id),
+            project_id: who(actor.project_id),
             start_time: now,
             created_at: now,
             ..InstanceAction::default()

@@ -82,6 +82,17 @@ pub(crate) async fn set_flavor(tx: &impl ConnectionTrait, instance_uuid: Uuid, f
     }
 }
 
+/// The instance is scheduled to that zone from here on; `None`: to any.
+pub(crate) async fn set_availability_zone(
+    tx: &impl ConnectionTrait,
+    instance_uuid: Uuid,
+    zone: Option<&str>,
+) -> Result<(), DbError> {
+    let spec = locked(tx, instance_uuid).await?;
+    let spec = spec.ok_or_else(|| DbError::not_found("request spec", instance_uuid))?;
+    write(tx, instance_uuid, &RequestSpec { availability_zone: zone.map(str::to_owned), ..spec }).await
+}
+
 async fn locked(tx: &impl ConnectionTrait, instance_uuid: Uuid) -> Result<Option<RequestSpec>, DbError> {
     let mut statement = select(TABLE, &["spec"]);
     statement.and_where(Expr::col("instance_uuid").eq(instance_uuid.value())).lock_exclusive();

@@ -188,15 +188,18 @@ pub(crate) async fn insert_new(tx: &impl ConnectionTrait, migration: &Migration)
     Ok(new)
 }
 
-/// Moves on the server's move that has status `from`, whose row the caller's transaction keeps from others.
+/// Moves on a move of the server, whose row the caller's transaction keeps from others: the newest that has status
+/// `from`, and only if that is the one the caller has seen.
 pub(crate) async fn advance(
     tx: &impl ConnectionTrait,
     instance_uuid: Uuid,
-    from: &str,
-    to: &str,
+    id: i64,
+    (from, to): (&str, &str),
 ) -> Result<Migration, DbError> {
     let row = tx.query_one(with_status(instance_uuid, from).lock_exclusive()).await?;
-    let before = read(&row.ok_or_else(|| DbError::not_found(RESOURCE, instance_uuid))?)?;
+    let newest = row.as_ref().map(read).transpose()?;
+    let before = newest.filter(|newest| newest.id == id);
+    let before = before.ok_or_else(|| DbError::not_found(RESOURCE, id))?;
     let after = Migration { status: to.to_owned(), updated_at: Some(utcnow()), ..before };
     write(tx, &after).await?;
     Ok(after)

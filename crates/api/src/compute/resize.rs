@@ -321,7 +321,7 @@ pub(crate) async fn confirm(
     }
     let message = ConfirmResize { instance: instance.clone(), migration: migration.clone() };
     let payload = MovePayload::of(context, Some(migration.id), &message);
-    let record = MoveRecord::Advance { from: status::FINISHED, to: status::CONFIRMING };
+    let record = MoveRecord::Advance { id: migration.id, from: status::FINISHED, to: status::CONFIRMING };
     let begin = begin(state, context, &instance, action, json!({}), record, STEP_CONFIRM_RESIZE, &payload);
     let begun = instances::start_move(&state.db, begin).await;
     let (now, record) = begun.map_err(|error| not_begun(error, &instance, action.method()))?;
@@ -341,15 +341,13 @@ pub(crate) async fn revert(state: &ApiState, context: &RequestContext, instance:
     let old = instance.old_flavor.clone().unwrap_or_else(|| new.clone());
     check_quota(state, context, &instance, &new, &old).await?;
     let mut spec = request_specs::get(&state.db, instance.uuid).await?;
-    if spec.flavor.id != old.id {
-        spec.flavor = old;
-        request_specs::save(&state.db, &spec).await?;
-    }
+    // As it will be: the row follows the server's own flavor, once the source has taken it back.
+    spec.flavor = old;
     let source = migration.source_compute.clone().unwrap_or_default();
     let zone = availability_zones::read(state).await?.of_host(&source).to_owned();
     let message = RevertResize { instance: instance.clone(), migration: migration.clone(), request_spec: None };
     let payload = MovePayload::of(context, Some(migration.id), &message);
-    let record = MoveRecord::Advance { from: status::FINISHED, to: status::REVERTING };
+    let record = MoveRecord::Advance { id: migration.id, from: status::FINISHED, to: status::REVERTING };
     let changes = json!({"task_state": TaskState::ResizeReverting.as_str(), "availability_zone": zone});
     let begin = begin(state, context, &instance, action, changes, record, STEP_REVERT_RESIZE, &payload);
     let begun = instances::start_move(&state.db, begin).await;

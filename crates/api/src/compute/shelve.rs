@@ -104,10 +104,6 @@ pub(crate) async fn unshelve(
     checks::allowed(Action::Unshelve, &instance, word)?;
     let mut spec = request_specs::get(&state.db, instance.uuid).await?;
     let availability_zone = check_destination(state, context, &instance, &spec, &to).await?;
-    if to.new_az.is_some() {
-        spec.availability_zone = availability_zone;
-        request_specs::save(&state.db, &spec).await?;
-    }
     let workflow = NewWorkflow {
         kind: WorkflowKind::Unshelve,
         instance_uuid: instance.uuid,
@@ -117,7 +113,12 @@ pub(crate) async fn unshelve(
         lease: UNSHELVE_LEASE,
     };
     let start = begin(context, &instance, word, TaskState::Unshelving, Some(workflow));
-    let busy = instances::start_action(&state.db, start).await;
+    let busy = if to.new_az.is_some() {
+        spec.availability_zone = availability_zone;
+        instances::start_action_in_zone(&state.db, start, spec.availability_zone.as_deref()).await
+    } else {
+        instances::start_action(&state.db, start).await
+    };
     let busy = busy.map_err(|error| checks::lost_race(error, &instance, word))?;
     let uuid = busy.uuid;
     // A cast that fails is no error: the workflow row is there.

@@ -90,6 +90,15 @@ impl World {
     }
 
     async fn telling(notifications: Notifications) -> Self {
+        Self::build(notifications, None).await
+    }
+
+    /// With a conductor that confirms resizes by itself.
+    async fn confirming_after(window: Duration) -> Self {
+        Self::build(Notifications::off(), Some(window)).await
+    }
+
+    async fn build(notifications: Notifications, resize_confirm_window: Option<Duration>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let url = format!("sqlite://{}", dir.path().join("db.sqlite").display());
         let db = Db::open(&url).await.expect("a database");
@@ -126,6 +135,7 @@ impl World {
                 workflow_lease: LEASE,
                 workflow_max_attempts: 3,
                 reconcile_interval: Duration::from_secs(3600),
+                resize_confirm_window,
                 is_alone: true,
             },
             db.clone(),

@@ -65,7 +65,19 @@ impl World {
         record: MoveRecord,
         method: &M,
     ) -> Option<Migration> {
-        let start = StartMove {
+        let start = self.start(instance, step, changes, record, method);
+        instances::start_move(&self.db, start).await.expect("a move begins").1
+    }
+
+    fn start<M: RpcMethod>(
+        &self,
+        instance: &Instance,
+        step: &str,
+        changes: Value,
+        record: MoveRecord,
+        method: &M,
+    ) -> StartMove {
+        StartMove {
             uuid: instance.uuid,
             action: "resize",
             changes: changes.as_object().cloned().unwrap_or_default(),
@@ -83,8 +95,7 @@ impl World {
                 lease_owner: format!("{HOST}:api"),
                 lease: LEASE,
             },
-        };
-        instances::start_move(&self.db, start).await.expect("a move begins").1
+        }
     }
 
     async fn begin_resize(&self, instance: &Instance) -> MigrateServer {
@@ -235,7 +246,7 @@ async fn a_confirmation_and_a_revert_are_asked_again_of_whoever_is_next() {
     world.save(&instance, resized).await;
     let record = a_record(&instance, migration_type::RESIZE, status::FINISHED, Some(HOST));
     let record = server_migrations::create(&world.db, &record).await.unwrap();
-    let advance = |to| MoveRecord::Advance { from: status::FINISHED, to };
+    let advance = |to| MoveRecord::Advance { id: record.id, from: status::FINISHED, to };
     let confirm = ConfirmResize { instance: instance.clone(), migration: record.clone() };
     world.begin(&instance, STEP_CONFIRM_RESIZE, json!({}), advance(status::CONFIRMING), &confirm).await;
     world.crash_and_start_again().await;
@@ -252,6 +263,153 @@ async fn a_confirmation_and_a_revert_are_asked_again_of_whoever_is_next() {
     assert_eq!(world.until_asked("finish_revert_resize", 1).await.0, OTHER_HOST);
     world.save(&instance, json!({"task_state": null, "vm_state": "active"})).await;
     assert!(world.workflow(WorkflowKind::Move, &instance).await.is_none());
+}
+
+/// A server that was resized and waits on `HOST`, and the record of that.
+async fn waiting(world: &World) -> (Instance, Migration) {
+    let instance = world.running().await;
+    let resized = json!({"vm_state": "resized", "host": HOST, "node": HOST});
+    world.save(&instance, resized).await;
+    let record = a_record(&instance, migration_type::RESIZE, status::FINISHED, Some(HOST));
+    let record = server_migrations::create(&world.db, &record).await.expect("a record");
+    (world.instance(&instance).await, record)
+}
+
+impl World {
+    async fn status(&self, record: &Migration) -> String {
+        server_migrations::get(&self.db, record.id).await.expect("the record").status
+    }
+
+    /// How often the source was asked to let go of the server.
+    fn confirmations(&self, instance: &Instance) -> usize {
+        let of = |arguments: &Value| arguments["instance"]["nova_object.data"]["uuid"].clone();
+        self.asked_moves("confirm_resize").iter().filter(|(_, asked)| of(asked) == json!(instance.uuid)).count()
+    }
+}
+
+#[tokio::test]
+async fn a_resize_that_nobody_confirms_is_confirmed_after_the_window() {
+    let world = World::confirming_after(Duration::from_millis(50)).await;
+    let (instance, record) = waiting(&world).await;
+    // Reset to another state, and busy: not a matter of the clock.
+    let (reset, left) = waiting(&world).await;
+    world.save(&reset, json!({"vm_state": "active"})).await;
+    let (busy, held) = waiting(&world).await;
+    world.save(&busy, json!({"task_state": "deleting"})).await;
+    world.service.start_passes();
+    let (host, arguments) = world.until_asked("confirm_resize", 1).await;
+    assert_eq!(host, OTHER_HOST);
+    assert_eq!(arguments["migration"]["nova_object.data"]["status"], "confirming");
+    assert_eq!(world.status(&record).await, "confirming");
+    let workflow = world.workflow(WorkflowKind::Move, &instance).await.expect("the promise");
+    assert_eq!((workflow.step.as_str(), &workflow.payload["migration_id"]), (STEP_CONFIRM_RESIZE, &json!(record.id)));
+    let action = actions::list(&world.db, instance.uuid).await.unwrap().swap_remove(0);
+    assert_eq!((action.action.as_deref(), action.user_id, action.project_id), (Some("confirmResize"), None, None));
+
+    // A later pass has nothing to do with any of them.
+    let (next, _) = waiting(&world).await;
+    world.until("the next one", async || world.confirmations(&next) == 1).await;
+    assert_eq!(world.confirmations(&instance), 1);
+    for (instance, record) in [(&reset, &left), (&busy, &held)] {
+        assert_eq!((world.status(record).await.as_str(), world.confirmations(instance)), ("finished", 0));
+    }
+}
+
+#[tokio::test]
+async fn a_confirmation_by_the_clock_waits_for_its_source() {
+    let world = World::confirming_after(Duration::from_millis(20)).await;
+    let source = services::get_by_host_and_binary(&world.db, OTHER_HOST, "nova-compute").await.unwrap();
+    let source = source.expect("a service").id;
+    let down = |down: bool| json!({"forced_down": down}).as_object().cloned().unwrap();
+    services::save(&world.db, source, &down(true)).await.unwrap();
+    let (instance, record) = waiting(&world).await;
+    // Another one, looked at after it, whose source is up.
+    let (other, moved) = waiting(&world).await;
+    let from_here = json!({"source_compute": HOST});
+    server_migrations::save(&world.db, moved.id, from_here.as_object().unwrap()).await.unwrap();
+    world.service.start_passes();
+    world.until("the other one", async || world.confirmations(&other) == 1).await;
+    assert_eq!((world.status(&record).await.as_str(), world.confirmations(&instance)), ("finished", 0));
+    services::save(&world.db, source, &down(false)).await.unwrap();
+    world.until("the confirmation", async || world.confirmations(&instance) == 1).await;
+}
+
+#[tokio::test]
+async fn without_a_window_a_resize_waits_for_ever() {
+    let world = World::new().await;
+    let (instance, record) = waiting(&world).await;
+    world.crash_and_start_again().await;
+    // A pass over workflows has come and gone.
+    let (next, _) = world.create().await;
+    workflows::expire_owner(&world.db, "").await.unwrap();
+    world.nudge.notify_one();
+    world
+        .until("the next build", async || lock(&world.asked).builds.iter().any(|b| b.instance.uuid == next.uuid))
+        .await;
+    assert_eq!((world.status(&record).await.as_str(), world.confirmations(&instance)), ("finished", 0));
+}
+
+#[tokio::test]
+async fn a_confirmation_by_the_clock_that_got_lost_is_asked_again() {
+    let world = World::confirming_after(Duration::from_millis(20)).await;
+    let (instance, record) = waiting(&world).await;
+    world.service.start_passes();
+    world.until_asked("confirm_resize", 1).await;
+    world.crash_and_start_again().await;
+    let (host, arguments) = world.until_asked("confirm_resize", 2).await;
+    assert_eq!((host.as_str(), &arguments["migration"]["nova_object.data"]["id"]), (OTHER_HOST, &json!(record.id)));
+    assert_eq!(world.confirmations(&instance), 2);
+}
+
+/// Nothing is confirmed and reverted: the guest would be lost on both hosts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_confirmation_by_the_clock_and_one_or_a_revert_by_the_user_one_happens() {
+    let world = Arc::new(World::confirming_after(Duration::from_millis(1)).await);
+    let mut waiting_ones = Vec::new();
+    for _ in 0..30 {
+        waiting_ones.push(waiting(&world).await);
+    }
+    let (mut by_user, mut by_clock) = (0, 0);
+    for (number, (instance, record)) in waiting_ones.iter().enumerate() {
+        if number == 3 {
+            world.service.start_passes();
+        }
+        let is_revert = number % 2 == 0;
+        let (step, to, changes) = match is_revert {
+            true => (STEP_REVERT_RESIZE, status::REVERTING, json!({"task_state": "resize_reverting"})),
+            false => (STEP_CONFIRM_RESIZE, status::CONFIRMING, json!({})),
+        };
+        let message = ConfirmResize { instance: instance.clone(), migration: record.clone() };
+        let start = StartMove {
+            expected_vm_states: Some(vec![VmState::Resized]),
+            expected_task_states: Some(vec![None]),
+            ..world.start(
+                instance,
+                step,
+                changes,
+                MoveRecord::Advance { id: record.id, from: status::FINISHED, to },
+                &message,
+            )
+        };
+        match instances::start_move(&world.db, start).await {
+            Ok(_) => {
+                by_user += 1;
+                assert_eq!(world.status(record).await, to);
+            }
+            Err(_) => {
+                by_clock += 1;
+                assert_eq!(world.status(record).await, status::CONFIRMING);
+                assert_eq!(world.instance(instance).await.task_state, None);
+                world.until("the confirmation", async || world.confirmations(instance) == 1).await;
+            }
+        }
+    }
+    assert!(by_user >= 3 && by_clock >= 1, "{by_user} by users, {by_clock} by the clock");
+    // What the user has begun the clock leaves alone: nobody was asked by it.
+    let (late, _) = waiting(&world).await;
+    world.until("a whole pass after the last", async || world.confirmations(&late) == 1).await;
+    let asked: usize = waiting_ones.iter().map(|(instance, _)| world.confirmations(instance)).sum();
+    assert_eq!(asked, by_clock);
 }
 
 #[tokio::test]

@@ -45,8 +45,11 @@ pub enum MoveRecord {
     None,
     /// It is made now.
     New(Box<Migration>),
-    /// The one with status `from` gets status `to`; [`crate::DbError::NotFound`] with resource `migration`.
+    /// The one with this id gets status `to`, if it is the instance's newest with status `from`; else
+    /// [`crate::DbError::NotFound`] with resource `migration`.
     Advance {
+        /// Which one.
+        id: i64,
         /// What it must be in.
         from: &'static str,
         /// What it is in then.
@@ -75,7 +78,9 @@ async fn start_once(db: &Db, start: &StartMove) -> Result<(Box<Instance>, Option
     let migration = match &start.record {
         MoveRecord::None => None,
         MoveRecord::New(migration) => Some(server_migrations::insert_new(&tx, migration).await?),
-        MoveRecord::Advance { from, to } => Some(server_migrations::advance(&tx, start.uuid, from, to).await?),
+        MoveRecord::Advance { id, from, to } => {
+            Some(server_migrations::advance(&tx, start.uuid, *id, (from, to)).await?)
+        }
     };
     let mut after = before.clone();
     apply(&mut after, &start.changes)?;

@@ -318,6 +318,26 @@ async fn the_workflow_of_an_unshelve_ends_with_its_task() {
 }
 
 #[tokio::test]
+async fn an_action_that_does_not_begin_pins_nothing() {
+    on_database(async |db| {
+        let uuid = active(db).await.uuid;
+        let spec = async || kilonova_db::request_specs::get(db, uuid).await.unwrap();
+        let before = spec().await;
+        let west = instances::start_action_in_zone(db, stop(uuid, "req-1"), Some("west")).await.unwrap();
+        assert_eq!(west.task_state, Some(TaskState::PoweringOff));
+        let pinned = kilonova_objects::RequestSpec { availability_zone: Some("west".to_owned()), ..before.clone() };
+        assert_same(&spec().await, &pinned);
+        let late = instances::start_action_in_zone(db, stop(uuid, "req-2"), Some("east")).await;
+        assert!(matches!(late, Err(SaveError::UnexpectedTaskState { .. })), "{late:?}");
+        assert_same(&spec().await, &pinned);
+        save(db, uuid, json!({"task_state": null})).await.unwrap();
+        instances::start_action_in_zone(db, stop(uuid, "req-3"), None).await.unwrap();
+        assert_eq!(spec().await.availability_zone, None);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn of_many_actions_at_once_one_begins() {
     on_database(async |db| {
         let uuid = active(db).await.uuid;

@@ -129,15 +129,27 @@ async fn a_move_begins_whole_or_not_at_all() {
         // Somebody was faster: nothing of it is there.
         let refused = instances::start_move(db, begin).await;
         assert!(matches!(refused, Err(SaveError::UnexpectedTaskState { .. })), "{refused:?}");
-        assert_eq!(server_migrations::list(db, &MigrationQuery::default()).await.unwrap(), [record]);
-        let advance = MoveRecord::Advance { from: status::FINISHED, to: status::CONFIRMING };
-        let refused = instances::start_move(db, start(&busy, json!({}), advance.clone())).await;
-        assert!(matches!(refused, Err(SaveError::Db(DbError::NotFound { resource: "migration", .. }))));
+        assert_eq!(
+            server_migrations::list(db, &MigrationQuery::default()).await.unwrap(),
+            std::slice::from_ref(&record)
+        );
+        let advance = |id| MoveRecord::Advance { id, from: status::FINISHED, to: status::CONFIRMING };
+        let is_refused = async |id| {
+            let refused = instances::start_move(db, start(&busy, json!({}), advance(id))).await;
+            matches!(refused, Err(SaveError::Db(DbError::NotFound { resource: "migration", .. })))
+        };
+        assert!(is_refused(record.id).await, "it is not finished");
 
         let finished = migration(&server, migration_type::RESIZE, status::FINISHED);
-        server_migrations::create(db, &finished).await.unwrap();
-        let (now, record) = instances::start_move(db, start(&busy, json!({}), advance)).await.unwrap();
-        assert_eq!((record.unwrap().status.as_str(), now.task_state), ("confirming", busy.task_state));
+        let left = server_migrations::create(db, &finished).await.unwrap();
+        let finished = Migration { uuid: Uuid::new_v4(), ..finished };
+        let newest = server_migrations::create(db, &finished).await.unwrap();
+        assert!(is_refused(left.id).await, "it is not the newest");
+        assert_eq!(server_migrations::get(db, left.id).await.unwrap(), left);
+        let (now, record) = instances::start_move(db, start(&busy, json!({}), advance(newest.id))).await.unwrap();
+        let record = record.unwrap();
+        assert_eq!((record.id, record.status.as_str(), now.task_state), (newest.id, "confirming", busy.task_state));
+        assert!(is_refused(newest.id).await, "it is being confirmed");
     })
     .await;
 }
@@ -156,8 +168,9 @@ async fn a_moves_workflow_ends_with_its_task_or_with_its_confirmation() {
         let resized = save(db, server.uuid, json!({"task_state": null, "vm_state": "resized"})).await.unwrap();
         assert!(!has_workflow(db, &server).await);
 
-        server_migrations::create(db, &migration(&server, migration_type::RESIZE, status::FINISHED)).await.unwrap();
-        let advance = MoveRecord::Advance { from: status::FINISHED, to: status::CONFIRMING };
+        let finished = migration(&server, migration_type::RESIZE, status::FINISHED);
+        let id = server_migrations::create(db, &finished).await.unwrap().id;
+        let advance = MoveRecord::Advance { id, from: status::FINISHED, to: status::CONFIRMING };
         instances::start_move(db, start(&resized, json!({}), advance)).await.unwrap();
         save(db, server.uuid, json!({"power_state": 4})).await.unwrap();
         assert!(has_workflow(db, &server).await, "that says nothing about it");

@@ -167,6 +167,25 @@ async fn a_reverted_resize_leaves_everything_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resize_is_confirmed_by_itself_where_the_operator_says_so() {
+    let world = World::on_hosts(2, "[DEFAULT]\nresize_confirm_window = 1\n").await;
+    let source = world.host().await;
+    let flavor = world.larger().await;
+    world.act(json!({"resize": {"flavorRef": flavor}})).await;
+    let migration = world.wait_migration("confirmed").await;
+    let moved = world.wait("ACTIVE").await;
+    assert_eq!((&moved["OS-EXT-SRV-ATTR:host"], &moved["flavor"]["vcpus"]), (&json!(other(&source)), &json!(3)));
+    assert_eq!(world.allocations(migration["uuid"].as_str().unwrap()).await, []);
+    assert_eq!(world.allocations(&world.id).await, [(other(&source).to_owned(), 3)]);
+    let actions = world.admin.get(&format!("/compute/v2.1/servers/{}/os-instance-actions", world.id)).await;
+    let confirmation = &actions["instanceActions"][0];
+    assert_eq!((&confirmation["action"], &confirmation["user_id"]), (&json!("confirmResize"), &Value::Null));
+    let path = format!("/compute/v2.1/servers/{}/action", world.id);
+    let (status, body) = world.admin.post(&path, &json!({"revertResize": null})).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resize_stays_on_its_host_where_that_is_allowed() {
     let world = World::on_hosts(1, "[DEFAULT]\nallow_resize_to_same_host = true\n").await;
     let flavor = world.larger().await;

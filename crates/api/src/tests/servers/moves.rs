@@ -240,6 +240,31 @@ async fn a_resize_is_reverted_at_its_destination() {
     assert_eq!(shown.body["server"]["status"], "REVERT_RESIZE");
 }
 
+/// Both at once would lose the guest on both hosts.
+#[tokio::test]
+async fn of_a_confirmation_and_a_revert_at_the_same_time_one_happens_and_the_other_leaves_no_trace() {
+    let cloud = Cloud::new().await;
+    second_host(&cloud).await;
+    for _ in 0..10 {
+        let (uuid, record) = resized(&cloud).await;
+        // What it was resized to.
+        let larger = kilonova_objects::Flavor { id: 77, ..instance(&cloud, uuid).await.flavor.unwrap() };
+        save(&cloud, uuid, json!({"flavor": kilonova_objects::Wire::to_wire(&larger)})).await;
+        let ask = |action: &str| act(&cloud, MEMBER, "2.96", uuid, json!({action: null}));
+        let (confirm, revert) = futures::join!(ask("confirmResize"), ask("revertResize"));
+        let (status, step) = match (confirm.status.as_u16(), revert.status.as_u16()) {
+            (204, 400 | 409) => ("confirming", "confirm_resize"),
+            (400 | 409, 202) => ("reverting", "revert_resize"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(server_migrations::get(&cloud.db, record.id).await.unwrap().status, status);
+        assert_eq!(workflow_step(&cloud, uuid).await.as_deref(), Some(step));
+        // It follows the server, which still has it.
+        let spec = kilonova_db::request_specs::get(&cloud.db, uuid).await.unwrap();
+        assert_eq!(spec.flavor.id, 77, "{step}");
+    }
+}
+
 #[tokio::test]
 async fn a_migration_may_name_its_host_since_2_56() {
     let cloud = Cloud::new().await;

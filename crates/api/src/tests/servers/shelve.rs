@@ -154,6 +154,26 @@ async fn a_zone_can_be_asked_for_since_2_77_and_given_up_since_2_91() {
 }
 
 #[tokio::test]
+async fn of_two_unshelves_at_the_same_time_one_happens_and_its_zone_counts() {
+    let cloud = Cloud::new().await;
+    for _ in 0..10 {
+        let uuid = offloaded(&cloud).await;
+        let mut spec = request_specs::get(&cloud.db, uuid).await.unwrap();
+        spec.availability_zone = Some("before".to_owned());
+        request_specs::save(&cloud.db, &spec).await.unwrap();
+        let to = |zone: Value| unshelve(&cloud, MEMBER, "2.91", uuid, json!({"availability_zone": zone}));
+        let (any, nova) = futures::join!(to(Value::Null), to(json!("nova")));
+        let expected = match (any.status.as_u16(), nova.status.as_u16()) {
+            (202, 409) => None,
+            (409, 202) => Some("nova"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(request_specs::get(&cloud.db, uuid).await.unwrap().availability_zone.as_deref(), expected);
+    }
+    assert_eq!(cloud.wait_for::<UnshelveInstance>(10).await.len(), 10);
+}
+
+#[tokio::test]
 async fn an_admin_names_the_host_since_2_91() {
     let cloud = Cloud::new().await;
     let uuid = offloaded(&cloud).await;
