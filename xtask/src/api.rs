@@ -98,6 +98,16 @@ impl Api {
         Ok(Self { http, token, project_id: text(&body["token"]["project"]["id"])?, catalog, compute })
     }
 
+    /// The compute service's endpoint.
+    pub(crate) fn compute_url(&self) -> &str {
+        &self.compute
+    }
+
+    /// For programs that make requests of their own.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The project of the session.
     pub(crate) fn project_id(&self) -> &str {
         &self.project_id

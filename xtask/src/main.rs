@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod check;
 mod cloud;
+mod fuzz_api;
 mod guest_image;
 mod interrupt;
 mod oracle;
@@ -47,6 +48,8 @@ enum Command {
     Oracle,
     /// Asks OpenStack's Placement the same as Kilonova's, and compares the answers.
     PlacementOracle,
+    /// Makes requests of what our OpenAPI document says, and fails on answers that it does not have, and on 5xx.
+    FuzzApi(fuzz_api::Options),
     /// Measures a release build and prints the figures beside their targets.
     Bench(bench::Options),
     /// Runs tempest's tests of the compute API against a cloud of its own.
@@ -73,6 +76,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::GuestImage => guest_image::run(&workspace).await,
         Command::Oracle => oracle::nova(&workspace).await,
         Command::PlacementOracle => oracle::placement(&workspace).await,
+        Command::FuzzApi(options) => fuzz_api::run(&workspace, options).await,
         Command::Bench(options) => bench::run(&workspace, options).await,
         Command::Tempest(options) => tempest::run(&workspace, options).await,
     }

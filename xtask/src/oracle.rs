@@ -1,5 +1,5 @@
-//! `cargo xtask oracle`: the tests of the API write their answers down, and the response schemas of Nova's own
-//! controllers are held against them. Nothing of Nova's is kept: it is installed below target/ and asked.
+//! `cargo xtask oracle`: the tests of the API, and those of whole clouds with the fake driver, write the API's answers
+//! down, and the response schemas of Nova's own controllers are held against them. Nothing of Nova's is kept: it is installed below target/ and asked.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ struct Oracle {
 }
 
 const NOVA: Oracle = Oracle {
-    tests: &["--package", "kilonova-api"],
+    tests: &["--package", "kilonova-api", "--package", "kilonova", "-E", "package(kilonova-api) | binary(e2e)"],
     variable: "KILONOVA_RECORDING",
     recording: "oracle-recording.jsonl",
     script: "xtask/oracle.py",

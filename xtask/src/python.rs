@@ -42,6 +42,15 @@ const PLACEMENT: Environment = Environment {
     purpose: "OpenStack's Placement",
 };
 
+/// Makes requests of what an OpenAPI document says.
+const SCHEMATHESIS: Environment =
+    Environment { directory: "fuzz-venv", requirements: "xtask/fuzz-requirements.txt", purpose: "schemathesis" };
+
+/// Makes the environment unless it is there; returns its `schemathesis`.
+pub(crate) async fn ensure_schemathesis(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    Ok(SCHEMATHESIS.ensure(workspace).await?.join("bin/schemathesis"))
+}
+
 /// Makes the environment unless it is there; returns its Python.
 pub(crate) async fn ensure_placement(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     Ok(PLACEMENT.ensure(workspace).await?.join("bin/python"))

@@ -349,6 +349,7 @@ fn record_answer(method: &str, path: &str, body: Option<&str>, reply: &Reply) {
     let (status, body) = (reply.status.as_u16(), &reply.body);
     let line = json!({
         "method": method, "path": path, "action": action, "version": version, "status": status, "body": body,
+        "test": std::env::var("NEXTEST_TEST_NAME").ok(),
     });
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
     // In one piece: other tests write to it too.

@@ -135,6 +135,22 @@ pub(crate) fn password(clouds_yaml: &Path, user: &str) -> String {
     line.split(':').nth(1).expect("a value").trim().to_owned()
 }
 
+/// Writes an answer of the compute API down for `cargo xtask oracle`, which says where: as the tests of that crate do.
+fn record_answer(method: &Method, path: &str, body: Option<&Value>, version: &str, answer: (StatusCode, &Value)) {
+    let Some(file) = std::env::var_os("KILONOVA_RECORDING") else { return };
+    let path = path.split('?').next().unwrap_or(path);
+    let Some(path) = path.strip_prefix("/compute/v2.1").filter(|path| path.len() > 1) else { return };
+    let action = body.filter(|_| path.ends_with("/action")).and_then(|body| body.as_object()?.keys().next());
+    let version = version.trim_start_matches("compute ");
+    let line = json!({
+        "method": method.as_str(), "path": path, "action": action, "version": version,
+        "status": answer.0.as_u16(), "body": answer.1, "test": std::env::var("NEXTEST_TEST_NAME").ok(),
+    });
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).expect("a file for answers");
+    // In one piece: other tests write to it too.
+    std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).expect("a written answer");
+}
+
 /// Somebody with a token.
 #[derive(Clone)]
 pub(crate) struct User {
@@ -201,16 +217,19 @@ impl User {
     ) -> Result<(StatusCode, Value), reqwest::Error> {
         let mut request = self
             .http
-            .request(method, self.url(path))
+            .request(method.clone(), self.url(path))
             .header("X-Auth-Token", &self.token)
             .header("OpenStack-API-Version", format!("compute {}", self.microversion));
         if let Some(body) = body {
             request = request.json(body);
         }
         let answer = request.send().await?;
-        let status = answer.status();
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let bytes = answer.bytes().await?;
-        Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+        let answered = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let version = headers.get("openstack-api-version").and_then(|version| version.to_str().ok());
+        record_answer(&method, path, body, version.unwrap_or_default(), (status, &answered));
+        Ok((status, answered))
     }
 
     pub(crate) async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
