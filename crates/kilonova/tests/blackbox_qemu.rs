@@ -136,6 +136,52 @@ async fn a_guest_is_suspended_copied_and_rescued_and_loses_nothing() {
     }
 }
 
+/// The guest has what the flavor says and its own data, whether it is what it became or what it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_is_resized_and_keeps_its_data() {
+    let cloud = start();
+    let user = User::log_in(&cloud.endpoint(), &cloud.clouds_yaml(), "demo").await.at("2.90");
+    let key = key_pair(&cloud, &user).await;
+    let mut body = user.server("grows", json!([{"uuid": user.network("private").await}])).await;
+    body["server"]["key_name"] = json!("key");
+    let server = user.boot(&body).await;
+    let id = server["id"].as_str().expect("an id");
+    let address = server["metadata"]["kilonova:ssh"].as_str().expect("a forwarded port").to_owned();
+    let act = async |action: Value, status: &str| {
+        let (code, answer) = user.post(&format!("/compute/v2.1/servers/{id}/action"), &action).await;
+        assert!(code.is_success(), "{action}: {answer}");
+        user.wait_for(id, |server| server["status"] == status && server["OS-EXT-STS:task_state"].is_null()).await;
+    };
+    let admin = User::log_in(&cloud.endpoint(), &cloud.clouds_yaml(), "admin").await;
+    let flavor = json!({"flavor": {"name": "larger", "ram": 256, "vcpus": 2, "disk": 2}});
+    let (status, larger) = admin.post("/compute/v2.1/flavors", &flavor).await;
+    assert!(status.is_success(), "{larger}");
+    // The guest's disk in sectors, and whether it has more memory than it began with.
+    let has = "cat kept; cat /sys/block/vda/size; awk '/MemTotal/ {print ($2 > 200000)}' /proc/meminfo";
+    let (small, large) = ("kept\n2097152\n0\n", "kept\n4194304\n1\n");
+    says(&key, &address, "echo kept > kept; sync").await;
+    assert_eq!(says(&key, &address, has).await, small);
+
+    let resize = json!({"resize": {"flavorRef": larger["flavor"]["id"]}});
+    act(resize.clone(), "VERIFY_RESIZE").await;
+    assert_eq!(says(&key, &address, has).await, large);
+    act(json!({"revertResize": null}), "ACTIVE").await;
+    assert_eq!(says(&key, &address, has).await, small);
+    act(resize, "VERIFY_RESIZE").await;
+    act(json!({"confirmResize": null}), "ACTIVE").await;
+    assert_eq!(says(&key, &address, has).await, large);
+
+    // What would lose data is refused, and the guest goes on.
+    let pid = qemu(id);
+    act(json!({"resize": {"flavorRef": user.flavor("m1.nano").await}}), "ACTIVE").await;
+    assert_eq!((qemu(id), pid.is_some()), (pid, true));
+    assert_eq!(user.delete(&format!("/compute/v2.1/servers/{id}")).await, 204);
+    user.wait_gone(id).await;
+    let left = std::fs::read_dir(cloud.state_dir.path().join("instances")).expect("the guests' directories");
+    let left: Vec<_> = left.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    assert!(left.iter().all(|name| !name.starts_with(id)), "{left:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_is_no_disk_is_an_error_that_says_so_and_the_service_goes_on() {
     let cloud = start();

@@ -78,6 +78,9 @@ pub enum DriverError {
         /// The driver.
         virt: &'static str,
     },
+    /// The guest cannot become what is asked; it is as it was.
+    #[error("Resize error: {0}")]
+    Resize(&'static str),
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -125,8 +128,10 @@ pub struct Capabilities {
     pub supports_multiattach: bool,
     /// Guests of a host that is down can be made again here.
     pub supports_evacuate: bool,
-    /// A guest can move to the host that it is on.
+    /// A guest can move to the host that it is on, without being resized.
     pub supports_migrate_to_same_host: bool,
+    /// A guest of another host can come here.
+    pub supports_migrate_to_other_host: bool,
 }
 
 /// The disk that a guest starts from. The driver keeps what it makes of it in a cache of its own, by `cache_key`.

@@ -679,3 +679,43 @@ async fn a_guest_has_a_session_of_its_own() {
     }
     harness.qemu().destroy(server.uuid()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_resize_gives_the_guest_more_and_never_a_smaller_disk() {
+    let harness = Qemu::new();
+    let driver = harness.qemu();
+    let server = Server::new(harness.image());
+    server.spawn(driver).await.unwrap();
+    let virtual_size = |disk: &str| {
+        let path = harness.guest_dir(&server).with_file_name(disk);
+        let mut info = Command::new("qemu-img");
+        let info = info.args(["info", "--force-share", "--output=json"]).arg(path).output().unwrap();
+        serde_json::from_slice::<Value>(&info.stdout).unwrap()["virtual-size"].as_u64().unwrap()
+    };
+    let console = async || driver.console_log(server.uuid(), 1 << 20).await.unwrap().0;
+    eventually("the firmware", async || (console().await.len() > 10).then_some(())).await;
+    let disk_info = server.give_away(driver).await.unwrap();
+    let said = std::fs::read(harness.instances_dir().join(format!("{}_resize/console.log", server.uuid()))).unwrap();
+    server.finish(driver, &disk_info, true).await.unwrap();
+    let command = command_line(server.info(driver).await.pid.unwrap());
+    for (option, value) in [("-m", "128M"), ("-smp", "2")] {
+        let at = command.iter().position(|word| word == option).unwrap();
+        assert_eq!(command[at + 1], value);
+    }
+    assert_eq!(virtual_size(&format!("{}/disk.qcow2", server.uuid())), 2 << 30);
+    assert_eq!(virtual_size(&format!("{}_resize/disk.qcow2", server.uuid())), 1 << 30);
+    assert!(console().await.starts_with(&said));
+    driver.confirm_migration(server.uuid()).await.unwrap();
+
+    let mut smaller = server.instance.flavor.clone().unwrap();
+    let running = server.info(driver).await;
+    let error =
+        driver.migrate_disk_and_power_off(&server.instance, "127.0.0.1", &smaller, Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.to_string(), "Resize error: Unable to resize disk down.");
+    smaller.swap = 1;
+    let swap = driver.migrate_disk_and_power_off(&server.instance, "127.0.0.1", &smaller, Duration::ZERO).await;
+    assert!(matches!(swap, Err(DriverError::NotSupported(_))), "{swap:?}");
+    assert_eq!(server.info(driver).await, running);
+    driver.destroy(server.uuid()).await.unwrap();
+    assert_eq!(harness.left(), ["_base".to_owned()].into());
+}

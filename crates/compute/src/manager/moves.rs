@@ -230,8 +230,10 @@ impl Manager {
         tasks: &[Option<TaskState>],
         error: &ManagerError,
     ) -> Result<(), ManagerError> {
-        let is_untouched =
-            matches!(error, ManagerError::Driver(DriverError::NotSupported(_)) | ManagerError::Invalid(_));
+        let is_untouched = matches!(
+            error,
+            ManagerError::Driver(DriverError::NotSupported(_) | DriverError::Resize(_)) | ManagerError::Invalid(_)
+        );
         // What a step changed and could not save is not what the instance is.
         if let Some(now) = self.find(context, instance.uuid).await? {
             instance = Tracked::new(now);

@@ -22,7 +22,7 @@ use kilonova_rpcapi::compute::{
 use kilonova_rpcapi::conductor::MigrateServer;
 use kilonova_rpcapi::notifications::InstanceAction;
 use kilonova_rpcapi::objects::Expected;
-use kilonova_virt::FinishMigration;
+use kilonova_virt::{DriverError, FinishMigration};
 use serde_json::{Value, json};
 
 use super::moves::{OLD_VM_STATE, old_vm_state, set_flavor};
@@ -68,7 +68,11 @@ impl Manager {
         prep: &PrepResize,
     ) -> Result<(), ManagerError> {
         let is_same_flavor = instance.instance_type_id == Some(prep.flavor.id);
-        if self.is_mine(instance) && is_same_flavor && !self.driver.capabilities().supports_migrate_to_same_host {
+        let capabilities = self.driver.capabilities();
+        if !self.is_mine(instance) && !capabilities.supports_migrate_to_other_host {
+            return Err(DriverError::NotSupported("a move from another host").into());
+        }
+        if self.is_mine(instance) && is_same_flavor && !capabilities.supports_migrate_to_same_host {
             let (uuid, host) = (instance.uuid, self.host());
             return Err(ManagerError::Invalid(format!(
                 "Unable to migrate instance ({uuid}) to current host ({host})."

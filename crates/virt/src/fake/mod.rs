@@ -92,6 +92,7 @@ impl Driver for FakeDriver {
             supports_multiattach: true,
             supports_evacuate: true,
             supports_migrate_to_same_host: true,
+            supports_migrate_to_other_host: true,
         }
     }
 

@@ -11,7 +11,8 @@
 //!       pidfile        QEMU's pid
 //!       qemu.log       what QEMU said at its last start
 //!       guest.json     all that is needed to start it again; there once `spawn` has succeeded, and only then
-//!   <instances_dir>/<uuid>.deleting    is being removed
+//!   <instances_dir>/<uuid>_resize      what a guest was before a resize that nobody has confirmed yet
+//!   <instances_dir>/<uuid>.deleting    is being removed, as is <uuid>_resize.deleting
 //! ```
 //!
 //! Without `spawning`, without `guest.json`, and not empty: it is not ours (a Nova that ran here left it), and is left
@@ -27,6 +28,7 @@ use super::errors::host_error;
 use crate::driver::DriverError;
 
 const DELETING: &str = ".deleting";
+const KEPT: &str = "_resize";
 
 #[derive(Clone, Debug)]
 pub(super) struct GuestDir {
@@ -95,8 +97,24 @@ impl GuestDir {
         self.path.join("guest.json")
     }
 
+    /// What the guest was, while a resize waits for its confirmation.
+    pub(super) fn kept(&self) -> Self {
+        Self { uuid: self.uuid, path: self.path.with_file_name(format!("{}{KEPT}", self.uuid)) }
+    }
+
     fn deleting(&self) -> PathBuf {
-        self.path.with_file_name(format!("{}{DELETING}", self.uuid))
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(DELETING);
+        self.path.with_file_name(name)
+    }
+
+    /// The whole directory has the name of another from now on, also after a power cut.
+    pub(super) fn rename_to(&self, to: &Self) -> Result<(), DriverError> {
+        let rename = || {
+            std::fs::rename(&self.path, &to.path)?;
+            to.path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+        };
+        rename().map_err(|error| host_error("move", &self.path, &error))
     }
 
     pub(super) fn content(&self) -> Result<Content, DriverError> {
@@ -134,12 +152,18 @@ impl GuestDir {
     }
 }
 
+/// The guest whose former self a directory's name stands for.
+pub(super) fn kept_uuid_of(name: &std::ffi::OsStr) -> Option<Uuid> {
+    let uuid = name.to_str()?.strip_suffix(KEPT)?;
+    Uuid::try_parse(uuid).ok().filter(|parsed| parsed.to_string() == uuid)
+}
+
 /// Removes the rest of a directory that was being removed when the agent died.
 pub(super) fn remove_if_deleting(path: &Path) -> Result<bool, DriverError> {
     let is_deleting = path
         .file_name()
         .and_then(|name| name.to_str()?.strip_suffix(DELETING))
-        .is_some_and(|uuid| Uuid::try_parse(uuid).is_ok());
+        .is_some_and(|name| Uuid::try_parse(name.strip_suffix(KEPT).unwrap_or(name)).is_ok());
     if is_deleting {
         remove_tree(path)?;
     }

@@ -27,26 +27,28 @@ mod qmp;
 mod record;
 mod recover;
 mod rescue;
+mod resize;
 mod snapshot;
 mod spawn;
 mod suspend;
 mod tools;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kilonova_objects::{Diagnostics, Instance, NetworkInfo};
+use kilonova_objects::{Diagnostics, Flavor, Instance, NetworkInfo};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::driver::{
-    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, GuestInfo, HostResources, RebootKind, Rescue, Snapshot,
-    Spawn,
+    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, FinishMigration, GuestInfo, HostResources, RebootKind,
+    Rescue, Snapshot, Spawn,
 };
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};
@@ -137,9 +139,10 @@ impl QemuDriver {
 
     /// Bytes by which the disks of all guests may still grow.
     async fn promised_bytes(&self) -> Result<u64, DriverError> {
-        let dirs = self.guests().await?;
+        let root = self.config.instances_dir.clone();
         blocking(move || {
-            let growths = dirs.iter().map(|dir| {
+            let (guests, kept) = (guests(&root)?, kept(&root)?);
+            let growths = guests.iter().chain(&kept).map(|dir| {
                 let disk = dir.disk();
                 host::disk_size(&disk).map_or(0, |size| host::growth(&disk, size))
             });
@@ -180,18 +183,26 @@ fn open_instances_dir(path: &Path) -> Result<File, DriverError> {
 
 /// The complete guests.
 fn guests(root: &Path) -> Result<Vec<GuestDir>, DriverError> {
+    complete(root, |name| Some(GuestDir::new(root, recover::uuid_of(name)?)))
+}
+
+/// What complete guests were, that wait for the confirmation of a resize.
+fn kept(root: &Path) -> Result<Vec<GuestDir>, DriverError> {
+    complete(root, |name| Some(GuestDir::new(root, guest_dir::kept_uuid_of(name)?).kept()))
+}
+
+fn complete(root: &Path, dir_of: impl Fn(&OsStr) -> Option<GuestDir>) -> Result<Vec<GuestDir>, DriverError> {
     let failed = |error| host_error("list", root, &error);
-    let mut guests = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(root).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        if let Some(uuid) = recover::uuid_of(&name) {
-            let dir = GuestDir::new(root, uuid);
-            if dir.content()? == Content::Guest {
-                guests.push(dir);
-            }
+        if let Some(dir) = dir_of(&name)
+            && dir.content()? == Content::Guest
+        {
+            found.push(dir);
         }
     }
-    Ok(guests)
+    Ok(found)
 }
 
 #[async_trait]
@@ -298,6 +309,42 @@ impl Driver for QemuDriver {
 
     async fn unrescue(&self, instance: &Instance, _network_info: &NetworkInfo) -> Result<(), DriverError> {
         rescue::unrescue(self, instance.uuid).await
+    }
+
+    async fn migrate_disk_and_power_off(
+        &self,
+        instance: &Instance,
+        _dest: &str,
+        flavor: &Flavor,
+        grace: Duration,
+    ) -> Result<String, DriverError> {
+        resize::give_away(self, instance, flavor, grace).await
+    }
+
+    async fn finish_migration(&self, finish: FinishMigration<'_>) -> Result<(), DriverError> {
+        resize::finish(self, finish).await
+    }
+
+    async fn confirm_migration(&self, uuid: Uuid) -> Result<(), DriverError> {
+        resize::confirm(self, uuid).await
+    }
+
+    async fn revert_migration(&self, uuid: Uuid) -> Result<(), DriverError> {
+        resize::revert(self, uuid).await
+    }
+
+    async fn finish_revert_migration(
+        &self,
+        instance: &Instance,
+        _network_info: &NetworkInfo,
+        power_on: bool,
+    ) -> Result<(), DriverError> {
+        resize::take_back(self, instance.uuid, power_on).await
+    }
+
+    async fn list_kept(&self) -> Result<Vec<Uuid>, DriverError> {
+        let root = self.config.instances_dir.clone();
+        blocking(move || Ok(kept(&root)?.iter().map(|dir| dir.uuid).collect())).await
     }
 
     async fn trigger_crash_dump(&self, uuid: Uuid) -> Result<(), DriverError> {

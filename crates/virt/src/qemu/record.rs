@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use kilonova_objects::Instance;
+use kilonova_objects::{Flavor, Instance};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -59,17 +59,24 @@ pub(super) struct Size {
 
 impl Size {
     pub(super) fn of(instance: &Instance) -> Result<Self, DriverError> {
-        let (vcpus, memory_mb, root_gb) = match &instance.flavor {
-            Some(flavor) if flavor.ephemeral_gb > 0 || flavor.swap > 0 => {
-                return Err(DriverError::NotSupported("a flavor with an ephemeral or a swap disk"));
-            }
-            Some(flavor) => (flavor.vcpus, flavor.memory_mb, flavor.root_gb),
-            None => (
+        match &instance.flavor {
+            Some(flavor) => Self::of_flavor(flavor),
+            None => Self::new(
                 instance.vcpus.unwrap_or_default(),
                 instance.memory_mb.unwrap_or_default(),
                 instance.root_gb.unwrap_or_default(),
             ),
-        };
+        }
+    }
+
+    pub(super) fn of_flavor(flavor: &Flavor) -> Result<Self, DriverError> {
+        if flavor.ephemeral_gb > 0 || flavor.swap > 0 {
+            return Err(DriverError::NotSupported("a flavor with an ephemeral or a swap disk"));
+        }
+        Self::new(flavor.vcpus, flavor.memory_mb, flavor.root_gb)
+    }
+
+    fn new(vcpus: i64, memory_mb: i64, root_gb: i64) -> Result<Self, DriverError> {
         let unusable = || {
             DriverError::Hypervisor(format!(
                 "a guest with {vcpus} vcpus, {memory_mb} MiB and {root_gb} GiB cannot be made"
@@ -106,6 +113,11 @@ impl GuestRecord {
             is_suspended: false,
             rescue: None,
         })
+    }
+
+    /// The same guest in another flavor.
+    pub(super) fn resized(self, size: Size) -> Self {
+        Self { vcpus: size.vcpus, memory_mb: size.memory_mb, ..self }
     }
 
     pub(super) fn read(dir: &GuestDir) -> Result<Self, DriverError> {

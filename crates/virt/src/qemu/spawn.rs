@@ -70,13 +70,18 @@ async fn build(
     record.has_disk = root?;
     drive?;
     launch::start(driver, dir, &mut record).await?;
+    complete(operation, dir, &record).await?;
+    Ok(record)
+}
+
+/// From here on the guest is one.
+pub(super) async fn complete(operation: &Operation, dir: &GuestDir, record: &GuestRecord) -> Result<(), DriverError> {
     let (written, to) = (record.clone(), dir.clone());
     blocking_in(operation, move || {
         written.write(&to)?;
         std::fs::remove_file(to.marker()).map_err(|error| host_error("remove", &to.marker(), &error))
     })
-    .await?;
-    Ok(record)
+    .await
 }
 
 /// Takes a guest away, whatever there is of it.
@@ -85,6 +90,8 @@ pub(super) async fn destroy(driver: &QemuDriver, uuid: Uuid) -> Result<(), Drive
     // Before its turn: an operation that waits for the guest to shut down then has nothing to wait for.
     kill_all(&dir).await?;
     let operation = driver.locks.operation(uuid).await;
+    let kept = dir.kept();
+    blocking_in(&operation, move || kept.remove()).await?;
     if dir.content()? == Content::Foreign {
         tracing::warn!(path = %dir.path().display(), "not removing a directory that Kilonova did not make");
         return Ok(());
@@ -113,6 +120,6 @@ pub(super) fn metadata(driver: &QemuDriver, record: &GuestRecord) -> BTreeMap<St
     ssh.into_iter().collect()
 }
 
-fn foreign(dir: &GuestDir) -> DriverError {
+pub(super) fn foreign(dir: &GuestDir) -> DriverError {
     DriverError::Host(format!("{} holds files that Kilonova did not make; move them away", dir.path().display()))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kilonova_objects::network_model::{FixedIp, Ip, Network, NetworkInfo, Subnet, Vif};
 use kilonova_objects::{Flavor, Instance, InstanceInfoCache, PowerState};
-use kilonova_virt::{DiskImage, Driver, DriverError, GuestInfo, Injected, RebootKind, Rescue, Spawn};
+use kilonova_virt::{DiskImage, Driver, DriverError, FinishMigration, GuestInfo, Injected, RebootKind, Rescue, Spawn};
 use uuid::Uuid;
 
 /// A driver under test, with what it needs around it.
@@ -91,6 +91,42 @@ impl Server {
             grace: Duration::ZERO,
         };
         driver.rescue(rescue).await
+    }
+
+    /// Gives it away for a flavor of twice its size.
+    pub async fn give_away(&self, driver: &dyn Driver) -> Result<String, DriverError> {
+        let flavor = self.larger().instance.flavor.unwrap();
+        driver.migrate_disk_and_power_off(&self.instance, "127.0.0.1", &flavor, Duration::ZERO).await
+    }
+
+    /// Makes it again in that flavor.
+    pub async fn finish(&self, driver: &dyn Driver, disk_info: &str, power_on: bool) -> Result<(), DriverError> {
+        let larger = self.larger();
+        let finish = FinishMigration {
+            instance: &larger.instance,
+            disk_info,
+            network_info: &self.network_info,
+            resizes_disks: true,
+            power_on,
+        };
+        driver.finish_migration(finish).await
+    }
+
+    pub async fn take_back(&self, driver: &dyn Driver, power_on: bool) -> Result<(), DriverError> {
+        driver.finish_revert_migration(&self.instance, &self.network_info, power_on).await
+    }
+
+    fn larger(&self) -> Self {
+        let mut instance = self.instance.clone();
+        let flavor = instance.flavor.as_mut().unwrap();
+        (flavor.id, flavor.memory_mb, flavor.vcpus, flavor.root_gb) = (2, 128, 2, 2);
+        Self {
+            instance,
+            network_info: self.network_info.clone(),
+            image: None,
+            image_properties: BTreeMap::new(),
+            injected: Injected::default(),
+        }
     }
 
     pub async fn info(&self, driver: &dyn Driver) -> GuestInfo {
@@ -339,6 +375,67 @@ pub async fn a_rescued_guest_runs_until_it_is_its_own_again(harness: impl Harnes
     assert!(matches!(gone, Err(DriverError::InstanceNotFound(_))), "{gone:?}");
 }
 
+/// Given away and made again, it runs, and what it was is kept until that is confirmed. Twice each, as everything.
+pub async fn a_resized_guest_is_kept_until_the_resize_is_confirmed(harness: impl Harness) {
+    let server = Server::new(harness.image());
+    let uuid = server.uuid();
+    let driver = harness.driver();
+    server.spawn(&*driver).await.unwrap();
+    let disk_info = server.give_away(&*driver).await.unwrap();
+    drop(driver);
+    let harness = harness.restarted();
+    let driver = &*harness.driver();
+    assert_eq!(driver.recover().await.unwrap(), []);
+    assert_eq!(server.give_away(driver).await.unwrap(), disk_info);
+    assert_eq!(driver.list_kept().await.unwrap(), [uuid]);
+    for _ in 0..2 {
+        server.finish(driver, &disk_info, true).await.unwrap();
+        assert_eq!(server.info(driver).await.power_state, PowerState::Running);
+    }
+    // Also a late question for what was given away changes nothing.
+    let before = server.info(driver).await;
+    assert_eq!(server.give_away(driver).await.unwrap(), disk_info);
+    assert_eq!(driver.recover().await.unwrap(), std::slice::from_ref(&before));
+    assert_eq!(driver.list_kept().await.unwrap(), [uuid]);
+    for _ in 0..2 {
+        driver.confirm_migration(uuid).await.unwrap();
+        assert!(driver.list_kept().await.unwrap().is_empty());
+    }
+    assert_eq!(server.info(driver).await, before);
+    driver.destroy(uuid).await.unwrap();
+}
+
+/// Taken back, it is what it was; a guest of which nothing is kept is not taken for one that was resized.
+pub async fn a_resized_guest_is_what_it_was_when_it_is_taken_back(harness: impl Harness) {
+    let driver = &*harness.driver();
+    let server = Server::new(harness.image());
+    let uuid = server.uuid();
+    server.spawn(driver).await.unwrap();
+    for power_on in [false, true] {
+        let disk_info = server.give_away(driver).await.unwrap();
+        server.finish(driver, &disk_info, power_on).await.unwrap();
+        let state = if power_on { PowerState::Running } else { PowerState::Shutdown };
+        assert_eq!(server.info(driver).await.power_state, state);
+        for _ in 0..2 {
+            driver.revert_migration(uuid).await.unwrap();
+            assert_eq!(driver.list_guests().await.unwrap(), []);
+        }
+        for _ in 0..2 {
+            server.take_back(driver, power_on).await.unwrap();
+            assert_eq!(server.info(driver).await.power_state, state);
+        }
+        assert!(driver.list_kept().await.unwrap().is_empty());
+    }
+    // What goes while it is resized goes whole.
+    let disk_info = server.give_away(driver).await.unwrap();
+    server.finish(driver, &disk_info, true).await.unwrap();
+    driver.destroy(uuid).await.unwrap();
+    assert_eq!((driver.list_kept().await.unwrap(), driver.list_guests().await.unwrap()), (vec![], vec![]));
+    for gone in [server.give_away(driver).await.map(drop), server.take_back(driver, true).await] {
+        assert!(matches!(gone, Err(DriverError::InstanceNotFound(found)) if found == uuid), "{gone:?}");
+    }
+}
+
 /// A running guest is counted, and takes an interrupt.
 pub async fn a_running_guest_is_looked_into(harness: impl Harness) {
     let driver = &*harness.driver();
@@ -475,6 +572,8 @@ macro_rules! driver_suite {
             a_paused_guest_stands_still_until_it_goes_on,
             a_suspended_guest_is_off_until_it_is_resumed,
             a_rescued_guest_runs_until_it_is_its_own_again,
+            a_resized_guest_is_kept_until_the_resize_is_confirmed,
+            a_resized_guest_is_what_it_was_when_it_is_taken_back,
             a_running_guest_is_looked_into,
             guests_are_found_again_after_a_restart,
             guests_of_one_image_are_spawned_together,
