@@ -24,7 +24,7 @@ use crate::versions::{LEGACY, MAX_VERSION, MIN_VERSION};
 use bodies::Schemas;
 
 /// Statuses of errors, and what they mean here.
-const ERRORS: [(&str, &str); 10] = [
+const ERRORS: [(&str, &str); 11] = [
     ("400", "The request makes no sense, or its schema does not let it through."),
     ("401", "The token is missing, or not valid."),
     ("403", "The policy or a quota does not allow it."),
@@ -35,6 +35,7 @@ const ERRORS: [(&str, &str); 10] = [
     ("413", "The body is too large."),
     ("415", "The body is not JSON."),
     ("500", "Something else failed; the log of the API says more under the request's id."),
+    ("501", "The host, its driver or the cloud does not have that."),
 ];
 
 /// The description of the API.
@@ -167,14 +168,17 @@ fn tag(path: &str) -> &str {
 }
 
 fn responses(routes: &[&Route], has_body: bool, is_gone: bool) -> Value {
-    let mut statuses = BTreeSet::from(["401", "406", "500"]);
+    // 400 also where nothing else is looked at: for a microversion that is none.
+    let mut statuses = BTreeSet::from(["400", "401", "406", "500"]);
     if is_gone {
         statuses.insert("410");
     } else {
-        statuses.extend(["400", "404"]);
+        statuses.extend(["404", "501"]);
         let asks = routes.iter().any(|route| route.policy != NO_RULE);
         statuses.extend(asks.then_some("403"));
-        statuses.extend(routes.iter().any(|route| route.method != Verb::Get).then_some("409"));
+        // What is read below a resource may depend on its state: diagnostics, the uptime of a host.
+        let conflicts = |route: &&Route| route.method != Verb::Get || route.path.matches('/').count() > 2;
+        statuses.extend(routes.iter().any(conflicts).then_some("409"));
     }
     if has_body {
         statuses.extend(["413", "415"]);

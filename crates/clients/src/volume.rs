@@ -260,92 +260,91 @@ pub trait VolumeService: Send + Sync + 'static {
     async fn delete_attachment(&self, context: &RequestContext, id: Uuid) -> Result<(), ClientError>;
 }
 
-/// A cloud without a volume service.
+/// A cloud without a volume service: it has no volumes, and none can be made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoVolumes;
 
-/// What Nova finds where its catalog has no such service.
-fn absent<T>() -> Result<T, ClientError> {
-    Err(ClientError::unavailable("volume", "this cloud has no volume service: the catalog has no endpoint of it"))
+fn cannot_be_made<T>() -> Result<T, ClientError> {
+    Err(ClientError::BadRequest("this cloud has no volume service".to_owned()))
 }
 
 #[async_trait]
 impl VolumeService for NoVolumes {
     async fn list_volumes(&self, _: &RequestContext) -> Result<Vec<Volume>, ClientError> {
-        absent()
+        Ok(Vec::new())
     }
 
-    async fn show_volume(&self, _: &RequestContext, _: &str) -> Result<Volume, ClientError> {
-        absent()
+    async fn show_volume(&self, _: &RequestContext, id: &str) -> Result<Volume, ClientError> {
+        Err(ClientError::not_found("volume", id))
     }
 
     async fn create_volume(&self, _: &RequestContext, _: NewVolume) -> Result<Volume, ClientError> {
-        absent()
+        cannot_be_made()
     }
 
-    async fn delete_volume(&self, _: &RequestContext, _: &str) -> Result<(), ClientError> {
-        absent()
+    async fn delete_volume(&self, _: &RequestContext, id: &str) -> Result<(), ClientError> {
+        Err(ClientError::not_found("volume", id))
     }
 
     async fn list_snapshots(&self, _: &RequestContext) -> Result<Vec<Snapshot>, ClientError> {
-        absent()
+        Ok(Vec::new())
     }
 
-    async fn show_snapshot(&self, _: &RequestContext, _: &str) -> Result<Snapshot, ClientError> {
-        absent()
+    async fn show_snapshot(&self, _: &RequestContext, id: &str) -> Result<Snapshot, ClientError> {
+        Err(ClientError::not_found("snapshot", id))
     }
 
     async fn create_snapshot(&self, _: &RequestContext, _: NewSnapshot) -> Result<Snapshot, ClientError> {
-        absent()
+        cannot_be_made()
     }
 
-    async fn delete_snapshot(&self, _: &RequestContext, _: &str) -> Result<(), ClientError> {
-        absent()
+    async fn delete_snapshot(&self, _: &RequestContext, id: &str) -> Result<(), ClientError> {
+        Err(ClientError::not_found("snapshot", id))
     }
 
-    async fn reserve(&self, _: &RequestContext, _: &str) -> Result<(), ClientError> {
-        absent()
+    async fn reserve(&self, _: &RequestContext, id: &str) -> Result<(), ClientError> {
+        Err(ClientError::not_found("volume", id))
     }
 
-    async fn unreserve(&self, _: &RequestContext, _: &str) -> Result<(), ClientError> {
-        absent()
+    async fn unreserve(&self, _: &RequestContext, id: &str) -> Result<(), ClientError> {
+        Err(ClientError::not_found("volume", id))
     }
 
-    async fn begin_detaching(&self, _: &RequestContext, _: &str) -> Result<(), ClientError> {
-        absent()
+    async fn begin_detaching(&self, _: &RequestContext, id: &str) -> Result<(), ClientError> {
+        Err(ClientError::not_found("volume", id))
     }
 
-    async fn roll_detaching(&self, _: &RequestContext, _: &str) -> Result<(), ClientError> {
-        absent()
+    async fn roll_detaching(&self, _: &RequestContext, id: &str) -> Result<(), ClientError> {
+        Err(ClientError::not_found("volume", id))
     }
 
     async fn migrate_volume_completion(
         &self,
         _: &RequestContext,
-        _: &str,
+        id: &str,
         _: &str,
         _: bool,
     ) -> Result<String, ClientError> {
-        absent()
+        Err(ClientError::not_found("volume", id))
     }
 
-    async fn create_attachment(&self, _: &RequestContext, _: &str, _: Uuid) -> Result<Attachment, ClientError> {
-        absent()
+    async fn create_attachment(&self, _: &RequestContext, id: &str, _: Uuid) -> Result<Attachment, ClientError> {
+        Err(ClientError::not_found("volume", id))
     }
 
-    async fn show_attachment(&self, _: &RequestContext, _: Uuid) -> Result<Attachment, ClientError> {
-        absent()
+    async fn show_attachment(&self, _: &RequestContext, id: Uuid) -> Result<Attachment, ClientError> {
+        Err(ClientError::not_found("attachment", id))
     }
 
-    async fn update_attachment(&self, _: &RequestContext, _: Uuid, _: Value) -> Result<Attachment, ClientError> {
-        absent()
+    async fn update_attachment(&self, _: &RequestContext, id: Uuid, _: Value) -> Result<Attachment, ClientError> {
+        Err(ClientError::not_found("attachment", id))
     }
 
-    async fn complete_attachment(&self, _: &RequestContext, _: Uuid) -> Result<(), ClientError> {
-        absent()
+    async fn complete_attachment(&self, _: &RequestContext, id: Uuid) -> Result<(), ClientError> {
+        Err(ClientError::not_found("attachment", id))
     }
 
     async fn delete_attachment(&self, _: &RequestContext, _: Uuid) -> Result<(), ClientError> {
-        absent()
+        Ok(())
     }
 }

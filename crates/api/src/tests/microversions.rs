@@ -1,6 +1,9 @@
-//! What 2.97 to 2.104 change. What they add to servers is in `servers/views.rs` too.
+//! What 2.97 to 2.104 change, and of the older ones those that no test of a resource shows. What they add to servers is in
+//! `servers/views.rs` too.
 
 use kilonova_clients::image::Image;
+use kilonova_db::console_auth_tokens;
+use kilonova_objects::ConsoleAuthToken;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -11,6 +14,62 @@ use crate::versions::{V2_101, V2_102};
 
 async fn server(cloud: &Cloud, version: &str, uuid: Uuid) -> Value {
     cloud.get(MEMBER, version, &format!("/servers/{uuid}")).await.expect(200).body["server"].clone()
+}
+
+#[tokio::test]
+async fn v2_5_and_v2_83_let_everybody_filter_by_more() {
+    let cloud = Cloud::new().await;
+    active(&cloud, "vm").await;
+    let found = async |token: &str, version: &str, filter: &str| {
+        let listed = cloud.get(token, version, &format!("/servers?{filter}")).await.expect(200).body;
+        listed["servers"].as_array().unwrap().len()
+    };
+    // None of these fits the server: where one does not count, the server is in the list.
+    for (filter, before, since) in [
+        ("ip6=2001:db8::17", "2.4", "2.5"),
+        ("availability_zone=elsewhere", "2.82", "2.83"),
+        ("key_name=another", "2.82", "2.83"),
+        ("power_state=4", "2.82", "2.83"),
+        ("task_state=spawning", "2.82", "2.83"),
+        ("vm_state=paused", "2.82", "2.83"),
+        ("user_id=somebody", "2.82", "2.83"),
+    ] {
+        assert_eq!((found(MEMBER, before, filter).await, found(MEMBER, since, filter).await), (1, 0), "{filter}");
+        assert_eq!(found(ADMIN, before, filter).await, 0, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn v2_62_and_v2_84_events_of_actions_say_where_and_why() {
+    let cloud = Cloud::new().await;
+    let uuid = active(&cloud, "vm").await;
+    let stop =
+        cloud.post(MEMBER, "2.96", &format!("/servers/{uuid}/action"), json!({"os-stop": null})).await.expect(202);
+    let request_id = stop.header("x-openstack-request-id").to_owned();
+    let event = "compute_stop_instance";
+    kilonova_db::actions::event_start(&cloud.db, uuid, &request_id, event, Some("compute1")).await.unwrap();
+    let failure = Some(("it broke".to_owned(), "trace".to_owned()));
+    kilonova_db::actions::event_finish(&cloud.db, uuid, &request_id, event, failure).await.unwrap();
+    let path = format!("/servers/{uuid}/os-instance-actions/{request_id}");
+    for (version, has_host, has_details) in
+        [("2.61", false, false), ("2.62", true, false), ("2.83", true, false), ("2.84", true, true)]
+    {
+        let shown = cloud.get(ADMIN, version, &path).await.expect(200).body["instanceAction"]["events"][0].clone();
+        let has = |field: &str| shown.get(field).is_some();
+        assert_eq!((has("host"), has("hostId"), has("details")), (has_host, has_host, has_details), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn v2_67_a_new_volume_may_have_a_type() {
+    let cloud = Cloud::new().await;
+    let device = json!({"boot_index": 0, "uuid": cloud.image.id, "source_type": "image", "destination_type": "volume",
+        "volume_size": 1, "volume_type": "fast"});
+    let body = with(&cloud, json!({"block_device_mapping_v2": [device]}));
+    let before = cloud.post(MEMBER, "2.66", "/servers", body.clone()).await.expect(400);
+    assert!(before.message().contains("volume_type"), "{}", before.message());
+    let since = cloud.post(MEMBER, "2.67", "/servers", body).await;
+    assert!(!since.body.to_string().contains("volume_type"), "{}", since.body);
 }
 
 #[tokio::test]
@@ -68,6 +127,33 @@ async fn v2_98_the_image_shows_the_properties_that_nova_knows() {
     let body = json!({"server": {"name": "new"}});
     let updated = cloud.put(MEMBER, "2.98", &format!("/servers/{uuid}"), body).await.expect(200);
     assert_eq!(updated.body["server"]["image"]["properties"], expected);
+}
+
+#[tokio::test]
+async fn v2_99_a_spice_console_can_be_direct() {
+    let cloud = Cloud::new().await;
+    let uuid = active(&cloud, "vm").await;
+    let path = format!("/servers/{uuid}/remote-consoles");
+    let direct = json!({"remote_console": {"protocol": "spice", "type": "spice-direct"}});
+    cloud.post(ADMIN, "2.98", &path, direct.clone()).await.expect(400);
+    let reply = cloud.post(ADMIN, "2.99", &path, direct).await.expect(200);
+    assert_eq!(reply.body["remote_console"]["type"], "spice-direct");
+
+    let console = ConsoleAuthToken {
+        console_type: "spice-direct".to_owned(),
+        host: "host1".to_owned(),
+        port: 5900,
+        tls_port: Some(5901),
+        instance_uuid: uuid,
+        ..ConsoleAuthToken::default()
+    };
+    let token = console_auth_tokens::authorize(&cloud.db, &console, 60).await.unwrap().token;
+    let path = format!("/os-console-auth-tokens/{token}");
+    let shown = async |version: &str| cloud.get(ADMIN, version, &path).await.expect(200).body["console"].clone();
+    assert_eq!(shown("2.98").await.get("tls_port"), None);
+    assert_eq!(shown("2.99").await["tls_port"], 5901);
+    cloud.get(ADMIN, "2.98", &format!("{path}?x=1")).await.expect(200);
+    cloud.get(ADMIN, "2.99", &format!("{path}?x=1")).await.expect(400);
 }
 
 #[tokio::test]
