@@ -17,6 +17,7 @@ mod hypervisors;
 mod images;
 mod instance_usage_audit_log;
 mod keypairs;
+mod ledger;
 mod limits;
 mod microversions;
 mod network_proxies;
