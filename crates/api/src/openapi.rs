@@ -170,9 +170,9 @@ fn tag(path: &str) -> &str {
 fn responses(routes: &[&Route], has_body: bool, is_gone: bool) -> Value {
     // 400 also where nothing else is looked at: for a microversion that is none.
     let mut statuses = BTreeSet::from(["400", "401", "406", "500"]);
-    if is_gone {
-        statuses.insert("410");
-    } else {
+    // One of several actions may be gone.
+    statuses.extend(routes.iter().any(|route| route.is_gone).then_some("410"));
+    if !is_gone {
         statuses.extend(["404", "501"]);
         let asks = routes.iter().any(|route| route.policy != NO_RULE);
         statuses.extend(asks.then_some("403"));

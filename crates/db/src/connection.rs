@@ -1,5 +1,8 @@
 //! What statements run on: a transaction, or any connection of the pool.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use async_trait::async_trait;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
@@ -65,9 +68,19 @@ pub struct Reader {
     pub(crate) pool: DatabaseConnection,
     pub(crate) policy: Policy,
     pub(crate) health: Health,
+    pub(crate) asked: Arc<AtomicU64>,
 }
 
 impl Reader {
+    /// How many queries were asked since the start, of this pool.
+    pub fn queries(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Waits if the query may be asked again, or gives the error back.
     async fn wait(&self, error: DbErr, retries: &mut u32) -> Result<(), DbErr> {
         let Some(why) = transient(&error) else { return Err(error) };
@@ -98,6 +111,7 @@ impl ConnectionTrait for Reader {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.count();
         // A file has no connection to lose.
         if self.get_database_backend() == DbBackend::Sqlite {
             return self.pool.query_one_raw(statement).await;
@@ -112,6 +126,7 @@ impl ConnectionTrait for Reader {
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.count();
         if self.get_database_backend() == DbBackend::Sqlite {
             return self.pool.query_all_raw(statement).await;
         }

@@ -38,6 +38,7 @@ mod wal;
 pub mod workflows;
 
 use std::fmt;
+use std::sync::Arc;
 
 use sea_orm::{DatabaseConnection, DbBackend, TransactionTrait as _};
 
@@ -81,7 +82,7 @@ impl Db {
             Place::Postgres(at) => same(pool::postgres(at, options, health.clone()).await?),
             Place::MySql(at) => same(pool::mysql(at, options, health.clone()).await?),
         };
-        let read = Reader { pool: read, policy: Policy::new(options), health };
+        let read = Reader { pool: read, policy: Policy::new(options), health, asked: Arc::default() };
         Ok(Self { read, write, wal, place })
     }
 

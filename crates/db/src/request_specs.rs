@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use kilonova_core::time::utcnow;
 use kilonova_objects::wire::VersionedObject as _;
 use kilonova_objects::{Flavor, RequestSpec};
-use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, QueryResult, Value as SqlValue};
 use serde::Deserialize;
 use serde_json::Value;
@@ -41,12 +41,25 @@ pub async fn asked(db: &Db, instance_uuids: &[Uuid]) -> Result<HashMap<Uuid, Ask
         let mut statement = select(TABLE, &["instance_uuid", "spec"]);
         statement.and_where(uuid_in("instance_uuid", uuids));
         for row in db.read().query_all(&statement).await? {
-            let (uuid, spec) = (Uuid::read(&row, 0)?, String::read(&row, 1)?);
-            let asked = serde_json::from_str(&spec);
-            found.insert(uuid, asked.map_err(|error| DbError::corrupt("request spec", uuid, error.to_string()))?);
+            let uuid = Uuid::read(&row, 0)?;
+            found.extend(asked_in(&row, 1, uuid)?.map(|asked| (uuid, asked)));
         }
     }
     Ok(found)
+}
+
+/// The same from a row of another table, whose column of that number is [`of_instance`].
+pub(crate) fn asked_in(row: &QueryResult, column: usize, uuid: Uuid) -> Result<Option<Asked>, DbError> {
+    let Some(spec) = Option::<String>::read(row, column)? else { return Ok(None) };
+    let asked = serde_json::from_str(&spec);
+    asked.map(Some).map_err(|error| DbError::corrupt("request spec", uuid, error.to_string()))
+}
+
+/// The spec of the instance whose uuid is in a column of the query around it.
+pub(crate) fn of_instance(uuid: Expr) -> SelectStatement {
+    let mut statement = Query::select();
+    statement.column("spec").from(TABLE).and_where(Expr::col((TABLE, "instance_uuid")).eq(uuid));
+    statement
 }
 
 /// Changes the request spec of an instance to what `decide` makes of it; `None` leaves it as it is.

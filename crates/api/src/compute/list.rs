@@ -2,8 +2,11 @@
 
 mod options;
 
+use std::collections::HashMap;
+
 use kilonova_db::DbError;
 use kilonova_db::instances::{self, InstanceQuery};
+use kilonova_db::request_specs::Asked;
 use kilonova_objects::Instance;
 use regex::Regex;
 use uuid::Uuid;
@@ -50,19 +53,23 @@ impl LocalFilters {
     }
 }
 
-/// The servers, whole.
-pub(crate) async fn list(state: &ApiState, wanted: &Wanted) -> Result<Vec<Instance>, ComputeError> {
+/// The servers, whole, and if `with_asked` what they were asked with.
+pub(crate) async fn list(
+    state: &ApiState,
+    wanted: &Wanted,
+    with_asked: bool,
+) -> Result<(Vec<Instance>, HashMap<Uuid, Asked>), ComputeError> {
     if wanted.is_empty || wanted.query.limit == Some(0) {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
     if wanted.local.is_none() {
-        return instances::list(&state.db, &wanted.query).await.map_err(of_marker);
+        return read(state, &wanted.query, with_asked).await;
     }
     let unlimited = InstanceQuery { limit: None, ..wanted.query.clone() };
-    let mut found = instances::list(&state.db, &unlimited).await.map_err(of_marker)?;
+    let (mut found, asked) = read(state, &unlimited, with_asked).await?;
     found.retain(|instance| wanted.local.matches(instance));
     found.truncate(wanted.query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
-    Ok(found)
+    Ok((found, asked))
 }
 
 /// Id and name of the servers.
@@ -73,8 +80,19 @@ pub(crate) async fn list_brief(state: &ApiState, wanted: &Wanted) -> Result<Vec<
     if wanted.local.is_none() {
         return instances::list_brief(&state.db, &wanted.query).await.map_err(of_marker);
     }
-    let whole = list(state, wanted).await?;
+    let (whole, _) = list(state, wanted, false).await?;
     Ok(whole.into_iter().map(|found| (found.uuid, found.display_name.unwrap_or_default())).collect())
+}
+
+async fn read(
+    state: &ApiState,
+    query: &InstanceQuery,
+    with_asked: bool,
+) -> Result<(Vec<Instance>, HashMap<Uuid, Asked>), ComputeError> {
+    if with_asked {
+        return instances::list_asked(&state.db, query).await.map_err(of_marker);
+    }
+    Ok((instances::list(&state.db, query).await.map_err(of_marker)?, HashMap::new()))
 }
 
 fn of_marker(error: DbError) -> ComputeError {

@@ -30,7 +30,7 @@ pub use create::{create, usage};
 pub use destroy::destroy;
 pub use info_cache::update_network_info;
 pub use metadata::{delete_metadata, update_metadata};
-pub use query::{active_by_window, by_host, get, list, list_brief};
+pub use query::{active_by_window, by_host, get, list, list_asked, list_brief};
 pub use save::{save, save_and_get_original};
 pub use start_action::{start_action, start_action_in_zone, start_action_with};
 pub use start_move::{MoveRecord, StartMove, start_move};

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use kilonova_objects::{Instance, InstanceFault, VmState};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait as _, Query, SelectStatement};
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use uuid::Uuid;
 
 use super::filter::{Matcher, condition};
 use super::row::{Decoder, READ, TABLE, sort_column, sort_values};
 use super::{Deleted, Expand, InstanceQuery};
+use crate::request_specs::{self, Asked};
 use crate::sql::{Cell, SortColumn, after, limit_to, order_by};
 use crate::{Db, DbError, faults};
 
@@ -27,21 +28,59 @@ pub async fn get(db: &Db, uuid: Uuid, deleted: Deleted) -> Result<Instance, DbEr
 /// The instances that `query` selects, whole, in at most three statements; more only where regular expressions, tags,
 /// addresses or system metadata narrow many rows down to few.
 pub async fn list(db: &Db, query: &InstanceQuery) -> Result<Vec<Instance>, DbError> {
+    Ok(read_list(db, query, false).await?.instances)
+}
+
+/// The same in as many statements, with what their request specs say; an instance without a spec has no entry.
+pub async fn list_asked(db: &Db, query: &InstanceQuery) -> Result<(Vec<Instance>, HashMap<Uuid, Asked>), DbError> {
+    let found = read_list(db, query, true).await?;
+    Ok((found.instances, found.asked))
+}
+
+#[derive(Default)]
+struct Found {
+    instances: Vec<Instance>,
+    asked: HashMap<Uuid, Asked>,
+}
+
+impl Found {
+    fn push(&mut self, instance: Instance, row: &QueryResult, has_spec: bool) -> Result<(), DbError> {
+        if has_spec && let Some(asked) = request_specs::asked_in(row, READ.len(), instance.uuid)? {
+            self.asked.insert(instance.uuid, asked);
+        }
+        self.instances.push(instance);
+        Ok(())
+    }
+}
+
+async fn read_list(db: &Db, query: &InstanceQuery, with_spec: bool) -> Result<Found, DbError> {
     let sort = sort_columns(query)?;
     let marker = marker(db, query, &sort).await?;
     let mut found = match Matcher::new(query)? {
-        Some(matcher) => matching(db, query, &sort, marker, &matcher).await?,
+        Some(matcher) => matching(db, query, &sort, marker, &matcher, with_spec).await?,
         None => {
-            let statement = page(query, &sort, marker, query.limit);
+            let mut statement = page(query, &sort, marker, query.limit);
+            if with_spec {
+                add_spec(&mut statement);
+            }
             let mut decoder = Decoder::new(query.with);
-            let rows = db.read().query_all(&statement).await?;
-            rows.iter().map(|row| decoder.instance(row)).collect::<Result<_, _>>()?
+            let mut found = Found::default();
+            for row in db.read().query_all(&statement).await? {
+                found.push(decoder.instance(&row)?, &row, with_spec)?;
+            }
+            found
         }
     };
     if query.with.faults {
-        add_faults(db.read(), &mut found).await?;
+        add_faults(db.read(), &mut found.instances).await?;
     }
     Ok(found)
+}
+
+/// The request spec, in a column after those of [`READ`].
+fn add_spec(statement: &mut SelectStatement) {
+    let spec = request_specs::of_instance(Expr::col((TABLE, "uuid")));
+    statement.expr(Expr::SubQuery(None, Box::new(spec.into())));
 }
 
 /// Uuid and name of the instances that `query` selects.
@@ -49,9 +88,9 @@ pub async fn list_brief(db: &Db, query: &InstanceQuery) -> Result<Vec<(Uuid, Str
     let sort = sort_columns(query)?;
     let marker = marker(db, query, &sort).await?;
     if let Some(matcher) = Matcher::new(query)? {
-        let found = matching(db, query, &sort, marker, &matcher).await?;
+        let found = matching(db, query, &sort, marker, &matcher, false).await?;
         let brief = |found: Instance| (found.uuid, found.display_name.unwrap_or_default());
-        return Ok(found.into_iter().map(brief).collect());
+        return Ok(found.instances.into_iter().map(brief).collect());
     }
     let mut statement = page(query, &sort, marker, query.limit);
     statement.clear_selects().columns(["uuid", "display_name"]);
@@ -170,19 +209,23 @@ async fn matching(
     sort: &[SortColumn],
     mut from: Option<Condition>,
     matcher: &Matcher<'_>,
-) -> Result<Vec<Instance>, DbError> {
+    with_spec: bool,
+) -> Result<Found, DbError> {
     let mut decoder = Decoder::new(query.with);
     let limit = query.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut found = Vec::new();
-    while found.len() < limit {
-        let statement = page(query, sort, from.take(), Some(BATCH));
+    let mut found = Found::default();
+    while found.instances.len() < limit {
+        let mut statement = page(query, sort, from.take(), Some(BATCH));
+        if with_spec {
+            add_spec(&mut statement);
+        }
         let rows = db.read().query_all(&statement).await?;
         let mut last = None;
         for row in &rows {
             let instance = decoder.instance(row)?;
             last = Some(sort_values(&instance, sort));
-            if found.len() < limit && matcher.matches(&instance) {
-                found.push(instance);
+            if found.instances.len() < limit && matcher.matches(&instance) {
+                found.push(instance, row, with_spec)?;
             }
         }
         match last {

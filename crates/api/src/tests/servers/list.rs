@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{activate, active, create, save, with};
+use super::{activate, active, connected, create, save, with};
 use crate::tests::cloud::{ADMIN, Cloud, MEMBER, OTHER, PROJECT, Reply};
 
 fn names(reply: Reply) -> Vec<String> {
@@ -192,4 +192,42 @@ async fn a_brief_list_has_id_name_and_links_and_nothing_else() {
     assert_eq!(reply.body, expected);
     let none: Vec<Value> = Vec::new();
     assert_eq!(cloud.get(OTHER, "2.96", "/servers").await.expect(200).body, json!({"servers": none}));
+}
+
+/// Of whatever is in it: a list is a bounded number of queries, however many servers it has.
+#[tokio::test]
+async fn a_list_is_at_most_four_queries() {
+    let cloud = Cloud::with_config("[quota]\ninstances = -1\ncores = -1\nram = -1\n").await;
+    let asked = async |path: &str| {
+        let before = cloud.db.read().queries();
+        let listed = cloud.get(ADMIN, "2.104", path).await.expect(200).body["servers"].as_array().unwrap().len();
+        (listed, cloud.db.read().queries() - before)
+    };
+    let paths = [
+        "/servers/detail",
+        "/servers/detail?all_tenants=1",
+        "/servers/detail?name=vm&sort_key=display_name",
+        "/servers",
+    ];
+    let (mut made, mut counts) = (0, Vec::new());
+    for count in [2, 40] {
+        for number in made..count {
+            let uuid = connected(&cloud, &format!("vm{number}")).await.0;
+            let tags = json!({"tags": ["one", "two"]});
+            cloud.put(MEMBER, "2.26", &format!("/servers/{uuid}/tags"), tags).await.expect(200);
+            if number % 2 == 0 {
+                save(&cloud, uuid, json!({"vm_state": "error"})).await;
+                let fault = kilonova_objects::InstanceFault { instance_uuid: uuid, code: 500, ..Default::default() };
+                kilonova_db::faults::create(&cloud.db, &fault).await.unwrap();
+            }
+        }
+        made = count;
+        for path in paths {
+            let (listed, queries) = asked(path).await;
+            assert_eq!(listed, count, "{path}");
+            assert!((1..=4).contains(&queries), "{path}: {queries} queries");
+            counts.push(queries);
+        }
+    }
+    assert_eq!(counts[..paths.len()], counts[paths.len()..], "as many for forty servers as for two");
 }

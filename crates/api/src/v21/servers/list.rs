@@ -6,10 +6,10 @@ use crate::call::{Answer, Call, ok};
 use crate::compute::list::{Search, SearchError, Wanted};
 use crate::compute::{host_status, list};
 use crate::error::ApiError;
-use crate::versions::V2_16;
+use crate::versions::{V2_16, V2_96};
 use crate::views::servers::{Brief, Kind, Many};
 
-use super::{asked, viewer, volumes};
+use super::{viewer, volumes};
 
 /// `GET /servers`
 pub(crate) async fn index(call: Call) -> Answer {
@@ -27,9 +27,9 @@ pub(crate) async fn index(call: Call) -> Answer {
 pub(crate) async fn detail(call: Call) -> Answer {
     call.authorize_own()?;
     let wanted = wanted(&call, "os_compute_api:servers:detail:get_all_tenants")?;
-    let found = list::list(&call.state, &wanted).await?;
+    let (found, asked) = list::list(&call.state, &wanted, call.since(V2_96)).await?;
     let mut viewer = viewer(&call, Kind::Detail, call.own());
-    viewer.asked = asked(&call, &found).await?;
+    viewer.asked = asked;
     viewer.volumes = volumes(&call, &found).await?;
     if viewer.shown.host_status && call.since(V2_16) {
         viewer.host_statuses = host_status::all(&call.state).await?;
