@@ -71,6 +71,7 @@ impl Cloud {
             TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
         let address = listener.local_addr()?;
         let public_url = format!("http://{}", reachable(address));
+        let options = CloudOptions { config: with_consoles(options.config, &public_url), ..options };
         let db = open_database(state_dir.path()).await?;
         let credentials = Credentials::load_or_make(state_dir.path())?;
         let builtin = Builtin::open(&db, state_dir.path(), &public_url, None, &credentials).await?;
@@ -88,6 +89,7 @@ impl Cloud {
         let mut services = builtin.routers();
         let (api, policy) = roles::api::start(&setup, &db, &clients, nudge)?;
         services.push(("compute", api));
+        services.push(("console", roles::consoles::router(&options.config, &db)));
         let http = HttpServer::start(listener, front(services));
         let clouds_yaml = credentials.write_clouds_yaml(state_dir.path(), &public_url, REGION)?;
         conductor.start_passes();
@@ -134,6 +136,16 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
         IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
         _ => address,
     }
+}
+
+/// The consoles of a cloud are on its own port, each kind that its guests have.
+fn with_consoles(config: Config, public_url: &str) -> Config {
+    let web_socket = public_url.replacen("http", "ws", 1);
+    let page = format!("{public_url}/console/vnc_auto.html?path=console/websockify");
+    config
+        .with_default("vnc", "novncproxy_base_url", &page)
+        .with_default("serial_console", "enabled", "true")
+        .with_default("serial_console", "base_url", &format!("{web_socket}/console/websockify"))
 }
 
 async fn open_database(state_dir: &Path) -> anyhow::Result<Db> {

@@ -4,16 +4,19 @@ use kilonova_core::Config;
 use kilonova_core::config::warn_unknown;
 
 /// Sections in which a service reads everything, or nothing.
-const SECTIONS: [&str; 22] = [
+const SECTIONS: [&str; 28] = [
     "api",
     "api_database",
     "compute",
     "conductor",
+    "console",
+    "consoleauth",
     "database",
     "filter_scheduler",
     "glance",
     "keystone_authtoken",
     "libvirt",
+    "mks",
     "neutron",
     "notifications",
     "oslo_messaging_notifications",
@@ -24,13 +27,16 @@ const SECTIONS: [&str; 22] = [
     "qemu",
     "quota",
     "scheduler",
+    "serial_console",
     "service_user",
+    "spice",
     "standalone",
+    "vnc",
     "workarounds",
 ];
 
 /// Options that one service reads in a section that others have a use for too.
-const OPTIONS: [(&str, &[&str]); 2] = [
+const OPTIONS: [(&str, &[&str]); 5] = [
     (
         "DEFAULT",
         &[
@@ -65,9 +71,23 @@ const OPTIONS: [(&str, &[&str]); 2] = [
             "sync_power_state_interval",
             "transport_url",
             "update_resources_interval",
+            "web",
         ],
     ),
     ("keystone_authtoken", &["token_cache_time", "www_authenticate_uri"]),
+    ("serial_console", &["base_url", "enabled", "serialproxy_host", "serialproxy_port"]),
+    (
+        "vnc",
+        &[
+            "enabled",
+            "novncproxy_base_url",
+            "novncproxy_host",
+            "novncproxy_port",
+            "server_listen",
+            "server_proxyclient_address",
+        ],
+    ),
+    ("consoleauth", &["token_ttl"]),
 ];
 
 /// Says once which options no service knows.

@@ -57,6 +57,8 @@ pub(crate) enum Role {
     Compute,
     Placement,
     Standalone,
+    NoVncProxy,
+    SerialProxy,
 }
 
 impl Role {
@@ -69,6 +71,8 @@ impl Role {
             Self::Compute => "nova-compute",
             Self::Placement => "placement-api",
             Self::Standalone => "kilonova-standalone",
+            Self::NoVncProxy => "nova-novncproxy",
+            Self::SerialProxy => "nova-serialproxy",
         }
     }
 }
@@ -159,6 +163,10 @@ async fn start(role: Role, config: &Config) -> anyhow::Result<Running> {
         Role::Compute => compute(config).await,
         Role::Placement => placement(config).await,
         Role::Standalone => standalone(config).await,
+        Role::NoVncProxy => console_proxy(config, ["vnc", "novncproxy_host", "novncproxy_port"], 6080).await,
+        Role::SerialProxy => {
+            console_proxy(config, ["serial_console", "serialproxy_host", "serialproxy_port"], 6083).await
+        }
     }
 }
 
@@ -238,6 +246,18 @@ async fn standalone(config: &Config) -> anyhow::Result<Running> {
     Ok(Running { http: Some(http), db: Some(db), _state_dir: Some(state_dir), ..Running::default() })
 }
 
+/// A way to consoles. All kinds are behind the token, so the two proxies differ in their ports only.
+async fn console_proxy(
+    config: &Config,
+    [section, address, port]: [&str; 3],
+    default_port: u16,
+) -> anyhow::Result<Running> {
+    let listener = listen_in(config, section, address, port, default_port).await?;
+    let db = database(config, DATABASE).await?;
+    let front = alone("console", roles::consoles::router(config, &db));
+    Ok(Running { http: Some(HttpServer::start(listener, front)), db: Some(db), ..Running::default() })
+}
+
 /// The services of `nova.conf`, for a process that downloads no images.
 fn clients(config: &Config) -> anyhow::Result<Clients> {
     Ok(http::clients_without_downloads(config)?)
@@ -266,9 +286,19 @@ pub(crate) async fn connect(config: &Config, section: &str) -> anyhow::Result<Db
 }
 
 async fn listen(config: &Config, address: &str, port: &str, default_port: u16) -> anyhow::Result<TcpListener> {
-    let address = config.get("DEFAULT", address).unwrap_or_else(|| "0.0.0.0".to_owned());
+    listen_in(config, "DEFAULT", address, port, default_port).await
+}
+
+async fn listen_in(
+    config: &Config,
+    section: &str,
+    address: &str,
+    port: &str,
+    default_port: u16,
+) -> anyhow::Result<TcpListener> {
+    let address = config.get(section, address).unwrap_or_else(|| "0.0.0.0".to_owned());
     let ip = address.parse().with_context(|| format!("{address} is not an address to listen on"))?;
-    let at = SocketAddr::new(ip, config.parse("DEFAULT", port, default_port)?);
+    let at = SocketAddr::new(ip, config.parse(section, port, default_port)?);
     let listener = TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     Ok(listener)

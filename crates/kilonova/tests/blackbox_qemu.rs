@@ -3,6 +3,8 @@
 #[path = "common/client_story.rs"]
 mod client_story;
 mod common;
+#[path = "common/console.rs"]
+mod console;
 #[path = "common/openstack.rs"]
 mod openstack;
 
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use client_story::Story;
 use common::{BOUND, Kilonova, User};
+use console::{Console, web_socket_of};
 use serde_json::{Value, json};
 
 fn start() -> Kilonova {
@@ -134,6 +137,40 @@ async fn a_guest_is_suspended_copied_and_rescued_and_loses_nothing() {
         assert_eq!(user.delete(&format!("/compute/v2.1/servers/{id}")).await, 204);
         user.wait_gone(id).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_has_a_screen_and_a_serial_port() {
+    let cloud = start();
+    let user = User::log_in(&cloud.endpoint(), &cloud.clouds_yaml(), "demo").await.at("2.96");
+    let server = user.boot(&user.server("seen", json!("none")).await).await;
+    assert_eq!(server["status"], "ACTIVE", "{server:#}");
+    let id = server["id"].as_str().expect("an id");
+    let url = async |protocol: &str, kind: &str| {
+        let body = json!({"remote_console": {"protocol": protocol, "type": kind}});
+        let (status, console) = user.post(&format!("/compute/v2.1/servers/{id}/remote-consoles"), &body).await;
+        (status.as_u16(), console["remote_console"]["url"].as_str().unwrap_or_default().to_owned())
+    };
+    let (_, page) = url("vnc", "novnc").await;
+    let mut screen = Console::open(&web_socket_of(&page), None).await;
+    assert!(screen.greet_screen().await.contains("instance-"));
+    let (_, address) = url("serial", "serial").await;
+    let mut serial = Console::open(&address, None).await;
+    serial.hear_until("login:").await;
+    serial.say(b"nobody\n").await;
+    serial.hear_until("assword").await;
+    // What a user saw there is in the log too.
+    let action = json!({"os-getConsoleOutput": {}});
+    let (_, log) = user.post(&format!("/compute/v2.1/servers/{id}/action"), &action).await;
+    assert!(log["output"].as_str().expect("a log").contains("login:"), "{log}");
+
+    let (status, _) = user.post(&format!("/compute/v2.1/servers/{id}/action"), &json!({"os-stop": null})).await;
+    assert!(status.is_success());
+    user.wait_for(id, |server| server["status"] == "SHUTOFF").await;
+    assert!(screen.hear().await.is_none(), "the screen is off");
+    assert_eq!(url("vnc", "novnc").await.0, 409);
+    assert_eq!(user.delete(&format!("/compute/v2.1/servers/{id}")).await, 204);
+    user.wait_gone(id).await;
 }
 
 /// The guest has what the flavor says and its own data, whether it is what it became or what it was.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kilonova_core::Config;
 
+use crate::console_server::ConsoleServerConfig;
 use crate::driver::{Driver, DriverError};
 use crate::fake::FakeDriver;
 use crate::qemu::{QemuConfig, QemuDriver};
@@ -15,7 +16,8 @@ pub fn load(name: &str, config: &Config, state_dir: &Path, host: &str) -> Result
     match name {
         "fake" | "fake.FakeDriver" => {
             let dir = state_dir.join("fake").join(host);
-            Ok(Arc::new(FakeDriver::open(Some(dir))?))
+            let consoles = ConsoleServerConfig::from_config(config)?;
+            Ok(Arc::new(FakeDriver::open(Some(dir))?.with_consoles(consoles)))
         }
         "qemu" => {
             let config = QemuConfig::from_config(config, state_dir)?;

@@ -69,7 +69,8 @@ pub(crate) struct Whole<'a> {
     status: &'static str,
     progress: u8,
     #[serde(rename = "OS-EXT-IMG-SIZE:size")]
-    size: Option<i64>,
+    /// 0 while nothing is in it.
+    size: i64,
     links: ImageLinks,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<Server<'a>>,
@@ -99,7 +100,7 @@ impl<'a> Whole<'a> {
             updated: IsoTime(image.updated_at),
             status,
             progress,
-            size: image.size,
+            size: image.size.unwrap_or_default(),
             links: links(image, own, alternate),
             server: property("instance_uuid").map(|id| Server { id, links: own.of("servers", id) }),
             disk_config: property("auto_disk_config").map(|value| if is_true(value) { "AUTO" } else { "MANUAL" }),

@@ -141,7 +141,8 @@ impl<'a> ServerMigration<'a> {
             disk_processed_bytes: record.disk_processed,
             disk_remaining_bytes: record.disk_remaining,
             created_at: record.created_at.map(StrTime),
-            updated_at: record.updated_at.map(StrTime),
+            // One that goes on has been written again in Nova; here it may be as it was begun.
+            updated_at: record.updated_at.or(record.created_at).map(StrTime),
             owner: Owner::new(record, version),
         }
     }

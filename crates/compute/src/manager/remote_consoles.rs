@@ -32,6 +32,9 @@ impl Manager {
             Err(DriverError::InstanceNotFound(uuid)) if instance.vm_state == VmState::Building => {
                 return Err(refused("InstanceNotReady", 400, format!("Instance {uuid} is not ready")));
             }
+            Err(DriverError::InstanceNotRunning(uuid)) => {
+                return Err(refused("InstanceNotReady", 409, format!("Instance {uuid} is not ready")));
+            }
             found => found?,
         };
         let console = ConsoleAuthToken {

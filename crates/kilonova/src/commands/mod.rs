@@ -38,6 +38,10 @@ enum Verb {
     Placement(process::Options),
     /// Runs identity, image, network and placement for a cloud that has no others.
     Standalone(process::Options),
+    /// Leads browsers to the screens of guests, as nova-novncproxy does.
+    Novncproxy(process::Options),
+    /// Leads WebSockets to the serial ports of guests, as nova-serialproxy does.
+    Serialproxy(process::Options),
     /// Looks after the database and the services, as nova-manage does.
     Manage(manage::Manage),
     /// Shows, tries and checks the rules that say who may do what.
@@ -47,12 +51,14 @@ enum Verb {
 }
 
 /// Nova's programs, and what they are here.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("nova-api", "api"),
     ("nova-scheduler", "scheduler"),
     ("nova-conductor", "conductor"),
     ("nova-compute", "compute"),
     ("nova-manage", "manage"),
+    ("nova-novncproxy", "novncproxy"),
+    ("nova-serialproxy", "serialproxy"),
     ("placement-api", "placement"),
 ];
 
@@ -75,6 +81,8 @@ impl Command {
             Verb::Compute(options) => (Role::Compute, options),
             Verb::Placement(options) => (Role::Placement, options),
             Verb::Standalone(options) => (Role::Standalone, options),
+            Verb::Novncproxy(options) => (Role::NoVncProxy, options),
+            Verb::Serialproxy(options) => (Role::SerialProxy, options),
         };
         process::run(role, options).await
     }

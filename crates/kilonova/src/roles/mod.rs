@@ -6,6 +6,7 @@ pub(crate) mod api;
 pub(crate) mod builtin;
 pub(crate) mod compute;
 pub(crate) mod conductor;
+pub(crate) mod consoles;
 pub(crate) mod defaults;
 pub(crate) mod http;
 mod running;

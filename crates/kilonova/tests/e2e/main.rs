@@ -2,8 +2,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/console.rs"]
+mod console;
 
 mod cloud;
+mod consoles;
 mod hosts;
 mod images;
 mod lossy_bus;

@@ -7,6 +7,7 @@
 mod hooks;
 mod hypervisor;
 mod moves;
+mod screen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use kilonova_objects::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::console_server::{Connect, ConsoleServer, ConsoleServerConfig, Stream};
 use crate::driver::{
     Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FinishMigration, GuestInfo,
     HostResources, LiveMigration, RebootKind, Rescue, RescueDevice, Snapshot, Spawn,
@@ -42,6 +44,8 @@ pub struct FakeDriver {
     /// Keys of the images that a real driver would have in its cache.
     cached_images: Mutex<BTreeSet<String>>,
     live_migrations: LiveMigrations,
+    /// Guests have consoles that one can connect to.
+    consoles: Option<ConsoleServer>,
 }
 
 impl FakeDriver {
@@ -60,6 +64,11 @@ impl FakeDriver {
         Ok(Self::with_hypervisor(FakeHypervisor::open(dir)?))
     }
 
+    /// With consoles that one can connect to; else they have the addresses of Nova's fake driver, where nobody listens.
+    pub fn with_consoles(self, config: ConsoleServerConfig) -> Self {
+        Self { consoles: Some(ConsoleServer::new(config)), ..self }
+    }
+
     /// What the guests are kept in.
     pub fn hypervisor(&self) -> &FakeHypervisor {
         &self.hypervisor
@@ -74,6 +83,22 @@ impl FakeDriver {
     pub fn delay(&self, operation: FakeOperation, delay: Duration) {
         self.hooks.delay(operation, delay);
     }
+}
+
+/// To the screen of a guest, or to its serial port.
+fn connect(guest: FakeGuest, kind: ConsoleKind) -> Connect {
+    const BUFFER: usize = 64 * 1024;
+    Box::new(move || {
+        let (ours, theirs) = tokio::io::duplex(BUFFER);
+        tokio::spawn(async move {
+            let served = match kind {
+                ConsoleKind::Serial => screen::serial(theirs, guest.console).await,
+                _ => screen::vnc(theirs, guest.name).await,
+            };
+            tracing::debug!(uuid = %guest.uuid, ?served, "a client of a fake console has gone");
+        });
+        Box::pin(std::future::ready(Ok(Box::new(ours) as Box<dyn Stream>)))
+    })
 }
 
 #[async_trait]
@@ -251,11 +276,13 @@ impl Driver for FakeDriver {
         self.hypervisor.change(instance.uuid, if is_on { FakeGuest::start } else { FakeGuest::stop })
     }
 
-    /// Nobody listens there; the addresses are those of Nova's fake driver.
     async fn console(&self, instance: &Instance, kind: ConsoleKind) -> Result<ConsoleAddress, DriverError> {
         self.hooks.enter(FakeOperation::Console).await?;
         let guest = self.hypervisor.guest(instance.uuid);
         let guest = guest.ok_or(DriverError::InstanceNotFound(instance.uuid))?;
+        if let (Some(consoles), ConsoleKind::Vnc | ConsoleKind::Serial) = (&self.consoles, kind) {
+            return consoles.permit(connect(guest, kind)).await;
+        }
         let host = match kind {
             ConsoleKind::Vnc => "fakevncconsole.com",
             ConsoleKind::Spice => "fakespiceconsole.com",

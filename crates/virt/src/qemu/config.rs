@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use kilonova_core::{Config, ConfigError};
 
+use crate::console_server::ConsoleServerConfig;
+
 /// Whether guests run on the processor or are emulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VirtType {
@@ -77,6 +79,10 @@ pub struct QemuConfig {
     pub ssh_forward_address: Ipv4Addr,
     /// `[qemu] ssh_forward_ports`: `22000-22999`
     pub ssh_forward_ports: RangeInclusive<u16>,
+    /// Whether new guests have a screen. `[vnc] enabled`
+    pub has_screens: bool,
+    /// Where their consoles are.
+    pub consoles: ConsoleServerConfig,
     /// Bounds.
     pub limits: QemuLimits,
 }
@@ -94,6 +100,8 @@ impl QemuConfig {
             qemu_img: "qemu-img".to_owned(),
             ssh_forward_address: Ipv4Addr::LOCALHOST,
             ssh_forward_ports: 22000..=22999,
+            has_screens: true,
+            consoles: ConsoleServerConfig::default(),
             limits: QemuLimits::default(),
         }
     }
@@ -116,6 +124,8 @@ impl QemuConfig {
             qemu_img: text("qemu", "qemu_img", default.qemu_img),
             ssh_forward_address: config.parse("qemu", "ssh_forward_address", default.ssh_forward_address)?,
             ssh_forward_ports: ports(config)?.unwrap_or(default.ssh_forward_ports),
+            has_screens: config.flag("vnc", "enabled", default.has_screens)?,
+            consoles: ConsoleServerConfig::from_config(config)?,
             limits: default.limits,
         })
     }

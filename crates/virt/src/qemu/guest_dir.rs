@@ -8,6 +8,7 @@
 //!       rescue.qcow2, rescue.config   the same of the system that a rescued guest starts from
 //!       console.log    first serial port
 //!       qmp.sock       QEMU's monitor
+//!       vnc.sock, serial.sock   the screen and the first serial port, for who has a console
 //!       pidfile        QEMU's pid
 //!       qemu.log       what QEMU said at its last start
 //!       guest.json     all that is needed to start it again; there once `spawn` has succeeded, and only then
@@ -19,9 +20,11 @@
 //! alone.
 
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use tokio::net::UnixStream;
 use uuid::Uuid;
 
 use super::errors::host_error;
@@ -83,6 +86,13 @@ impl GuestDir {
 
     pub(super) fn qmp_socket(&self) -> PathBuf {
         self.path.join("qmp.sock")
+    }
+
+    /// To a socket of QEMU's. The name of one has at most 107 bytes; by way of the directory's handle it is short however
+    /// deep that is.
+    pub(super) async fn connect(&self, socket: &str) -> std::io::Result<UnixStream> {
+        let handle = std::fs::File::open(self.path())?;
+        UnixStream::connect(format!("/proc/self/fd/{}/{socket}", handle.as_raw_fd())).await
     }
 
     pub(super) fn pidfile(&self) -> PathBuf {

@@ -22,10 +22,13 @@ pub(super) struct Hardware {
     pub(super) config_drive_bus: DiskBus,
     /// QEMU's device name.
     pub(super) nic_device: String,
+    /// A graphics card, and VNC.
+    #[serde(default)]
+    pub(super) has_screen: bool,
 }
 
 impl Hardware {
-    pub(super) fn of(spawn: &Spawn<'_>) -> Result<Self, DriverError> {
+    pub(super) fn of(spawn: &Spawn<'_>, has_screen: bool) -> Result<Self, DriverError> {
         let property = |name: &str| spawn.image_properties.get(name).map(String::as_str);
         let refused = |name: &str, value: &str, known: &str| DriverError::ImageUnacceptable {
             image_id: spawn.image.as_ref().map(|image| image.image_id.to_string()).unwrap_or_default(),
@@ -52,6 +55,7 @@ impl Hardware {
             disk_bus: bus("hw_disk_bus")?,
             config_drive_bus: bus("hw_cdrom_bus")?,
             nic_device: nic_device.to_owned(),
+            has_screen,
         })
     }
 

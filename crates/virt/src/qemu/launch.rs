@@ -180,10 +180,16 @@ fn arguments(driver: &QemuDriver, dir: &GuestDir, record: &GuestRecord) -> Vec<O
     args.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     args.option("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off");
     args.option("-mon", "chardev=qmp,mode=control");
-    args.option("-chardev", "file,id=serial0,path=console.log,append=on");
+    // The log has everything, whether somebody is connected or not.
+    let serial = "socket,id=serial0,path=serial.sock,server=on,wait=off,logfile=console.log,logappend=on";
+    args.option("-chardev", serial);
     args.option("-device", "isa-serial,chardev=serial0");
     args.option("-object", "rng-random,id=rng0,filename=/dev/urandom");
     args.option("-device", "virtio-rng-pci,rng=rng0");
+    if record.hardware.has_screen {
+        args.option("-device", "VGA");
+        args.option("-vnc", "unix:vnc.sock");
+    }
     if record.is_suspended {
         args.option("-loadvm", SUSPENDED);
     }

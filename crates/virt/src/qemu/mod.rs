@@ -26,6 +26,7 @@ mod process;
 mod qmp;
 mod record;
 mod recover;
+mod remote_console;
 mod rescue;
 mod resize;
 mod snapshot;
@@ -46,9 +47,10 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use crate::console_server::ConsoleServer;
 use crate::driver::{
-    Capabilities, ConsoleLog, DiskImage, Driver, DriverError, FinishMigration, GuestInfo, HostResources, RebootKind,
-    Rescue, Snapshot, Spawn,
+    Capabilities, ConsoleAddress, ConsoleKind, ConsoleLog, DiskImage, Driver, DriverError, FinishMigration, GuestInfo,
+    HostResources, RebootKind, Rescue, Snapshot, Spawn,
 };
 use accelerator::Accelerator;
 pub use config::{QemuConfig, QemuLimits, VirtType};
@@ -69,6 +71,7 @@ pub struct QemuDriver {
     locks: Locks,
     ports: SshPorts,
     version: OnceCell<i64>,
+    consoles: ConsoleServer,
     /// Held while the driver lives: two agents would clean up each other's unfinished guests.
     _instances_dir_lock: File,
 }
@@ -87,6 +90,7 @@ impl QemuDriver {
             locks: Locks::default(),
             ports: SshPorts::new(config.ssh_forward_address, config.ssh_forward_ports.clone()),
             version: OnceCell::new(),
+            consoles: ConsoleServer::new(config.consoles.clone()),
             _instances_dir_lock: lock,
             config,
         };
@@ -285,6 +289,10 @@ impl Driver for QemuDriver {
             _ => Err(DriverError::InstanceNotFound(dir.uuid)),
         });
         found.await.map(ConsoleLog)
+    }
+
+    async fn console(&self, instance: &Instance, kind: ConsoleKind) -> Result<ConsoleAddress, DriverError> {
+        remote_console::address(self, instance.uuid, kind).await
     }
 
     async fn pause(&self, uuid: Uuid) -> Result<(), DriverError> {

@@ -11,7 +11,6 @@
 //!   QEMU: {"return": ...} | {"error": {"class": ..., "desc": ...}}
 //! ```
 
-use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -46,8 +45,12 @@ impl Qmp {
     /// Connects, and is ready for commands. QEMU greets only once all its devices are made.
     pub(super) async fn connect(dir: &GuestDir, timeout: Duration) -> Result<Self, QmpError> {
         let connecting = async {
-            let mut qmp = Self { stream: BufReader::new(connect(dir).await?), timeout };
-            let greeting = qmp.read().await?;
+            let mut qmp = Self { stream: BufReader::new(dir.connect("qmp.sock").await?), timeout };
+            // What a job of the client before us still has to say may come first.
+            let mut greeting = qmp.read().await?;
+            while greeting.get("event").is_some() {
+                greeting = qmp.read().await?;
+            }
             if greeting.get("QMP").is_none() {
                 return Err(QmpError::Protocol(greeting.to_string()));
             }
@@ -93,13 +96,6 @@ impl Qmp {
     }
 }
 
-/// The name of a socket has at most 107 bytes; by way of the directory's handle it is short however deep that is.
-async fn connect(dir: &GuestDir) -> std::io::Result<UnixStream> {
-    let handle = std::fs::File::open(dir.path())?;
-    let path = format!("/proc/self/fd/{}/qmp.sock", handle.as_raw_fd());
-    UnixStream::connect(path).await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +125,13 @@ mod tests {
         monitor(&dir, lines.to_vec());
         let mut qmp = Qmp::connect(&dir, TIMEOUT).await?;
         qmp.execute("query-status", json!({})).await
+    }
+
+    #[tokio::test]
+    async fn an_event_before_the_greeting_is_skipped() {
+        let greeting = "{\"event\": \"JOB_STATUS_CHANGE\"}\r\n{\"QMP\": {\"version\": {}}}\r\n";
+        let lines = [greeting, "{\"return\": {}}\r\n", "{\"return\": {\"status\": \"running\"}}\r\n"];
+        assert_eq!(asked(lines).await.unwrap(), json!({"status": "running"}));
     }
 
     #[tokio::test]

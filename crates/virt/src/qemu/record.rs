@@ -97,7 +97,7 @@ impl Size {
 
 impl GuestRecord {
     /// What a guest will be, before its disks and its port are there.
-    pub(super) fn plan(spawn: &Spawn<'_>, size: Size) -> Result<Self, DriverError> {
+    pub(super) fn plan(spawn: &Spawn<'_>, size: Size, has_screen: bool) -> Result<Self, DriverError> {
         let nics: Result<_, _> = spawn.network_info.0.iter().map(Nic::of).collect();
         Ok(Self {
             version: VERSION,
@@ -107,7 +107,7 @@ impl GuestRecord {
             memory_mb: size.memory_mb,
             has_disk: false,
             has_config_drive: spawn.has_config_drive,
-            hardware: Hardware::of(spawn)?,
+            hardware: Hardware::of(spawn, has_screen)?,
             nics: nics?,
             ssh_port: None,
             is_suspended: false,

@@ -35,7 +35,7 @@ pub(super) async fn spawn(driver: &QemuDriver, spawn: Spawn<'_>) -> Result<BTree
         Content::Missing => {}
     }
     let size = Size::of(spawn.instance)?;
-    let record = GuestRecord::plan(&spawn, size)?;
+    let record = GuestRecord::plan(&spawn, size, driver.config.has_screens)?;
     dir.create()?;
     match build(driver, &dir, &operation, &spawn, size, record).await {
         Ok(record) => Ok(metadata(driver, &record)),

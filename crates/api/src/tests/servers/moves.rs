@@ -509,12 +509,14 @@ async fn live_migrations_that_go_on_are_shown_below_their_server() {
     let resize = migration(&cloud, uuid, migration_type::RESIZE, status::FINISHED).await;
     let over = migration(&cloud, uuid, migration_type::LIVE_MIGRATION, status::COMPLETED).await;
     let live = migration(&cloud, uuid, migration_type::LIVE_MIGRATION, status::RUNNING).await;
+    // Nobody has written it since it was begun.
+    let begun = kilonova_core::time::strtime(live.created_at.unwrap());
     let mut expected = json!({
         "id": live.id, "server_uuid": uuid, "status": "running", "source_compute": HOST, "source_node": "node1",
         "dest_compute": OTHER_HOST, "dest_node": "node2", "dest_host": "10.0.0.2", "memory_total_bytes": 1024,
         "memory_processed_bytes": null, "memory_remaining_bytes": null, "disk_total_bytes": null,
         "disk_processed_bytes": null, "disk_remaining_bytes": null,
-        "created_at": kilonova_core::time::strtime(live.created_at.unwrap()), "updated_at": null,
+        "created_at": begun, "updated_at": begun,
     });
     assert_eq!(cloud.get(ADMIN, "2.23", &path).await.expect(200).body, json!({"migrations": [expected]}));
     let one = format!("{path}/{}", live.id);
