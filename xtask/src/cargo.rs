@@ -2,17 +2,23 @@
 
 use std::path::PathBuf;
 
-use crate::process;
 use crate::progress::Step;
 use crate::workspace::Workspace;
+use crate::{novnc, process};
 
 /// The test runner, at the version that `.config/nextest.toml` was written for.
 const NEXTEST_VERSION: &str = "0.9.143";
 
 /// Builds `kilonova` as users run it, cargo's progress visible; returns the binary.
 pub(crate) async fn build_release(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let novnc = novnc::ensure(workspace).await?;
     let step = Step::loud("building kilonova (release; the first time takes minutes)");
-    process::run(process::cargo(workspace.root()).args(["build", "--release", "-p", "kilonova"])).await?;
+    let mut build = process::cargo(workspace.root());
+    build.args(["build", "--release", "-p", "kilonova"]);
+    if let Some(novnc) = novnc {
+        build.env("KILONOVA_NOVNC", novnc);
+    }
+    process::run(&mut build).await?;
     step.done("");
     Ok(workspace.target("release/kilonova"))
 }

@@ -9,6 +9,7 @@ mod cloud;
 mod fuzz_api;
 mod guest_image;
 mod interrupt;
+mod novnc;
 mod oracle;
 mod packages;
 mod process;

@@ -6,6 +6,8 @@ mod churn;
 #[path = "common/cluster.rs"]
 mod cluster;
 mod common;
+#[path = "common/console.rs"]
+mod console;
 #[path = "common/openstack.rs"]
 mod openstack;
 
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use churn::{Accepted, Random, consumers, devices, guests, settled};
 use cluster::{Cluster, Shape};
 use common::User;
+use console::{Console, web_socket_of};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -92,6 +95,7 @@ async fn wait_for_service(admin: &User, host: &str, state: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compute_agent_of_its_own_boots_a_real_guest() {
+    let (screens, serial_ports) = (common::free_port(), common::free_port());
     let shape = Shape {
         apis: 1,
         conductors: 1,
@@ -99,7 +103,11 @@ async fn a_compute_agent_of_its_own_boots_a_real_guest() {
         computes: 1,
         driver: "qemu",
         options: format!(
-            "[DEFAULT]\ncontrol_exchange = elsewhere\n[standalone]\nguest_image = {}\n",
+            "[DEFAULT]\ncontrol_exchange = elsewhere\n[standalone]\nguest_image = {}\n\
+             [vnc]\nnovncproxy_base_url = http://127.0.0.1:{screens}/vnc_auto.html\n\
+             novncproxy_host = 127.0.0.1\nnovncproxy_port = {screens}\n\
+             [serial_console]\nenabled = true\nbase_url = ws://127.0.0.1:{serial_ports}/\n\
+             serialproxy_host = 127.0.0.1\nserialproxy_port = {serial_ports}\n",
             common::guest_image()
         ),
     };
@@ -127,6 +135,24 @@ async fn a_compute_agent_of_its_own_boots_a_real_guest() {
         }
         assert!(Instant::now() < deadline, "no login prompt:\n{console}\n{}", cluster.logs());
         tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // Its consoles are reached by proxies of their own, as Nova's pages look for them.
+    cluster.add("novncproxy", "nova-novncproxy", 1, &shape);
+    cluster.add("serialproxy", "nova-serialproxy", 1, &shape);
+    for (proxy, protocol, kind) in [("novncproxy-1", "vnc", "novnc"), ("serialproxy-1", "serial", "serial")] {
+        cluster.start_service(proxy);
+        let body = json!({"remote_console": {"protocol": protocol, "type": kind}});
+        let (status, console) = user.at("2.96").post(&format!("{path}/remote-consoles"), &body).await;
+        assert_eq!(status, StatusCode::OK, "{console}");
+        let url = console["remote_console"]["url"].as_str().expect("an address");
+        if kind == "novnc" {
+            assert!(Console::open(&web_socket_of(url), None).await.greet_screen().await.contains("instance-"));
+        } else {
+            let mut console = Console::open(url, None).await;
+            console.say(b"\n").await;
+            console.hear_until("login:").await;
+        }
+        assert_eq!(cluster.terminate(proxy), Some(0), "{}", cluster.log_tail(proxy));
     }
     // The image came over HTTP, and nothing is kept of the way that it took.
     let downloads = cluster.state_path("compute-1").join("downloads");

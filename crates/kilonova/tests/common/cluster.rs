@@ -76,7 +76,8 @@ impl Cluster {
         cluster
     }
 
-    fn add(&mut self, role: &str, program: &'static str, count: usize, shape: &Shape) {
+    /// Services that are not started yet.
+    pub(crate) fn add(&mut self, role: &str, program: &'static str, count: usize, shape: &Shape) {
         for number in 1..=count {
             let name = format!("{role}-{number}");
             let dir = self.dir.path().join(&name);

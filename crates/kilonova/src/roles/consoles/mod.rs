@@ -9,6 +9,7 @@
 //! As Nova's proxies, this accepts the WebSocket first and closes it when the token is not good: a client that is not let in
 //! sees no difference between the reasons. The log says which it was.
 
+mod novnc;
 mod origin;
 mod pump;
 
@@ -58,7 +59,7 @@ pub(crate) fn router(config: &Config, db: &Db) -> Router {
         .with_state(proxy);
     match config.get("DEFAULT", "web") {
         Some(web) => router.fallback_service(ServeDir::new(PathBuf::from(web))),
-        None => router,
+        None => router.fallback(novnc::file),
     }
 }
 
