@@ -89,7 +89,7 @@ impl Cloud {
         let mut services = builtin.routers();
         let (api, policy) = roles::api::start(&setup, &db, &clients, nudge)?;
         services.push(("compute", api));
-        services.push(("console", roles::consoles::router(&options.config, &db)));
+        services.push(("console", roles::consoles::router(&options.config, &db)?));
         let http = HttpServer::start(listener, front(services));
         let clouds_yaml = credentials.write_clouds_yaml(state_dir.path(), &public_url, REGION)?;
         conductor.start_passes();

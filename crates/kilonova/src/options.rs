@@ -87,7 +87,7 @@ const OPTIONS: [(&str, &[&str]); 5] = [
             "server_proxyclient_address",
         ],
     ),
-    ("consoleauth", &["token_ttl"]),
+    ("consoleauth", &["enforce_session_timeout", "token_ttl"]),
 ];
 
 /// Says once which options no service knows.

@@ -254,7 +254,7 @@ async fn console_proxy(
 ) -> anyhow::Result<Running> {
     let listener = listen_in(config, section, address, port, default_port).await?;
     let db = database(config, DATABASE).await?;
-    let front = alone("console", roles::consoles::router(config, &db));
+    let front = alone("console", roles::consoles::router(config, &db)?);
     Ok(Running { http: Some(HttpServer::start(listener, front)), db: Some(db), ..Running::default() })
 }
 

@@ -76,3 +76,15 @@ async fn a_serial_port_says_what_it_has_said_and_listens() {
     console.say(b"hello").await;
     assert!(console.hear_until("hello").await.ends_with("hello"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_that_is_open_ends_with_its_token_where_the_operator_wants_that() {
+    let cloud = TestCloud::with_config("[consoleauth]\ntoken_ttl = 8\nenforce_session_timeout = true\n").await;
+    let user = cloud.user("demo").await.at("2.96");
+    let id = boot(&user).await;
+    let mut console = Console::open(&url(&user, &id, "serial", "serial").await, None).await;
+    console.say(b"hello").await;
+    console.hear_until("hello").await;
+    // Nobody says anything any more: the end comes by itself.
+    assert!(console.hear().await.is_none());
+}

@@ -26,7 +26,8 @@ use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
-use kilonova_core::Config;
+use kilonova_core::time::utcnow;
+use kilonova_core::{Config, ConfigError};
 use kilonova_db::{Db, console_auth_tokens};
 use kilonova_objects::ConsoleAuthToken;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,21 +47,27 @@ const PAGE: &str = include_str!("vnc_auto.html");
 struct Proxy {
     db: Db,
     origins: Origins,
+    /// `[consoleauth] enforce_session_timeout`: a console that is open is closed when its token ends.
+    ends_with_token: bool,
 }
 
 /// The proxies' routes.
-pub(crate) fn router(config: &Config, db: &Db) -> Router {
-    let proxy = Arc::new(Proxy { db: db.clone(), origins: Origins::from_config(config) });
+pub(crate) fn router(config: &Config, db: &Db) -> Result<Router, ConfigError> {
+    let proxy = Arc::new(Proxy {
+        db: db.clone(),
+        origins: Origins::from_config(config),
+        ends_with_token: config.flag("consoleauth", "enforce_session_timeout", false)?,
+    });
     let page = || std::future::ready(Html(PAGE));
     let router = Router::new()
         .route("/", get(console))
         .route("/websockify", get(console))
         .route("/vnc_auto.html", get(page))
         .with_state(proxy);
-    match config.get("DEFAULT", "web") {
+    Ok(match config.get("DEFAULT", "web") {
         Some(web) => router.fallback_service(ServeDir::new(PathBuf::from(web))),
         None => router.fallback(novnc::file),
-    }
+    })
 }
 
 /// A WebSocket, or a person who looks what is here.
@@ -106,7 +113,9 @@ async fn serve(proxy: &Proxy, mut socket: WebSocket, peer: SocketAddr, token: Op
     let (instance, kind) = (console.instance_uuid, console.console_type.as_str());
     tracing::info!(%peer, %instance, kind, "a console is open");
     let begun = Instant::now();
-    let (to_guest, to_user) = pump::pump(socket, stream).await;
+    let left = console.expires.saturating_sub(utcnow().timestamp());
+    let bound = proxy.ends_with_token.then(|| Duration::from_secs(left.try_into().unwrap_or_default()));
+    let (to_guest, to_user) = pump::pump(socket, stream, bound).await;
     let seconds = begun.elapsed().as_secs();
     tracing::info!(%peer, %instance, kind, seconds, to_guest, to_user, "a console is closed");
 }

@@ -1,5 +1,7 @@
 //! Between a WebSocket and a console: messages here, bytes there.
 
+use std::time::Duration;
+
 use axum::extract::ws::{Message, WebSocket};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,8 +10,8 @@ use tokio::net::TcpStream;
 /// What a console says at once becomes one message.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Until one side has gone. The bytes that went to the guest, and to the user.
-pub(super) async fn pump(socket: WebSocket, console: TcpStream) -> (u64, u64) {
+/// Until one side has gone, or for as long as `bound` says. The bytes that went to the guest, and to the user.
+pub(super) async fn pump(socket: WebSocket, console: TcpStream, bound: Option<Duration>) -> (u64, u64) {
     let (mut to_user, mut from_user) = socket.split();
     let (mut from_guest, mut to_guest) = console.into_split();
     let (mut up, mut down) = (0_u64, 0_u64);
@@ -41,6 +43,14 @@ pub(super) async fn pump(socket: WebSocket, console: TcpStream) -> (u64, u64) {
     tokio::select! {
         () = upwards => {}
         () = downwards => {}
+        () = ended(bound) => {}
     }
     (up, down)
+}
+
+async fn ended(bound: Option<Duration>) {
+    match bound {
+        Some(bound) => tokio::time::sleep(bound).await,
+        None => std::future::pending().await,
+    }
 }
