@@ -24,7 +24,7 @@ pub(crate) async fn ensure(workspace: &Workspace) -> anyhow::Result<Option<PathB
         );
         return Ok(None);
     }
-    let step = Step::quiet(&format!("fetching {PACKAGE} {VERSION} into {}", dir.display()));
+    let step = Step::quiet(format!("fetching {PACKAGE} {VERSION} into {}", dir.display()));
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let mut pack = process::program("npm");
     pack.args(["pack", "--silent", &format!("{PACKAGE}@{VERSION}"), "--pack-destination"]).arg(&dir).current_dir(&dir);
