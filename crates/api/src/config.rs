@@ -82,6 +82,9 @@ pub struct ApiConfig {
     pub non_inheritable_image_properties: Vec<String>,
     /// `[api] glance_link_prefix`: scheme and authority of links to images at the image service.
     pub glance_link_prefix: Option<String>,
+    /// `[glance] default_trusted_certificate_ids`, if `verify_glance_signatures` and `enable_certificate_validation` are on:
+    /// the certificates of servers that ask for none.
+    pub default_trusted_certificate_ids: Vec<String>,
     /// `[DEFAULT] service_down_time`, seconds.
     pub service_down_time_s: i64,
     /// `[DEFAULT] instance_usage_audit_period`: what is asked for in the log of usage audits.
@@ -118,6 +121,7 @@ impl ApiConfig {
                 &["cache_in_nova", "bittorrent"],
             ),
             glance_link_prefix: config.get("api", "glance_link_prefix"),
+            default_trusted_certificate_ids: default_trusted_certificate_ids(config)?,
             service_down_time_s: config.parse("DEFAULT", "service_down_time", 60)?,
             instance_usage_audit_period: config.parse(
                 "DEFAULT",
@@ -130,6 +134,12 @@ impl ApiConfig {
             quota: quota(config)?,
         })
     }
+}
+
+fn default_trusted_certificate_ids(config: &Config) -> Result<Vec<String>, ConfigError> {
+    let is_on = config.flag("glance", "verify_glance_signatures", false)?
+        && config.flag("glance", "enable_certificate_validation", false)?;
+    Ok(if is_on { config.list("glance", "default_trusted_certificate_ids", &[]) } else { Vec::new() })
 }
 
 fn quota_driver(config: &Config) -> Result<QuotaDriver, ConfigError> {

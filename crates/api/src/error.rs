@@ -271,7 +271,6 @@ impl From<ComputeError> for ApiError {
             | E::ServiceUnavailable
             | E::NetworkAmbiguous
             | E::PortInUse { .. }
-            | E::CertificateValidationNotYetAvailable
             | E::UnshelveInstanceInvalidState { .. }
             | E::UnshelveHostNotInAz { .. }
             | E::NoUniqueMatch => Self::Conflict(error.to_string()),

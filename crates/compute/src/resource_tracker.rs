@@ -58,6 +58,7 @@ impl ResourceTracker {
         let uuid = existing.as_ref().map_or_else(|| node_uuid(&self.config.host), |node| node.uuid);
         let inventory = self.inventory(&host);
         let mut traits: Vec<String> = host.traits.iter().cloned().chain([OWNER_TRAIT.to_owned()]).collect();
+        traits.extend(self.driver.capabilities().traits().map(str::to_owned));
         let service = self.conductor.service_get(context, &self.config.host, BINARY).await?;
         if service.is_some_and(|service| service.disabled) {
             traits.push(DISABLED_TRAIT.to_owned());

@@ -132,6 +132,24 @@ pub struct Capabilities {
     pub supports_migrate_to_same_host: bool,
     /// A guest of another host can come here.
     pub supports_migrate_to_other_host: bool,
+    /// The certificates of an image's signature are looked at.
+    pub supports_trusted_certs: bool,
+}
+
+impl Capabilities {
+    /// Their names in placement, by which the scheduler finds a host that has them.
+    pub fn traits(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.supports_attach_interface, "COMPUTE_NET_ATTACH_INTERFACE"),
+            (self.supports_tagged_attach_interface, "COMPUTE_NET_ATTACH_INTERFACE_WITH_TAG"),
+            (self.supports_tagged_attach_volume, "COMPUTE_VOLUME_ATTACH_WITH_TAG"),
+            (self.supports_multiattach, "COMPUTE_VOLUME_MULTI_ATTACH"),
+            (self.supports_migrate_to_same_host, "COMPUTE_SAME_HOST_COLD_MIGRATE"),
+            (self.supports_trusted_certs, "COMPUTE_TRUSTED_CERTS"),
+        ]
+        .into_iter()
+        .filter_map(|(has_it, name)| has_it.then_some(name))
+    }
 }
 
 /// The disk that a guest starts from. The driver keeps what it makes of it in a cache of its own, by `cache_key`.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::prepare::Prepared;
+use super::prepare::{PUBLIC_NETWORK_NAME, Prepared};
 use crate::api::Account;
 
 const TEMPLATE: &str = include_str!("tempest.conf");
@@ -26,6 +26,12 @@ pub(super) fn render(dir: &Path, account: &Account, prepared: &Prepared) -> anyh
         ("PUBLIC_NETWORK", &prepared.public_network),
         ("NETWORK_EXTENSIONS", &extensions),
     ]))
+}
+
+/// The same where tests know a network by name. With it, tests whose project has no network of its own would have their
+/// servers there, and they cannot: it is an external one.
+pub(super) fn with_fixed_network(conf: &str) -> String {
+    conf.replace("[compute]\n", &format!("[compute]\nfixed_network_name = {PUBLIC_NETWORK_NAME}\n"))
 }
 
 /// The template with a value in place of each `@NAME@`.
@@ -56,6 +62,8 @@ mod tests {
         };
         let conf = render(Path::new("/run/here"), &account, &prepared).unwrap();
         assert!(!conf.contains('@'), "{conf}");
+        let fixed = with_fixed_network(&conf);
+        assert_eq!(fixed.lines().filter(|line| *line == "fixed_network_name = public").count(), 1, "{fixed}");
         for line in ["log_dir = /run/here", "image_ref_alt = i2", "api_extensions = router,binding"] {
             assert!(conf.lines().any(|known| known == line), "{line}");
         }

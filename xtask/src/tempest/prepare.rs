@@ -14,6 +14,8 @@ pub(super) const ADMIN: &str = "kilonova-admin";
 /// What a new cloud with the fake driver has.
 const IMAGE: &str = "guest";
 const FLAVOR: &str = "m1.nano";
+/// The external network that is made.
+pub(super) const PUBLIC_NETWORK_NAME: &str = "public";
 const SHARED_NETWORK: &str = "private";
 
 /// What there is then, for tempest's configuration.
@@ -68,7 +70,7 @@ async fn make_flavor(admin: &Api) -> anyhow::Result<String> {
 }
 
 async fn make_external_network(admin: &Api) -> anyhow::Result<String> {
-    let network = json!({"network": {"name": "public", "router:external": true, "is_default": true}});
+    let network = json!({"network": {"name": PUBLIC_NETWORK_NAME, "router:external": true, "is_default": true}});
     let network = admin.request("network", Method::POST, "/v2.0/networks", Some(&network)).await?;
     let id = text(&network["network"]["id"])?;
     let subnet = json!({"subnet": {

@@ -85,7 +85,7 @@ const HEAD: &str = "\
 Written by `cargo xtask tempest`: every test of tempest 47.0.0 for the compute API (`tempest.api.compute` and
 `tempest.serial_tests.api.compute`), with two workers, against `kilonova up --driver fake --fake-hosts 2`. What the
 configuration (`xtask/src/tempest/tempest.conf`) switches off because it is not there, tempest skips: volumes, logins to
-guests, floating addresses, SPICE and serial consoles.
+guests, floating addresses and serial consoles.
 
 ";
 

@@ -11,9 +11,6 @@ pub enum ComputeError {
     /// The request makes no sense, for a reason that has no variant of its own.
     #[error("{0}")]
     Invalid(String),
-    /// No driver here checks who signed an image.
-    #[error("Image signature certificate validation support is not yet available.")]
-    CertificateValidationNotYetAvailable,
     /// No such server, or not one of the caller's.
     #[error("Instance {id} could not be found.")]
     InstanceNotFound {

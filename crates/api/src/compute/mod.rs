@@ -44,6 +44,7 @@ pub(crate) mod snapshot;
 pub(crate) mod soft_delete;
 pub(crate) mod suspend;
 pub(crate) mod tags;
+mod trusted_certs;
 pub(crate) mod update;
 pub(crate) mod volume_snapshots;
 pub(crate) mod volumes;

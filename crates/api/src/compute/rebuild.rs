@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::create::{files, image, key_pair};
-use super::{ComputeError, checks, quota};
+use super::{ComputeError, checks, quota, trusted_certs};
 use crate::policy::Target;
 use crate::state::ApiState;
 
@@ -59,14 +59,12 @@ pub(crate) async fn rebuild(
         Some(Some(name)) => key_pair(state, context, Some(name)).await?,
         _ => None,
     };
-    if matches!(wanted.trusted_certs, Some(Some(_))) {
-        return Err(ComputeError::CertificateValidationNotYetAvailable);
-    }
     let new_image = image::look_up(state, context, wanted.image_ref, "Cannot find image for rebuild").await?;
     let flavor = instance.flavor.clone().ok_or_else(|| ComputeError::Internal("a server without a flavor".into()))?;
     check(state, context, &wanted, &new_image, &flavor).await?;
     let mut spec = request_specs::get(&state.db, instance.uuid).await?;
-    let changes = changes(&instance, &wanted, &new_image, &flavor, key_pair);
+    let trusted_certs = wanted.trusted_certs.as_ref().map(|ids| trusted_certs::of_request(state, ids.as_deref()));
+    let changes = changes(&instance, &wanted, &new_image, &flavor, key_pair, trusted_certs);
     let start = StartAction {
         uuid: instance.uuid,
         action: word,
@@ -119,8 +117,12 @@ fn changes(
     new_image: &Image,
     flavor: &Flavor,
     key_pair: Option<KeyPair>,
+    trusted_certs: Option<Option<Value>>,
 ) -> Map<String, Value> {
     let mut instance = Tracked::new(before.clone());
+    if let Some(trusted_certs) = trusted_certs {
+        instance.trusted_certs = trusted_certs;
+    }
     apply(&mut instance, wanted, key_pair);
     apply_image(&mut instance, new_image, flavor, wanted.auto_disk_config);
     let (names, mut data) = (instance.changes(), instance.data());
@@ -133,9 +135,6 @@ fn apply(instance: &mut Instance, wanted: &Rebuild, key_pair: Option<KeyPair>) {
         instance.key_name = key_pair.as_ref().map(|pair| pair.name.clone());
         instance.key_data = key_pair.as_ref().and_then(|pair| pair.public_key.clone());
         instance.keypairs = KeyPairList::from(key_pair.into_iter().collect::<Vec<_>>());
-    }
-    if wanted.trusted_certs.is_some() {
-        instance.trusted_certs = None;
     }
     if let Some(user_data) = &wanted.user_data {
         instance.user_data.clone_from(user_data);

@@ -119,6 +119,7 @@ impl Manager {
         build: &BuildAndRunInstance,
     ) -> Result<(), ManagerError> {
         refuse_tags(build)?;
+        self.check_trusted_certs(instance)?;
         // Both end, also when one has failed: ports that are made after the undoing would stay.
         let (network_info, disk) =
             tokio::join!(self.allocate_network(context, instance, build), self.disk_image(context, &build.image));
@@ -137,6 +138,15 @@ impl Manager {
             self.with_signs_of_life(context, instance, self.driver.spawn(spawn)).await?
         };
         self.finish(context, instance, metadata).await
+    }
+
+    /// Who wants the signature of the image checked is not let down in silence.
+    pub(super) fn check_trusted_certs(&self, instance: &Instance) -> Result<(), ManagerError> {
+        if instance.trusted_certs.is_some() && !self.driver.capabilities().supports_trusted_certs {
+            let sentence = "Trusted image certificates provided on host that does not support certificate validation.";
+            return Err(ManagerError::Invalid(sentence.to_owned()));
+        }
+        Ok(())
     }
 
     /// The instance belongs to this host from here on. The write is also the question whether it is to be built, and

@@ -77,6 +77,7 @@ impl Manager {
         if !self.driver.capabilities().supports_evacuate {
             return Err(DriverError::NotSupported("evacuation").into());
         }
+        self.check_trusted_certs(instance)?;
         let vm_state = state_after(instance.vm_state, rebuild.target_state.as_deref());
         self.claim_migration(context, migration, status::PRE_MIGRATING).await?;
         let telling = self.telling(context, instance.uuid, Some(InstanceAction::Rebuild)).await;

@@ -86,6 +86,7 @@ impl Manager {
             let sentence = "The current driver does not support preserving ephemeral partitions.";
             return Err(ManagerError::Invalid(sentence.to_owned()));
         }
+        self.check_trusted_certs(instance)?;
         self.remove_to_rebuild(context, instance).await?;
         self.spawn_again(context, instance, image.as_ref(), message).await?;
         instance.vm_state = VmState::Active;

@@ -202,6 +202,23 @@ async fn a_file_that_is_not_base64_fails_the_build_and_no_other_host_tries() {
 }
 
 #[tokio::test]
+async fn a_host_that_looks_at_no_signatures_refuses_certificates_and_no_other_host_tries() {
+    for lacks in [false, true] {
+        let world = World::new().await;
+        world.driver.has_no_certificates.store(lacks, Ordering::SeqCst);
+        let mut message = world.message_with_alternate(&world.create());
+        message.instance.trusted_certs = Some(json!({"nova_object.data": {"ids": ["c"]}}));
+        let built = world.build(message).await;
+        let sentence = "Trusted image certificates provided on host that does not support certificate validation.";
+        if lacks {
+            world.assert_failed(&built, sentence);
+        } else {
+            assert_eq!(built.vm_state, VmState::Active);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_failure_of_the_host_hands_the_build_to_the_next() {
     let world = World::new().await;
     world.driver.fake.fail_next(FakeOperation::Spawn, out_of_paper());

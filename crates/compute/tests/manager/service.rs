@@ -89,7 +89,20 @@ async fn the_host_has_one_node_and_one_provider_that_follow_its_allocations() {
         allocation_ratio: 1.0,
     };
     assert_eq!(provider.inventory["MEMORY_MB"], memory);
-    assert_eq!(provider.traits, ["COMPUTE_NODE", "COMPUTE_RESCUE_BFV", "OWNER_NOVA"]);
+    let mut traits = provider.traits;
+    traits.sort_unstable();
+    let expected = [
+        "COMPUTE_NET_ATTACH_INTERFACE",
+        "COMPUTE_NET_ATTACH_INTERFACE_WITH_TAG",
+        "COMPUTE_NODE",
+        "COMPUTE_RESCUE_BFV",
+        "COMPUTE_SAME_HOST_COLD_MIGRATE",
+        "COMPUTE_TRUSTED_CERTS",
+        "COMPUTE_VOLUME_ATTACH_WITH_TAG",
+        "COMPUTE_VOLUME_MULTI_ATTACH",
+        "OWNER_NOVA",
+    ];
+    assert_eq!(traits, expected);
 
     world.active().await;
     let writes = world.conductor.rows().node_writes;

@@ -8,6 +8,7 @@ mod hooks;
 mod hypervisor;
 mod moves;
 mod screen;
+mod spice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use hooks::FakeOperation;
 use hooks::Hooks;
 pub use hypervisor::{FakeGuest, FakeHypervisor, FakeRescue};
 use moves::LiveMigrations;
+use spice::SpiceServer;
 
 /// As QEMU's.
 const BUSES: [&str; 6] = ["virtio", "ide", "scsi", "usb", "fdc", "sata"];
@@ -45,7 +47,8 @@ pub struct FakeDriver {
     cached_images: Mutex<BTreeSet<String>>,
     live_migrations: LiveMigrations,
     /// Guests have consoles that one can connect to.
-    consoles: Option<ConsoleServer>,
+    consoles: Option<(ConsoleServerConfig, ConsoleServer)>,
+    spice: SpiceServer,
 }
 
 impl FakeDriver {
@@ -66,7 +69,7 @@ impl FakeDriver {
 
     /// With consoles that one can connect to; else they have the addresses of Nova's fake driver, where nobody listens.
     pub fn with_consoles(self, config: ConsoleServerConfig) -> Self {
-        Self { consoles: Some(ConsoleServer::new(config)), ..self }
+        Self { consoles: Some((config.clone(), ConsoleServer::new(config))), ..self }
     }
 
     /// What the guests are kept in.
@@ -118,6 +121,7 @@ impl Driver for FakeDriver {
             supports_evacuate: true,
             supports_migrate_to_same_host: true,
             supports_migrate_to_other_host: true,
+            supports_trusted_certs: true,
         }
     }
 
@@ -280,8 +284,16 @@ impl Driver for FakeDriver {
         self.hooks.enter(FakeOperation::Console).await?;
         let guest = self.hypervisor.guest(instance.uuid);
         let guest = guest.ok_or(DriverError::InstanceNotFound(instance.uuid))?;
-        if let (Some(consoles), ConsoleKind::Vnc | ConsoleKind::Serial) = (&self.consoles, kind) {
-            return consoles.permit(connect(guest, kind)).await;
+        match (&self.consoles, kind) {
+            (Some((_, consoles)), ConsoleKind::Vnc | ConsoleKind::Serial) => {
+                return consoles.permit(connect(guest, kind)).await;
+            }
+            (Some((config, _)), ConsoleKind::Spice) => {
+                let port = self.spice.port(config.listen).await?;
+                let host = config.proxyclient_address.clone();
+                return Ok(ConsoleAddress { host, port, ..ConsoleAddress::default() });
+            }
+            _ => {}
         }
         let host = match kind {
             ConsoleKind::Vnc => "fakevncconsole.com",

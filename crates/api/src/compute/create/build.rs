@@ -9,10 +9,12 @@ use kilonova_objects::{
     Destination, Instance, InstanceInfoCache, InstancePciRequests, KeyPairList, NetworkInfo, NetworkRequestList,
     RequestSpec, SecurityGroupList, Tag, TagList, TaskState, VmState,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{CreateServers, Found, RequestedNetworks, block_devices, files, image, names, workflow_payload};
+use crate::compute::trusted_certs;
+use crate::state::ApiState;
 
 /// Everything that a request makes.
 pub(super) struct Plan {
@@ -25,6 +27,7 @@ pub(super) struct Plan {
 
 /// `count` servers.
 pub(super) fn plan(
+    state: &ApiState,
     context: &RequestContext,
     wanted: &CreateServers,
     found: &Found,
@@ -34,7 +37,8 @@ pub(super) fn plan(
     let image = found.image.to_dict();
     let payload = workflow_payload(context, &image, wanted, found);
     let spec = request_spec(context, wanted, found, count);
-    let template = instance(context, wanted, found, reservation_id);
+    let trusted_certs = trusted_certs::of_request(state, wanted.trusted_certs.as_deref());
+    let template = Instance { trusted_certs, ..instance(context, wanted, found, reservation_id) };
     let new = (0..count).map(|index| one(&template, &spec, wanted, found, index, count, &payload)).collect();
     Plan {
         new,
@@ -114,7 +118,6 @@ fn instance(context: &RequestContext, wanted: &CreateServers, found: &Found, res
         system_metadata: system_metadata(context, found),
         security_groups: shown_groups(wanted, found),
         pci_requests: Some(InstancePciRequests::default()),
-        trusted_certs: wanted.trusted_certs.as_ref().map(|ids| trusted_certs(ids)),
         created_at: Some(utcnow()),
         ..Instance::default()
     }
@@ -133,16 +136,6 @@ fn shown_groups(wanted: &CreateServers, found: &Found) -> SecurityGroupList {
         RequestedNetworks::None => SecurityGroupList::default(),
         _ => found.security_groups.clone().into(),
     }
-}
-
-/// Nova's `TrustedCerts` object.
-fn trusted_certs(ids: &[String]) -> Value {
-    json!({
-        "nova_object.name": "TrustedCerts",
-        "nova_object.namespace": "nova",
-        "nova_object.version": "1.0",
-        "nova_object.data": {"ids": ids},
-    })
 }
 
 fn request_spec(context: &RequestContext, wanted: &CreateServers, found: &Found, count: u32) -> RequestSpec {

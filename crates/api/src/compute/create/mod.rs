@@ -95,7 +95,7 @@ pub(crate) async fn create(
     let reservation_id = names::reservation_id()?;
     let mut count = wanted.max_count;
     let (created, plan) = loop {
-        let plan = build::plan(context, &wanted, &found, &reservation_id, count);
+        let plan = build::plan(state, context, &wanted, &found, &reservation_id, count);
         match instances::create(&state.db, transaction(state, context, &plan, &found)).await {
             Ok(created) => break (created, plan),
             Err(CreateError::OverQuota { overs, used, limits }) => {
@@ -121,9 +121,6 @@ fn check_request(wanted: &CreateServers) -> Result<(), ComputeError> {
         return Err(ComputeError::invalid("min_count must be <= max_count"));
     }
     block_devices::check(&wanted.block_devices, wanted.image_ref)?;
-    if wanted.trusted_certs.is_some() {
-        return Err(ComputeError::CertificateValidationNotYetAvailable);
-    }
     let several = wanted.max_count > 1;
     if several {
         wanted.networks.check_for_several()?;

@@ -64,6 +64,7 @@ async fn everything_that_can_be_asked_for_is_kept() {
         json!({
             "metadata": {"a": "1"},
             "tags": ["x", "y", "x"],
+            "trusted_image_certificates": ["c1", "c2"],
             "description": "what for",
             "hostname": "host.example.org",
             "user_data": "aGVsbG8=",
@@ -96,7 +97,7 @@ async fn everything_that_can_be_asked_for_is_kept() {
         ("accessIPv4", json!("192.0.2.1")),
         ("accessIPv6", json!("2001:db8::1")),
         ("OS-DCF:diskConfig", json!("AUTO")),
-        ("trusted_image_certificates", json!(null)),
+        ("trusted_image_certificates", json!(["c1", "c2"])),
     ] {
         assert_eq!(shown[name], value, "{name}");
     }
@@ -108,6 +109,26 @@ async fn everything_that_can_be_asked_for_is_kept() {
     assert_eq!(spec["scheduler_hints"], hints);
     let groups = &spec["security_groups"]["nova_object.data"]["objects"];
     assert_eq!(groups[1]["nova_object.data"]["uuid"], json!(group.id));
+}
+
+#[tokio::test]
+async fn who_asks_for_no_certificates_gets_those_of_the_configuration() {
+    let on = "[glance]\nverify_glance_signatures = true\nenable_certificate_validation = true\n\
+              default_trusted_certificate_ids = c1,c2\n";
+    let half = "[glance]\nverify_glance_signatures = true\ndefault_trusted_certificate_ids = c1\n";
+    for (config, wanted, expected) in [
+        (on, json!({}), json!(["c1", "c2"])),
+        (on, json!({"trusted_image_certificates": null}), json!(["c1", "c2"])),
+        (on, json!({"trusted_image_certificates": ["mine"]}), json!(["mine"])),
+        (half, json!({}), json!(null)),
+        ("", json!({}), json!(null)),
+    ] {
+        let cloud = Cloud::with_config(config).await;
+        let reply = cloud.post(MEMBER, "2.96", "/servers", with(&cloud, wanted.clone())).await.expect(202);
+        let path = format!("/servers/{}", reply.body["server"]["id"].as_str().unwrap());
+        let shown = cloud.get(MEMBER, "2.96", &path).await.expect(200).body["server"].clone();
+        assert_eq!(shown["trusted_image_certificates"], expected, "{config} {wanted}");
+    }
 }
 
 #[tokio::test]

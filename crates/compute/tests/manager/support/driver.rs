@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +29,8 @@ pub struct TestDriver {
     pub injected: Mutex<Option<Injected>>,
     pub reboots: Mutex<Vec<RebootKind>>,
     pub graces: Mutex<Vec<Duration>>,
+    /// Nobody looks at signatures.
+    pub has_no_certificates: AtomicBool,
 }
 
 impl TestDriver {
@@ -42,6 +44,7 @@ impl TestDriver {
             injected: Mutex::default(),
             reboots: Mutex::default(),
             graces: Mutex::default(),
+            has_no_certificates: AtomicBool::new(false),
         }
     }
 
@@ -62,7 +65,9 @@ impl Driver for TestDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.fake.capabilities()
+        let lacks = self.has_no_certificates.load(Ordering::SeqCst);
+        let all = self.fake.capabilities();
+        Capabilities { supports_trusted_certs: all.supports_trusted_certs && !lacks, ..all }
     }
 
     fn requires_config_drive(&self) -> bool {
