@@ -30,6 +30,7 @@ mod m0012_console_auth_tokens;
 mod m0013_routers;
 mod m0014_task_log;
 mod m0016_placement_trees;
+mod m0017_trunks;
 
 /// Where sea-orm-migration keeps the steps that were taken.
 const STEPS: &str = "seaql_migrations";
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_routers::Migration),
             Box::new(m0014_task_log::Migration),
             Box::new(m0016_placement_trees::Migration),
+            Box::new(m0017_trunks::Migration),
         ]
     }
 }

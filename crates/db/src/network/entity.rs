@@ -399,3 +399,62 @@ pub(super) mod auto_allocated_topology {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+pub(super) mod trunk {
+    use chrono::{DateTime, Utc};
+    use sea_orm::entity::prelude::*;
+
+    /// A trunk without its subports.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "trunks")]
+    pub struct Model {
+        /// Its id.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        /// Its project.
+        pub project_id: String,
+        /// Free text.
+        pub description: String,
+        /// One more with every change.
+        pub revision_number: i64,
+        /// When it was made.
+        pub created_at: DateTime<Utc>,
+        /// When it was changed.
+        pub updated_at: DateTime<Utc>,
+        /// Its name; need not be unique.
+        pub name: String,
+        /// What the user wants it to be; one that is down takes and gives no subports.
+        pub admin_state_up: bool,
+        /// The port that it is reached through.
+        pub port_id: Uuid,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(super) mod trunk_subport {
+    use sea_orm::entity::prelude::*;
+
+    /// A port that a trunk carries.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "trunk_subports")]
+    pub struct Model {
+        /// The port.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub port_id: Uuid,
+        /// Its trunk.
+        pub trunk_id: Uuid,
+        /// How its traffic is told from others': `vlan`.
+        pub segmentation_type: String,
+        /// The tag by which it is.
+        pub segmentation_id: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -11,6 +11,7 @@ pub mod routers;
 pub mod rules;
 pub mod security_groups;
 pub mod subnets;
+pub mod trunks;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -30,6 +31,8 @@ pub use entity::router::Model as RouterRow;
 pub use entity::rule::Model as RuleRow;
 pub use entity::security_group::Model as SecurityGroupRow;
 pub use entity::subnet::{Addresses, AllocationPool, AllocationPools, HostRoute, HostRoutes, Model as SubnetRow};
+pub use entity::trunk::Model as TrunkRow;
+pub use entity::trunk_subport::Model as SubportRow;
 pub use ports::{FixedIp, Port};
 /// A place to read from: [`crate::Db::read`], or a transaction.
 pub use sea_orm::ConnectionTrait as Connection;
@@ -67,6 +70,8 @@ pub enum Resource {
     Router,
     /// Floating addresses.
     FloatingIp,
+    /// Trunks.
+    Trunk,
 }
 
 /// Keeps others from changing these rows until the transaction ends: before a row is read that is then written, and of a
@@ -80,6 +85,7 @@ pub async fn lock(tx: &Transaction, resource: Resource, ids: &[Uuid]) -> Result<
         Resource::Rule => "security_group_rules",
         Resource::Router => "routers",
         Resource::FloatingIp => "floating_ips",
+        Resource::Trunk => "trunks",
     };
     Ok(lock_rows(tx, table, "id", ids.iter().map(|id| (*id).into()).collect()).await?)
 }

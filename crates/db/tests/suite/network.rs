@@ -4,9 +4,11 @@ use std::net::Ipv4Addr;
 use std::slice::from_ref;
 
 use kilonova_db::network::ports::{self, PortFilter};
+use kilonova_db::network::trunks::{Binding, Membership, Trunk};
 use kilonova_db::network::{
     self, Addresses, AllocationPool, AllocationPools, FixedIp, HostRoute, HostRoutes, NetworkRow, Port, PortRow,
-    Profile, Resource, RuleRow, SecurityGroupRow, SubnetRow, networks, rules, security_groups, subnets,
+    Profile, Resource, RuleRow, SecurityGroupRow, SubnetRow, SubportRow, TrunkRow, networks, rules, security_groups,
+    subnets, trunks,
 };
 use kilonova_db::{Db, DbError};
 use serde_json::json;
@@ -216,6 +218,72 @@ async fn ports_at_once_on_a_locked_network_get_different_addresses() {
         }
         let taken = network::allocated_from(db.read(), subnet_id, address(0), address(255), 256).await.unwrap();
         assert_eq!(taken, (2..18).map(address).collect::<Vec<_>>());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn subports_follow_the_parent_of_their_trunk() {
+    on_database(async |db| {
+        let (network, _) = fill(db).await;
+        let [parent, carried, other] = ["fa:16:3e:00:00:11", "fa:16:3e:00:00:12", "fa:16:3e:00:00:13"]
+            .map(|mac_address| port(network.id, mac_address));
+        let tx = db.begin().await.unwrap();
+        for port in [&parent, &carried, &other] {
+            ports::insert(&tx, port).await.unwrap();
+        }
+        let row = TrunkRow {
+            id: Uuid::new_v4(),
+            project_id: PROJECT.into(),
+            description: "d".into(),
+            revision_number: 1,
+            created_at: at(1),
+            updated_at: at(2),
+            name: "t".into(),
+            admin_state_up: true,
+            port_id: parent.row.id,
+        };
+        trunks::insert(&tx, &row).await.unwrap();
+        let subport = |port: &Port, segmentation_id| SubportRow {
+            port_id: port.row.id,
+            trunk_id: row.id,
+            segmentation_type: "vlan".into(),
+            segmentation_id,
+        };
+        trunks::insert_subport(&tx, &subport(&carried, 42)).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let whole = Trunk { row: row.clone(), subports: vec![subport(&carried, 42)] };
+        assert_eq!(trunks::get(db.read(), row.id).await.unwrap(), Some(whole.clone()));
+        assert_eq!(trunks::list(db.read(), Some(PROJECT)).await.unwrap(), from_ref(&whole));
+        assert_eq!(trunks::list(db.read(), Some("nobody")).await.unwrap(), []);
+        let all = [parent.row.id, carried.row.id, other.row.id];
+        assert_eq!(trunks::list_by_parents(db.read(), &all).await.unwrap(), [whole]);
+        let memberships = trunks::memberships(db.read(), &all).await.unwrap();
+        let expected =
+            [(parent.row.id, Membership::Parent(row.id)), (carried.row.id, Membership::Subport(row.id))].into();
+        assert_eq!(memberships, expected);
+
+        let tx = db.begin().await.unwrap();
+        assert!(matches!(trunks::insert_subport(&tx, &subport(&other, 42)).await, Err(DbError::Exists { .. })));
+        tx.rollback().await.unwrap();
+        let tx = db.begin().await.unwrap();
+        let binding = Binding { host: "host1", status: "ACTIVE", device_owner: "trunk:subport" };
+        trunks::follow(&tx, &all, binding).await.unwrap();
+        tx.commit().await.unwrap();
+        let now = ports::get(db.read(), carried.row.id).await.unwrap().unwrap().row;
+        assert_eq!((now.binding_host_id.as_str(), now.status.as_str()), ("host1", "ACTIVE"));
+        assert_eq!((now.device_owner.as_str(), now.revision_number), ("trunk:subport", 2));
+        assert!(now.updated_at > at(2));
+        for untouched in [&parent, &other] {
+            assert_eq!(ports::get(db.read(), untouched.row.id).await.unwrap().unwrap().row, untouched.row);
+        }
+
+        let tx = db.begin().await.unwrap();
+        trunks::delete(&tx, row.id).await.unwrap();
+        ports::delete(&tx, &all).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(trunks::get(db.read(), row.id).await.unwrap(), None);
     })
     .await;
 }

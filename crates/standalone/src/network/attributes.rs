@@ -111,6 +111,7 @@ const PORT: &[Attribute] = &[
     attribute("binding:vnic_type", Type::Text, Always),
     attribute("binding:vif_type", Type::ReadOnly, Create),
     attribute("binding:vif_details", Type::ReadOnly, Create),
+    attribute("trunk_details", Type::ReadOnly, Create),
     attribute("status", Type::ReadOnly, Create),
 ];
 
@@ -145,6 +146,14 @@ const FLOATING_IP: &[Attribute] = &[
     attribute("status", Type::ReadOnly, Create),
 ];
 
+const TRUNK: &[Attribute] = &[
+    attribute("name", Type::Text, Always),
+    attribute("admin_state_up", Type::Boolean, Always),
+    attribute("port_id", Type::Id, Create),
+    attribute("sub_ports", Type::Objects, Create),
+    attribute("status", Type::ReadOnly, Create),
+];
+
 fn attributes(kind: Kind) -> impl Iterator<Item = &'static Attribute> {
     let own = match kind {
         Kind::Network => NETWORK,
@@ -154,6 +163,7 @@ fn attributes(kind: Kind) -> impl Iterator<Item = &'static Attribute> {
         Kind::Rule => RULE,
         Kind::Router => ROUTER,
         Kind::FloatingIp => FLOATING_IP,
+        Kind::Trunk => TRUNK,
     };
     COMMON.iter().chain(own)
 }

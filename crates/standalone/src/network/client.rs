@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::addressing::{self, WantedIp};
 use super::error::NetworkError;
 use super::ports::{COMPUTE_OWNER, NewPort, blank_row};
-use super::{BuiltinNetwork, owns, ports, security_groups};
+use super::{BuiltinNetwork, owns, ports, security_groups, trunks};
 
 /// Digits of a port's id in the name of the host's device: interface names have at most 15 characters.
 const DEVICE_ID_DIGITS: usize = 11;
@@ -307,12 +307,15 @@ impl BuiltinNetwork {
         let device_id = instance_uuid.to_string();
         let filter = PortFilter { device_ids: Some(vec![device_id.as_str()]), ..PortFilter::default() };
         let tx = self.db.begin().await?;
-        for mut port in port_rows::list_locked(&tx, filter).await? {
+        let held = port_rows::list_locked(&tx, filter).await?;
+        let ids: Vec<Uuid> = held.iter().map(|port| port.row.id).collect();
+        for mut port in held {
             host.clone_into(&mut port.row.binding_host_id);
             port.row.status = if host.is_empty() { "DOWN" } else { "ACTIVE" }.to_owned();
             touch(&mut port.row);
             port_rows::update(&tx, &port.row).await?;
         }
+        trunks::follow(&tx, &ids, host).await?;
         tx.commit().await
     }
 
@@ -322,10 +325,15 @@ impl BuiltinNetwork {
         let ids = only.map(|id| vec![id]);
         let filter = PortFilter { ids, device_ids: Some(vec![device_id.as_str()]), ..PortFilter::default() };
         let tx = self.db.begin().await?;
-        let (made, given): (Vec<_>, Vec<_>) =
-            port_rows::list_locked(&tx, filter).await?.into_iter().partition(|port| port.row.is_made_for_server);
+        let held = port_rows::list_locked(&tx, filter).await?;
+        let ids: Vec<Uuid> = held.iter().map(|port| port.row.id).collect();
+        // A port that somebody has made a part of a trunk stays with it, whoever made the port.
+        let in_trunks = rows::trunks::memberships(&tx, &ids).await?;
+        let is_gone = |port: &rows::Port| port.row.is_made_for_server && !in_trunks.contains_key(&port.row.id);
+        let (made, given): (Vec<_>, Vec<_>) = held.into_iter().partition(is_gone);
         let made: Vec<Uuid> = made.iter().map(|port| port.row.id).collect();
         port_rows::delete(&tx, &made).await?;
+        trunks::follow(&tx, &given.iter().map(|port| port.row.id).collect::<Vec<_>>(), "").await?;
         for mut port in given {
             port.row.device_id.clear();
             port.row.device_owner.clear();
@@ -453,6 +461,7 @@ async fn bind(tx: &Transaction, mut port: rows::Port, server: &Server<'_>) -> Re
     if port.row != before {
         touch(&mut port.row);
         port_rows::update(tx, &port.row).await?;
+        trunks::follow(tx, &[port.row.id], server.host).await?;
     }
     Ok(port)
 }

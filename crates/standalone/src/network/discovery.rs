@@ -8,7 +8,7 @@ use super::error::NetworkError;
 use crate::web::BaseUrl;
 
 /// Alias, name, what it promises. Only what works.
-const EXTENSIONS: [(&str, &str, &str); 16] = [
+const EXTENSIONS: [(&str, &str, &str); 18] = [
     ("agent", "agent", "The agent management extension."),
     (
         "auto-allocated-topology",
@@ -33,6 +33,8 @@ const EXTENSIONS: [(&str, &str, &str); 16] = [
     ("security-group", "security-group", "The security groups extension."),
     ("sorting", "Sorting support", "Extension that indicates that sorting is enabled."),
     ("standard-attr-description", "standard-attr-description", "Extension to add descriptions to standard attributes"),
+    ("trunk", "Trunk Extension", "Ports that carry the traffic of other ports."),
+    ("trunk-details", "Trunk port details", "What a port carries, in the port itself."),
 ];
 
 /// `GET /`.
@@ -55,6 +57,7 @@ pub(super) async fn resources(base: BaseUrl) -> Json<Value> {
         ("security-group-rule", "security-group-rules"),
         ("router", "routers"),
         ("floatingip", "floatingips"),
+        ("trunk", "trunks"),
         ("quota", "quotas"),
         ("extension", "extensions"),
     ];

@@ -100,6 +100,10 @@ impl NetworkError {
         Self::not_found("FloatingIPNotFound", format!("Floating IP {id} could not be found"))
     }
 
+    pub(super) fn no_trunk(id: impl std::fmt::Display) -> Self {
+        Self::not_found("TrunkNotFound", format!("Trunk {id} could not be found."))
+    }
+
     /// 400 for what a router cannot do.
     pub(super) fn bad_router(reason: impl std::fmt::Display) -> Self {
         Self::bad("BadRequest", format!("Bad router request: {reason}."))

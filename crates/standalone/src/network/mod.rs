@@ -22,6 +22,7 @@ mod routes;
 mod rules;
 mod security_groups;
 mod subnets;
+mod trunks;
 
 #[cfg(test)]
 mod tests;

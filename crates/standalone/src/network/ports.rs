@@ -18,7 +18,7 @@ use super::attributes::Attributes;
 use super::error::NetworkError;
 use super::listing::values;
 use super::routes::Kind;
-use super::{BuiltinNetwork, ensure_owner, owns, security_groups, visible_to};
+use super::{BuiltinNetwork, ensure_owner, owns, security_groups, trunks, visible_to};
 use crate::web::can_write;
 
 /// What a port is of when a server has it.
@@ -169,6 +169,9 @@ impl BuiltinNetwork {
             port.fixed_ips = self.choose_wanted(tx, &network, &subnets, mac, &wanted, held).await?;
         }
         ports::update(tx, &port.row).await?;
+        if attributes.has("binding:host_id") {
+            trunks::follow(tx, &[id], &port.row.binding_host_id).await?;
+        }
         Ok(ports::replace_parts(tx, &port).await?)
     }
 }
@@ -181,6 +184,7 @@ pub(super) async fn delete(tx: &Transaction, context: &RequestContext, id: Uuid)
         let text = format!("Port {id} cannot be deleted directly via the port API: has device owner {owner}.");
         return Err(NetworkError::conflict("ServicePortInUse", text));
     }
+    trunks::ensure_in_none(tx, id).await?;
     Ok(ports::delete(tx, &[id]).await?)
 }
 
@@ -303,7 +307,16 @@ async fn views(
     network_ids.dedup();
     let subnets = subnets::list_by_networks(connection, &network_ids).await?;
     let versions: HashMap<Uuid, i32> = subnets.iter().map(|subnet| (subnet.id, subnet.ip_version)).collect();
-    Ok(ports.iter().map(|port| view(context, port, &versions)).collect())
+    let ids: Vec<Uuid> = ports.iter().map(|port| port.row.id).collect();
+    let mut carried: HashMap<Uuid, Value> = trunks::details(connection, &ids).await?.into_iter().collect();
+    let view = |port: &Port| {
+        let mut view = view(context, port, &versions);
+        if let Some(details) = carried.remove(&port.row.id) {
+            view["trunk_details"] = details;
+        }
+        view
+    };
+    Ok(ports.iter().map(view).collect())
 }
 
 fn view(context: &RequestContext, port: &Port, versions: &HashMap<Uuid, i32>) -> Value {

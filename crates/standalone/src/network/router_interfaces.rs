@@ -20,7 +20,7 @@ use super::error::NetworkError;
 use super::ports::{NewPort, blank_row};
 use super::routers::{INTERFACE_OWNER, ports_of};
 use super::routes::{JSON_LIMIT, Kind};
-use super::{BuiltinNetwork, ensure_owner, ports, routers, subnets};
+use super::{BuiltinNetwork, ensure_owner, ports, routers, subnets, trunks};
 use crate::web::read_json;
 
 /// `PUT /v2.0/routers/{id}/add_router_interface`
@@ -203,6 +203,7 @@ async fn take_port(
         );
         return Err(NetworkError::conflict("PortInUse", text));
     }
+    trunks::ensure_in_none(tx, id).await?;
     let subnets = subnet_rows::list_by_networks(tx, &[port.row.network_id]).await?;
     let is_on = |subnet: &&SubnetRow| port.fixed_ips.iter().any(|fixed_ip| fixed_ip.subnet_id == subnet.id);
     let subnets: Vec<&SubnetRow> = subnets.iter().filter(is_on).collect();

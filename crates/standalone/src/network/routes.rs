@@ -18,7 +18,7 @@ use super::attributes::Attributes;
 use super::error::NetworkError;
 use super::{
     BuiltinNetwork, auto_allocated, discovery, floating_ips, listing, networks, ports, quotas, router_interfaces,
-    routers, rules, security_groups, subnets,
+    routers, rules, security_groups, subnets, trunks,
 };
 use crate::auth::authenticate;
 use crate::web::{BaseUrl, can_write, read_json, stamp_request_id};
@@ -42,6 +42,7 @@ pub(super) enum Kind {
     Rule,
     Router,
     FloatingIp,
+    Trunk,
 }
 
 impl Kind {
@@ -55,6 +56,7 @@ impl Kind {
             "security-group-rules" => Ok(Self::Rule),
             "routers" => Ok(Self::Router),
             "floatingips" => Ok(Self::FloatingIp),
+            "trunks" => Ok(Self::Trunk),
             _ => Err(NetworkError::no_resource()),
         }
     }
@@ -81,6 +83,8 @@ impl Kind {
             (Self::Router, true) => "routers",
             (Self::FloatingIp, false) => "floatingip",
             (Self::FloatingIp, true) => "floatingips",
+            (Self::Trunk, false) => "trunk",
+            (Self::Trunk, true) => "trunks",
         }
     }
 
@@ -93,6 +97,7 @@ impl Kind {
             Self::Rule => NetworkError::no_rule(id),
             Self::Router => NetworkError::no_router(id),
             Self::FloatingIp => NetworkError::no_floating_ip(id),
+            Self::Trunk => NetworkError::no_trunk(id),
         }
     }
 
@@ -116,6 +121,7 @@ impl Kind {
             Self::Rule => rules::show(connection, context, id).await,
             Self::Router => routers::show(connection, context, id).await,
             Self::FloatingIp => floating_ips::show(connection, context, id).await,
+            Self::Trunk => trunks::show(connection, context, id).await,
         }
     }
 }
@@ -135,6 +141,9 @@ pub(super) fn router(service: Arc<BuiltinNetwork>, identity: Arc<dyn Identity>) 
         .route("/v2.0/auto-allocated-topology/{project_id}", get(auto_allocated::show).delete(auto_allocated::delete))
         .route("/v2.0/routers/{id}/add_router_interface", put(router_interfaces::add))
         .route("/v2.0/routers/{id}/remove_router_interface", put(router_interfaces::remove))
+        .route("/v2.0/trunks/{id}/add_subports", put(trunks::add_subports))
+        .route("/v2.0/trunks/{id}/remove_subports", put(trunks::remove_subports))
+        .route("/v2.0/trunks/{id}/get_subports", get(trunks::get_subports))
         .route("/v2.0/{collection}", get(list).post(create))
         .route("/v2.0/{collection}/{id}", get(show).put(update).delete(delete))
         .with_state(service)
@@ -252,6 +261,7 @@ impl BuiltinNetwork {
             }
             Kind::Router => routers::list(db, context).await,
             Kind::FloatingIp => floating_ips::list(db, context).await,
+            Kind::Trunk => trunks::list(db, context).await,
         }
     }
 }
@@ -290,6 +300,7 @@ impl BuiltinNetwork {
             Kind::Rule => rules::update(&tx, context, id, attributes).await?,
             Kind::Router => self.update_router(&tx, context, id, attributes).await?,
             Kind::FloatingIp => floating_ips::update(&tx, context, id, attributes).await?,
+            Kind::Trunk => trunks::update(&tx, context, id, attributes).await?,
         }
         let view = kind.show(&tx, context, id).await?;
         tx.commit().await?;
@@ -306,6 +317,7 @@ impl BuiltinNetwork {
             Kind::Rule => rules::delete(&tx, context, id).await?,
             Kind::Router => routers::delete(&tx, context, id).await?,
             Kind::FloatingIp => floating_ips::delete(&tx, context, id).await?,
+            Kind::Trunk => trunks::delete(&tx, context, id).await?,
         }
         Ok(tx.commit().await?)
     }
@@ -327,6 +339,7 @@ impl BuiltinNetwork {
             Kind::Rule => rules::create(tx, context, attributes).await,
             Kind::Router => self.create_router(tx, context, attributes).await,
             Kind::FloatingIp => self.create_floating_ip(tx, context, attributes).await,
+            Kind::Trunk => trunks::create(tx, context, attributes).await,
         }
     }
 

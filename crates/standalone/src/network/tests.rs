@@ -1,6 +1,7 @@
 //! The network service through its REST API and its trait, on an SQLite file.
 
 mod routers;
+mod trunks;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -138,8 +139,8 @@ async fn versions_are_told_without_a_token_and_all_else_needs_one() {
     let extensions = cloud.get("demo", "/extensions").await;
     assert!(extensions["extensions"].as_array().unwrap().iter().any(|known| known["alias"] == "security-group"));
     assert_eq!(cloud.get("demo", "/extensions/binding").await["extension"]["alias"], "binding");
-    assert_eq!(cloud.refused("demo", "GET", "/extensions/trunk", json!(null)).await.0, 404);
-    assert_eq!(cloud.refused("demo", "GET", "/trunks", json!(null)).await, refusal(404, "HTTPNotFound"));
+    assert_eq!(cloud.refused("demo", "GET", "/extensions/qos", json!(null)).await.0, 404);
+    assert_eq!(cloud.refused("demo", "GET", "/qos", json!(null)).await, refusal(404, "HTTPNotFound"));
 }
 
 #[tokio::test]
