@@ -1,6 +1,7 @@
 //! Orchestration: what `nova-conductor` does. It places and builds servers, sees every workflow to its end, and runs
 //! objects' methods for the services that must not touch the database.
 
+pub mod allocations;
 mod heartbeat;
 mod manager;
 mod objects;

@@ -35,6 +35,7 @@ use uuid::Uuid;
 pub use error::SchedulerError;
 pub use host_source::{HostInput, HostInventory, HostSource, HostSourceError};
 pub use manager::SchedulerManager;
+pub use resources::wanted as wanted_resources;
 
 /// The one cell that all hosts are in. Nova draws the uuid of its first cell at random, and the nil uuid is that of
 /// `cell0`, where servers are that were never placed.

@@ -15,6 +15,11 @@ use crate::SchedulerError;
 const COMPUTE_STATUS_DISABLED: &str = "COMPUTE_STATUS_DISABLED";
 const MIB_PER_GIB: i64 = 1024;
 
+/// What a server is to hold of its host.
+pub fn wanted(spec: &RequestSpec) -> Result<Resources, SchedulerError> {
+    Ok(query(spec)?.resources)
+}
+
 /// What the host must have; without a limit.
 pub(crate) fn query(spec: &RequestSpec) -> Result<CandidatesQuery, SchedulerError> {
     let mut resources = from_flavor(spec);

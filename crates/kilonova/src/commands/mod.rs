@@ -50,6 +50,26 @@ enum Verb {
     Openapi,
 }
 
+/// The end of a command that says by its status what came of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Exit {
+    /// What the process ends with.
+    pub status: u8,
+    message: String,
+}
+
+impl Exit {
+    fn new(status: u8, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// All was said.
+    fn silent(status: u8) -> Self {
+        Self::new(status, "")
+    }
+}
+
 /// Nova's programs, and what they are here.
 const PROGRAMS: [(&str, &str); 8] = [
     ("nova-api", "api"),

@@ -1,5 +1,7 @@
 //! `kilonova manage`: what nova-manage does for a cloud, as far as there is something to do here.
 
+mod placement;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use kilonova_core::Config;
@@ -9,6 +11,7 @@ use kilonova_objects::Service;
 
 use crate::process::{self, Options};
 use crate::text::table;
+use placement::PlacementVerb;
 
 /// Options of `kilonova manage`.
 #[derive(Debug, Args)]
@@ -36,6 +39,11 @@ enum What {
     CellV2 {
         #[command(subcommand)]
         verb: CellVerb,
+    },
+    /// What is held of the hosts' resources, and by whom.
+    Placement {
+        #[command(subcommand)]
+        verb: PlacementVerb,
     },
     /// The service processes and whether they are alive.
     Service {
@@ -76,6 +84,7 @@ impl Manage {
                 Ok(())
             }
             What::CellV2 { verb: CellVerb::DiscoverHosts } => discover_hosts(&config).await,
+            What::Placement { verb } => verb.run(&config).await,
             What::Service { verb: ServiceVerb::List } => list_services(&config).await,
         }
     }
