@@ -85,11 +85,7 @@ pub struct Unclaimed {
 
 /// Servers on a host that have no allocation. `only`: of this one. Those that somebody works on, or that move, are left to
 /// whoever does.
-pub async fn unclaimed(
-    db: &Db,
-    placement: &dyn Placement,
-    only: Option<Uuid>,
-) -> Result<Vec<Unclaimed>, AuditError> {
+pub async fn unclaimed(db: &Db, placement: &dyn Placement, only: Option<Uuid>) -> Result<Vec<Unclaimed>, AuditError> {
     let mut found = Vec::new();
     let moving: BTreeSet<Uuid> = server_migrations::list(db, &MigrationQuery::open())
         .await?

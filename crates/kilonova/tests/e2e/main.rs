@@ -10,6 +10,7 @@ mod consoles;
 mod hosts;
 mod images;
 mod lossy_bus;
+mod manage;
 mod moves;
 mod network;
 mod on_host;

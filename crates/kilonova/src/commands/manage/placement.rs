@@ -111,7 +111,10 @@ async fn audit(
         consumers.entry(orphan.consumer).or_insert(orphan.provider);
         if verbose {
             let what = in_words(&orphan.resources);
-            println!("Allocations were set against consumer UUID {} but no instance or move has it: {what} of {}", orphan.consumer, orphan.provider);
+            println!(
+                "Allocations were set against consumer UUID {} but no instance or move has it: {what} of {}",
+                orphan.consumer, orphan.provider
+            );
         }
     }
     println!("{} orphaned consumers hold allocations on compute nodes.", consumers.len());
@@ -162,12 +165,7 @@ async fn heal(db: &Db, placement: &dyn Placement, options: &Healing) -> anyhow::
     }
 }
 
-async fn heal_one(
-    db: &Db,
-    placement: &dyn Placement,
-    unclaimed: &Unclaimed,
-    options: &Healing,
-) -> anyhow::Result<()> {
+async fn heal_one(db: &Db, placement: &dyn Placement, unclaimed: &Unclaimed, options: &Healing) -> anyhow::Result<()> {
     let (instance, provider) = (&unclaimed.instance, unclaimed.provider);
     let spec = request_specs::get(db, instance.uuid).await?;
     // A server that was resized has another flavor than it was asked for with.
@@ -178,8 +176,7 @@ async fn heal_one(
         println!("[dry-run] Create allocations for instance {uuid} on provider {provider}: {what}");
         return Ok(());
     }
-    let [project_id, user_id] =
-        [&instance.project_id, &instance.user_id].map(|id| id.clone().unwrap_or_default());
+    let [project_id, user_id] = [&instance.project_id, &instance.user_id].map(|id| id.clone().unwrap_or_default());
     let wanted = [(provider, resources)].into();
     let set = placement.set_allocations(&RequestContext::admin(), uuid, &project_id, &user_id, &wanted).await;
     set.map_err(|error| match error {
