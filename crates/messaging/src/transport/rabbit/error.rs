@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::amqp::EndReason;
+
 /// A name may have this many bytes in AMQP.
 pub(super) const NAME_MAX: usize = 255;
 
@@ -21,7 +23,13 @@ pub(super) enum AmqpError {
     NotTaken,
     /// The connection or the channel is gone.
     #[error("the connection to the broker was lost")]
-    Lost(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    Lost(#[source] EndReason),
+    /// The channel was closed here.
+    #[error("the channel is closed")]
+    ChannelClosed,
+    /// All channels that the broker allows are in use.
+    #[error("the connection has {max} channels, and the broker allows no more: see channel_max in rabbitmq.conf")]
+    NoChannel { max: u16 },
     /// The broker did not answer in time.
     #[error("the broker did not answer")]
     Silent,
@@ -54,6 +62,14 @@ impl AmqpError {
 
     /// Whether another attempt, later, can have another result.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::Silent | Self::NotTaken | Self::Connect { .. })
+        matches!(
+            self,
+            Self::Lost(_)
+                | Self::ChannelClosed
+                | Self::NoChannel { .. }
+                | Self::Silent
+                | Self::NotTaken
+                | Self::Connect { .. }
+        )
     }
 }

@@ -76,7 +76,7 @@ impl Link {
                 self.shared.metrics.blocked.increment();
                 tracing::error!(purpose, reason, "the broker takes no messages until it has room: senders wait");
             }
-            Condition::Lost => tracing::warn!(purpose, "lost the connection to the broker"),
+            Condition::Lost => tracing::warn!(purpose, reason, "lost the connection to the broker"),
         }
     }
 

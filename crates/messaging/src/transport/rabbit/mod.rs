@@ -8,9 +8,7 @@
 //!
 //! A process has two connections, whatever the number of its servers and clients. Both are kept for ever: what is lost is
 //! made again, under the same names. `topology.rs` says what queues look like, `options.rs` what can be set, and `url.rs`
-//! where the brokers are. Only `amqp.rs` and `dial.rs` know the AMQP library.
-//!
-//! The library logs returned messages with their bodies; its log target `lapin` is best left off.
+//! where the brokers are. `amqp` speaks the protocol.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -133,14 +133,17 @@ impl Pump {
         let mut widen_at: Option<Instant> = None;
         let mut check = pin!(Fuse::<BoxFuture<'static, (Declarer, Check)>>::terminated());
         let mut stall_at: Option<Instant> = None;
+        let connection = Arc::clone(&session.connection);
         loop {
+            // All queues are held. An empty set of streams would say that it has ended, again and again.
+            let is_idle = session.arrivals.is_empty() && session.is_held();
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
                     session.end(Arc::clone(&self.shared)).await;
                     return End::Stopped;
                 }
-                arrived = session.arrivals.next() => match arrived {
+                arrived = session.arrivals.next(), if !is_idle => match arrived {
                     Some((queue, Some(arrival))) => {
                         self.take(&mut session, queue, arrival, &mut stall_at);
                         Ok(true)
@@ -148,6 +151,8 @@ impl Pump {
                     Some((queue, None)) => session.drained(queue).await,
                     None => Ok(session.is_held()),
                 },
+                // With nothing to take from, nothing else tells of the end.
+                () = connection.lost(), if is_idle => Ok(false),
                 () = sleep_until(stall_at.unwrap_or_else(Instant::now)), if stall_at.is_some() => {
                     self.look_for_stall(&mut session, &mut stall_at).await
                 }
