@@ -21,9 +21,12 @@ const FRAME_MIN: usize = 4096;
 const FRAME_MAX: u32 = 128 * 1024;
 const CHANNEL_MAX: u16 = 2047;
 const LOCALE: &str = "en_US";
+/// The broker's code for a login that it does not take.
+const ACCESS_REFUSED: u16 = 403;
+/// Its code for a virtual host that is not there, or is closed to the user.
+const NOT_ALLOWED: u16 = 530;
 
 /// Who wants to connect, and to what.
-#[derive(Clone, Debug)]
 pub(in super::super) struct Login {
     pub(in super::super) mechanism: SASLMechanism,
     pub(in super::super) username: String,
@@ -54,7 +57,7 @@ pub(in super::super) enum GreetingError {
     HungUp,
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error("the broker refused: {code} {text}")]
+    #[error("the broker refused: {code} {text}{}", remedy(*code))]
     Refused { code: u16, text: String },
     #[error("the broker does not take {wanted}, only {offered}: see rabbit_login_method")]
     Mechanism { wanted: String, offered: String },
@@ -62,6 +65,15 @@ pub(in super::super) enum GreetingError {
     Unexpected,
     #[error("a name of the connection is too long for AMQP: {0:.60}…")]
     TooLong(String),
+}
+
+/// What an operator can do about it, after the broker's words.
+fn remedy(code: u16) -> &'static str {
+    match code {
+        ACCESS_REFUSED => ": see user and password in transport_url, and rabbit_login_method",
+        NOT_ALLOWED => ": see the virtual host at the end of transport_url, and the user's permissions there",
+        _ => "",
+    }
 }
 
 /// Logs in over a fresh stream. What was read beyond it stays in `input`.
@@ -73,6 +85,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     let mut out = Vec::new();
     frames::write_protocol_header(&mut out);
     stream.write_all(&out).await?;
+    stream.flush().await?;
 
     let connection::AMQPMethod::Start(start) = receive(stream, input).await? else {
         return Err(GreetingError::Unexpected);
@@ -106,7 +119,9 @@ async fn send(
     for method in methods {
         frames::write_method(&mut out, 0, AMQPClass::Connection(method));
     }
-    Ok(stream.write_all(&out).await?)
+    stream.write_all(&out).await?;
+    // Over TLS, what was written may be held back.
+    Ok(stream.flush().await?)
 }
 
 async fn receive(
@@ -258,7 +273,9 @@ mod tests {
         let close =
             connection::Close { reply_code: 403, reply_text: "ACCESS_REFUSED - no".into(), class_id: 0, method_id: 0 };
         let refused = with(said(vec![start("PLAIN"), connection::AMQPMethod::Close(close)])).await.unwrap_err();
-        assert_eq!(refused.to_string(), "the broker refused: 403 ACCESS_REFUSED - no");
+        let expected = "the broker refused: 403 ACCESS_REFUSED - no: see user and password in transport_url, and \
+                        rabbit_login_method";
+        assert_eq!(refused.to_string(), expected);
         let refused = with(said(vec![start("EXTERNAL AMQPLAIN")])).await.unwrap_err();
         assert!(refused.to_string().contains("does not take PLAIN, only EXTERNAL AMQPLAIN"), "{refused}");
         assert!(matches!(with(b"AMQP\x00\x01\x00\x00".to_vec()).await, Err(GreetingError::Frame(_))));

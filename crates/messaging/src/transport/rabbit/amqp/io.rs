@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const READ_SIZE: usize = 16 * 1024;
 /// What a buffer that once was full keeps.
 const KEPT_CAPACITY: usize = 256 * 1024;
+/// How long the last word may take.
+const LAST_WORD_BOUND: Duration = Duration::from_millis(200);
+/// How long a heartbeat that the socket does not take waits before it is tried again.
+const BEAT_RETRY: Duration = Duration::from_millis(100);
 /// A timer that is not set.
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
@@ -78,24 +82,14 @@ where
                     heart.heard();
                     match hear(&mut input, agreement.frame_max, inner) {
                         Ok(true) => {}
-                        Ok(false) => return say_last(&mut writer, inner).await,
+                        Ok(false) => return say_last(&mut writer, &writing, inner).await,
                         Err(reason) => return reason,
                     }
                 }
             },
-            written = writer.write(writing.rest()), if !writing.is_done() => match written {
-                Ok(0) => return EndReason::HungUp,
+            written = writing.push(&mut writer), if !writing.is_done() => match written {
+                Ok(()) => heart.said(),
                 Err(error) => return EndReason::Io(Arc::new(error)),
-                Ok(count) => {
-                    writing.advance(count);
-                    if writing.is_done() {
-                        // Over TLS, and nowhere else, it may be held back.
-                        if let Err(error) = writer.flush().await {
-                            return EndReason::Io(Arc::new(error));
-                        }
-                    }
-                    heart.said();
-                }
             },
             () = inner.wake.notified(), if writing.is_done() => {}
             () = &mut alarm => {
@@ -132,12 +126,13 @@ fn hear(input: &mut BytesMut, frame_max: usize, inner: &Inner) -> Result<bool, E
 }
 
 /// What remains to be said, to a broker that may not listen any more.
-async fn say_last(writer: &mut (impl AsyncWrite + Unpin), inner: &Inner) -> EndReason {
+async fn say_last(writer: &mut (impl AsyncWrite + Unpin), writing: &Writing, inner: &Inner) -> EndReason {
     let (last, reason) = {
         let mut state = lock(&inner.state);
         (std::mem::take(&mut state.out), state.end_reason().unwrap_or(EndReason::Finished))
     };
-    let _ = tokio::time::timeout(PATIENCE, async {
+    let _ = tokio::time::timeout(LAST_WORD_BOUND, async {
+        writer.write_all(writing.rest()).await?;
         writer.write_all(&last).await?;
         writer.shutdown().await
     })
@@ -150,19 +145,34 @@ async fn say_last(writer: &mut (impl AsyncWrite + Unpin), inner: &Inner) -> EndR
 struct Writing {
     bytes: Vec<u8>,
     done: usize,
+    /// Over TLS, and nowhere else, what was written may be held back.
+    is_held_back: bool,
 }
 
 impl Writing {
     fn is_done(&self) -> bool {
-        self.done == self.bytes.len()
+        self.done == self.bytes.len() && !self.is_held_back
     }
 
     fn rest(&self) -> &[u8] {
         &self.bytes[self.done..]
     }
 
-    fn advance(&mut self, count: usize) {
-        self.done += count;
+    /// Brings it one step further. May be cancelled.
+    async fn push(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        if self.rest().is_empty() {
+            writer.flush().await?;
+            self.is_held_back = false;
+            return Ok(());
+        }
+        match writer.write(self.rest()).await? {
+            0 => Err(std::io::ErrorKind::WriteZero.into()),
+            count => {
+                self.done += count;
+                self.is_held_back = true;
+                Ok(())
+            }
+        }
     }
 
     /// Goes on with `out`, which is empty then.
@@ -207,7 +217,7 @@ impl Heart {
 
     /// When to look again. What was said late, because the socket took nothing, is no reason to look at once.
     fn next(&self) -> Instant {
-        let beat = (self.said_at + self.interval / 2).max(Instant::now() + Duration::from_millis(1));
+        let beat = (self.said_at + self.interval / 2).max(Instant::now() + BEAT_RETRY);
         beat.min(self.heard_at + self.interval * 2)
     }
 }

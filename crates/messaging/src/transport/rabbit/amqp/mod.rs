@@ -14,6 +14,8 @@ mod frames;
 mod greeting;
 mod io;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

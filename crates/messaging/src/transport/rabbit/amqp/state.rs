@@ -14,6 +14,9 @@ use super::frames::{self, Frame};
 use super::greeting::Agreement;
 use super::{Arrival, EndReason, Outcome};
 
+/// So many bytes of memory a message gets by its word for it; the rest of a longer one as it comes.
+const TRUSTED_SIZE: usize = 1 << 20;
+
 type Answer = Result<AMQPClass, AmqpError>;
 
 /// What the task of the connection does next, beside writing.
@@ -282,6 +285,7 @@ impl State {
                 let channel = self.channels.get_mut(&id).ok_or(Unexpected)?;
                 let content = channel.content.as_mut().filter(|content| content.header.is_none()).ok_or(Unexpected)?;
                 let is_whole = header.body_size == 0;
+                content.body.reserve_exact(usize::try_from(header.body_size).unwrap_or_default().min(TRUSTED_SIZE));
                 content.header = Some(header);
                 if is_whole {
                     channel.arrived();
