@@ -24,6 +24,7 @@ mod manager;
 mod options;
 mod pool;
 mod random;
+mod ranking;
 mod report;
 mod request_filter;
 mod resources;

@@ -17,6 +17,7 @@ use crate::host_cache::HostCache;
 use crate::host_state::HostState;
 use crate::options::at_least_one;
 use crate::pool::Pool;
+use crate::ranking::Ranking;
 use crate::request_filter::RequestFilters;
 use crate::{CELL_UUID, HostSource, SchedulerError};
 
@@ -74,8 +75,10 @@ impl SchedulerManager {
         let mut asked = Asked::prepare(placement, context, spec, instance_uuids, request_filters, max_results).await?;
         let mut claims = Claims::new(placement, context, spec);
         let placed = self.place(context, &mut asked, instance_uuids, &mut claims).await;
-        let selections = |(chosen, pool)| self.selections(&asked, chosen, &pool, return_alternates);
-        match placed.and_then(selections) {
+        let selections = |(chosen, pool, ranking): (Vec<HostState>, Pool, Ranking)| {
+            self.selections(&asked, chosen, &pool, &ranking, return_alternates)
+        };
+        match placed.map(selections) {
             Ok(selections) => Ok(selections),
             Err(error) => {
                 claims.release().await;
@@ -111,33 +114,41 @@ impl SchedulerManager {
         asked: &mut Asked<'_>,
         servers: &[Uuid],
         claims: &mut Claims<'_>,
-    ) -> Result<(Vec<HostState>, Pool), SchedulerError> {
+    ) -> Result<(Vec<HostState>, Pool, Ranking), SchedulerError> {
         let mut placed = BTreeMap::new();
         let mut pool = self.look(context, asked, &placed).await?;
+        let weighers = self.driver.weighers();
+        let mut ranking = Ranking::new(&pool, asked, &self.filters, weighers)?;
         let mut chosen = Vec::with_capacity(servers.len());
         let mut has_looked_again = false;
         while let Some(server) = servers.get(chosen.len()) {
-            let (places, report) = pool.eligible(asked, &self.filters);
-            let Some(place) = self.driver.order(asked.spec, &pool.hosts, places)?.first().copied() else {
+            let Some(place) = self.driver.best(&ranking, 1).first().copied() else {
                 // A refused claim says that the world is not as it was seen; a second look may find room.
                 if pool.refused_claims > 0 && !has_looked_again {
                     has_looked_again = true;
                     pool = self.look(context, asked, &placed).await?;
+                    ranking = Ranking::new(&pool, asked, &self.filters, weighers)?;
                     continue;
                 }
-                return Err(report.no_valid_host(chosen.len(), servers.len()));
+                return Err(pool.report(asked, &self.filters).no_valid_host(chosen.len(), servers.len()));
             };
             let host = &mut pool.hosts[place];
             if claims.claim(*server, host.uuid(), &asked.query.resources).await? {
                 host.consume(&asked.query.resources);
                 *placed.entry(host.uuid()).or_default() += 1;
                 chosen.push(host.clone());
-                asked.is_group_placed = true;
+                if std::mem::replace(&mut asked.is_group_placed, true) || asked.spec.instance_group.is_none() {
+                    ranking.look_again(&pool, place, asked, &self.filters, weighers)?;
+                } else {
+                    // Where the first of a group went says something of all hosts.
+                    ranking = Ranking::new(&pool, asked, &self.filters, weighers)?;
+                }
             } else {
                 pool.drop_refused(place);
+                ranking.remove(place);
             }
         }
-        Ok((chosen, pool))
+        Ok((chosen, pool, ranking))
     }
 
     async fn look(
@@ -160,20 +171,20 @@ impl SchedulerManager {
         asked: &Asked<'_>,
         chosen: Vec<HostState>,
         pool: &Pool,
+        ranking: &Ranking,
         return_alternates: bool,
-    ) -> Result<Vec<Vec<Selection>>, SchedulerError> {
+    ) -> Vec<Vec<Selection>> {
         let alternates = if return_alternates { self.max_attempts.saturating_sub(1) } else { 0 };
-        let (places, _) = pool.eligible(asked, &self.filters);
-        let order = self.driver.order(asked.spec, &pool.hosts, places)?;
-        let selected = chosen
+        // One more, for each has its own host among them at most once.
+        let order = if alternates > 0 { self.driver.best(ranking, alternates + 1) } else { Vec::new() };
+        chosen
             .into_iter()
             .map(|host| {
                 let others = order.iter().map(|place| &pool.hosts[*place]);
                 let others = others.filter(|other| other.uuid() != host.uuid()).take(alternates);
                 std::iter::once(&host).chain(others).map(|host| selection(asked, host)).collect()
             })
-            .collect();
-        Ok(selected)
+            .collect()
     }
 }
 

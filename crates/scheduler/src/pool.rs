@@ -69,8 +69,8 @@ impl Pool {
         Self { hosts: states, report, refused_claims: 0 }
     }
 
-    /// The places of those hosts that can take one server more, and a report of why the others cannot.
-    pub(crate) fn eligible(&self, asked: &Asked<'_>, filters: &Filters) -> (Vec<usize>, Report) {
+    /// Why hosts cannot take one server more.
+    pub(crate) fn report(&self, asked: &Asked<'_>, filters: &Filters) -> Report {
         let mut report = self.report.clone();
         report.step("claim", self.hosts.len() + self.refused_claims, self.hosts.len());
         let all = 0..self.hosts.len();
@@ -79,7 +79,12 @@ impl Pool {
         if !asked.is_forced() {
             filters.run_each(asked, &self.hosts, &mut places, &mut report);
         }
-        (places, report)
+        report
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(hosts: Vec<HostState>) -> Self {
+        Self { hosts, report: Report::default(), refused_claims: 0 }
     }
 
     /// Placement does not have that room any more: what is known of the host is old.

@@ -4,11 +4,10 @@ mod chance_scheduler;
 mod filter_scheduler;
 
 use kilonova_core::{Config, ConfigError};
-use kilonova_objects::RequestSpec;
 
 use self::filter_scheduler::FilterScheduler;
-use crate::SchedulerError;
-use crate::host_state::HostState;
+use crate::ranking::Ranking;
+use crate::weights::Weighers;
 
 /// A driver with its options.
 #[derive(Debug)]
@@ -34,16 +33,19 @@ impl Driver {
         }
     }
 
-    /// `places` of `hosts`, the one to try first at the front.
-    pub(crate) fn order(
-        &self,
-        spec: &RequestSpec,
-        hosts: &[HostState],
-        places: Vec<usize>,
-    ) -> Result<Vec<usize>, SchedulerError> {
+    /// Who says how good a host is, if anybody does.
+    pub(crate) fn weighers(&self) -> Option<&Weighers> {
         match self {
-            Self::FilterScheduler(driver) => driver.order(spec, hosts, places),
-            Self::ChanceScheduler => Ok(chance_scheduler::order(places)),
+            Self::FilterScheduler(driver) => Some(&driver.weighers),
+            Self::ChanceScheduler => None,
+        }
+    }
+
+    /// The places of the first `count` hosts of those that may, the one to try first at the front.
+    pub(crate) fn best(&self, ranking: &Ranking, count: usize) -> Vec<usize> {
+        match self {
+            Self::FilterScheduler(driver) => driver.best(ranking, count),
+            Self::ChanceScheduler => chance_scheduler::any(ranking, count),
         }
     }
 }

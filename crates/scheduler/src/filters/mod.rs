@@ -138,7 +138,13 @@ impl Filters {
         }
     }
 
-    /// The filters that look at what the request has placed already.
+    /// Whether a host passes the filters that look at what the request has placed already.
+    pub(crate) fn passes_each(&self, host: &HostState, asked: &Asked<'_>) -> bool {
+        let mut each = self.0.iter().filter(|named| !named.filter.run_filter_once_per_request());
+        each.all(|named| named.filter.passes(host, asked))
+    }
+
+    /// The same of many hosts, with a report.
     pub(crate) fn run_each(
         &self,
         asked: &Asked<'_>,

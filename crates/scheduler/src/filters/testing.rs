@@ -96,3 +96,8 @@ pub(crate) fn asked(spec: &RequestSpec) -> Asked<'_> {
         is_group_placed: false,
     }
 }
+
+/// No filter at all, not even that of the zone.
+pub(crate) fn no_filters() -> super::Filters {
+    super::Filters(Vec::new())
+}

@@ -14,6 +14,7 @@ mod pci;
 mod ram;
 mod soft_affinity;
 mod soft_anti_affinity;
+mod weighing;
 
 use std::fmt::Debug;
 
@@ -23,6 +24,7 @@ use kilonova_objects::RequestSpec;
 use crate::host_state::HostState;
 use crate::options::{at_least_zero, finite};
 use crate::{SchedulerError, aggregates};
+pub(crate) use weighing::Weighing;
 
 const GROUP: &str = "filter_scheduler";
 const METRICS: &str = "metrics";
@@ -100,28 +102,6 @@ impl Weighers {
         }
         names.iter().map(|name| weighted(name, config)).collect::<Result<_, _>>().map(Self)
     }
-
-    /// The weight of each of `places` for this request, in their order.
-    pub(crate) fn weigh(
-        &self,
-        spec: &RequestSpec,
-        hosts: &[HostState],
-        places: &[usize],
-    ) -> Result<Vec<f64>, SchedulerError> {
-        let mut sums = vec![0.0; places.len()];
-        // There is nothing to compare.
-        if places.len() < 2 {
-            return Ok(sums);
-        }
-        for Weighted { multiplier, weigher } in &self.0 {
-            let raw = places.iter().map(|place| weigher.weigh(&hosts[*place], spec));
-            let normal = normalize(raw.collect::<Result<_, _>>()?, weigher.counts_from_zero());
-            for ((sum, weight), place) in sums.iter_mut().zip(normal).zip(places) {
-                *sum += multiplier.of(&hosts[*place]) * weight;
-            }
-        }
-        Ok(sums)
-    }
 }
 
 /// Whether the images of servers have to be known.
@@ -186,15 +166,25 @@ fn group_members(host: &HostState, spec: &RequestSpec, policy: &str) -> f64 {
     if group.and_then(|group| group.policy.as_deref()) == Some(policy) { host.group_members as f64 } else { 0.0 }
 }
 
-/// Between 0 and 1: the greatest is 1, and 0 is the least, or 0 itself and all below it. Equal bounds give 0 for all.
-fn normalize(mut raw: Vec<f64>, counts_from_zero: bool) -> Vec<f64> {
-    let mut min = raw.iter().copied().fold(f64::INFINITY, f64::min);
-    if counts_from_zero {
-        raw.iter_mut().for_each(|value| *value = value.max(0.0));
-        min = 0.0;
+/// How a weigher's values are brought between 0 and 1.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    min: f64,
+    range: f64,
+}
+
+impl Scale {
+    fn of(self, value: f64) -> f64 {
+        (value.max(self.min) - self.min) / self.range
     }
-    let range = raw.iter().copied().fold(f64::NEG_INFINITY, f64::max) - min;
-    raw.into_iter().map(|value| if range > 0.0 { (value - min) / range } else { 0.0 }).collect()
+}
+
+/// The greatest is 1, and 0 is the least, or 0 itself and all below it. `None`: the bounds are equal, and all are 0.
+fn normalize(raw: impl Iterator<Item = f64>, counts_from_zero: bool) -> Option<Scale> {
+    let (min, max) = raw.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| (min.min(value), max.max(value)));
+    let min = if counts_from_zero { 0.0 } else { min };
+    let range = max - min;
+    (range > 0.0).then_some(Scale { min, range })
 }
 
 #[cfg(test)]
@@ -207,21 +197,26 @@ mod tests {
     use super::*;
     use crate::filters::testing::{host, host_in, host_with, options};
 
+    fn normal(raw: &[f64], counts_from_zero: bool) -> Vec<f64> {
+        let scale = normalize(raw.iter().copied(), counts_from_zero);
+        raw.iter().map(|value| scale.map_or(0.0, |scale| scale.of(*value))).collect()
+    }
+
     #[test]
     fn the_least_is_zero_or_what_the_least_host_has() {
-        assert_eq!(normalize(vec![50.0, 100.0], true), [0.5, 1.0]);
-        assert_eq!(normalize(vec![50.0, 100.0], false), [0.0, 1.0]);
-        assert_eq!(normalize(vec![-100.0, 100.0, 0.0], true), [0.0, 1.0, 0.0]);
-        assert_eq!(normalize(vec![-100.0, 100.0, 0.0], false), [0.0, 1.0, 0.5]);
-        assert_eq!(normalize(vec![7.0, 7.0], true), [1.0, 1.0]);
-        assert_eq!(normalize(vec![7.0, 7.0], false), [0.0, 0.0]);
-        assert_eq!(normalize(vec![-1.0, -2.0], true), [0.0, 0.0]);
-        assert_eq!(normalize(vec![], true), [] as [f64; 0]);
+        assert_eq!(normal(&[50.0, 100.0], true), [0.5, 1.0]);
+        assert_eq!(normal(&[50.0, 100.0], false), [0.0, 1.0]);
+        assert_eq!(normal(&[-100.0, 100.0, 0.0], true), [0.0, 1.0, 0.0]);
+        assert_eq!(normal(&[-100.0, 100.0, 0.0], false), [0.0, 1.0, 0.5]);
+        assert_eq!(normal(&[7.0, 7.0], true), [1.0, 1.0]);
+        assert_eq!(normal(&[7.0, 7.0], false), [0.0, 0.0]);
+        assert_eq!(normal(&[-1.0, -2.0], true), [0.0, 0.0]);
+        assert_eq!(normal(&[], true), [] as [f64; 0]);
     }
 
     fn weights(lines: &str, spec: &RequestSpec, hosts: &[HostState]) -> Vec<f64> {
         let places: Vec<usize> = (0..hosts.len()).collect();
-        Weighers::from_config(&options(lines)).unwrap().weigh(spec, hosts, &places).unwrap()
+        Weighers::from_config(&options(lines)).unwrap().weighing(spec, hosts, &places).unwrap().weights(&places)
     }
 
     /// Every weigher alone, by its default multiplier, on two hosts that differ in all that is weighed.
@@ -364,7 +359,7 @@ mod tests {
         fn normalised_weights_stay_in_order_between_zero_and_one(
             raw in prop::collection::vec(-1.0e15..1.0e15f64, 0..50), counts_from_zero: bool,
         ) {
-            let normal = normalize(raw.clone(), counts_from_zero);
+            let normal = normal(&raw, counts_from_zero);
             prop_assert_eq!(normal.len(), raw.len());
             for (value, weight) in raw.iter().zip(&normal) {
                 prop_assert!((0.0..=1.0).contains(weight), "{} became {}", value, weight);
@@ -387,7 +382,7 @@ mod tests {
             // Powers of two keep every digit.
             let values: Vec<f64> = raw.iter().map(|value| f64::from(*value)).collect();
             let scaled: Vec<f64> = values.iter().map(|value| value * f64::from(1u32 << shift)).collect();
-            prop_assert_eq!(normalize(values, counts_from_zero), normalize(scaled, counts_from_zero));
+            prop_assert_eq!(normal(&values, counts_from_zero), normal(&scaled, counts_from_zero));
         }
     }
 }
