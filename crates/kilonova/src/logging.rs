@@ -17,9 +17,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// What is said without `debug`. The libraries' own words about lost connections are said by us, with what follows.
-const QUIET: &str = "info,lapin=off,sqlx=warn,sqlx_core=error,sea_orm_migration=warn";
+const QUIET: &str = "info,sqlx=warn,sqlx_core=error,sea_orm_migration=warn";
 /// What is said with `debug`: the crates of Kilonova have names that begin so.
-const LOUD: &str = "info,lapin=off,sqlx=warn,sqlx_core=error,sea_orm_migration=warn,kilonova=debug";
+const LOUD: &str = "info,sqlx=warn,sqlx_core=error,sea_orm_migration=warn,kilonova=debug";
 
 /// Where the level can be changed; not set while `RUST_LOG` has the say.
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
