@@ -258,3 +258,121 @@ impl Drop for Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::transport::rabbit::Metrics;
+    use crate::transport::rabbit::amqp::tests::{Broker, connect};
+    use crate::transport::rabbit::names::QueueNames;
+    use crate::transport::rabbit::options::RabbitOptions;
+
+    struct Fixture {
+        desk: Desk,
+        lanes: Arc<Lanes>,
+        broker: Broker,
+        shared: Shared,
+    }
+
+    /// A desk with one channel for plain messages, which is 1, and one for mandatory ones, which is 2.
+    async fn fixture() -> Fixture {
+        let (connection, mut broker) = connect().await;
+        let connection = Arc::new(connection);
+        let opening = async { (connection.channel().await.unwrap(), connection.channel().await.unwrap()) };
+        let ((plain, lane), ()) = tokio::join!(opening, broker.open(2));
+        let desk = Desk::default();
+        let lanes = desk.lanes(&connection, plain, vec![lane]);
+        let options = RabbitOptions::default();
+        let shared = Shared {
+            names: QueueNames::new(&options),
+            options,
+            metrics: Metrics::default(),
+            conflicts: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        desk.offer(Some(&lanes));
+        Fixture { desk, lanes, broker, shared }
+    }
+
+    impl Fixture {
+        async fn send(&self, is_mandatory: bool) -> Direct {
+            let address = Address::Reply { queue: "reply_1".to_owned() };
+            let message = Outgoing { mandatory: is_mandatory, ..Outgoing::new("x") };
+            self.desk.send(&address, &message, Instant::now(), &self.shared).await
+        }
+
+        fn in_flight(&self) -> usize {
+            self.lanes.in_flight.load(Ordering::SeqCst)
+        }
+    }
+
+    fn is_left_to_the_worker(direct: &Option<Direct>) -> bool {
+        matches!(direct, Some(Direct::HandOver { attempts: 0 }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_is_free_again_when_the_broker_has_decided() {
+        let mut fixture = fixture().await;
+        let confirming = async {
+            tokio::task::yield_now().await;
+            fixture.broker.confirm_first(2).await;
+        };
+        let (address, message) = (Address::Reply { queue: "reply_1".to_owned() }, Outgoing::new("x"));
+        let message = Outgoing { mandatory: true, ..message };
+        let sending = fixture.desk.send(&address, &message, Instant::now(), &fixture.shared);
+        let (sent, ()) = tokio::join!(sending, confirming);
+        assert!(matches!(sent, Direct::Decided(Ok(()))));
+        assert!(fixture.lanes.has_free() && fixture.in_flight() == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_caller_leaves_behind_holds_its_channel_and_its_room() {
+        let mut fixture = fixture().await;
+        assert!(fixture.send(true).now_or_never().is_none());
+        assert!(!fixture.lanes.has_free());
+        assert!(is_left_to_the_worker(&fixture.send(true).now_or_never()), "the channel is not free");
+        assert!(fixture.send(false).now_or_never().is_none(), "plain messages go on");
+        fixture.lanes.wants_worker().await;
+        let mut orphans = fixture.lanes.take_orphans();
+        assert_eq!((orphans.len(), fixture.in_flight()), (2, 2));
+        let orphan = orphans.remove(0);
+        assert!(orphan.lane.is_some());
+        fixture.broker.confirm_first(2).await;
+        assert!(matches!(orphan.confirm.await, Ok(Outcome::Taken)));
+        drop(orphan.slot);
+        assert_eq!(fixture.in_flight(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_overtakes_what_is_queued() {
+        let fixture = fixture().await;
+        let queued = fixture.desk.queue();
+        assert!(is_left_to_the_worker(&fixture.send(false).now_or_never()));
+        drop(queued);
+        assert!(fixture.send(false).now_or_never().is_none());
+        fixture.desk.offer(None);
+        assert!(is_left_to_the_worker(&fixture.send(false).now_or_never()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_unconfirmed_for_long_raises_a_doubt_and_a_lost_one_is_handed_over() {
+        let fixture = fixture().await;
+        let doubting = async {
+            fixture.lanes.wants_worker().await;
+            assert!(fixture.lanes.take_doubt() && !fixture.lanes.take_doubt());
+            fixture.lanes.connection.kill();
+        };
+        let begun = Instant::now();
+        let (sent, ()) = tokio::join!(fixture.send(false), doubting);
+        assert!(matches!(sent, Direct::HandOver { attempts: 1 }));
+        assert!(begun.elapsed() >= CONFIRM_BOUND && begun.elapsed() < CONFIRM_BOUND + Duration::from_secs(1));
+        assert_eq!(fixture.shared.metrics.republished.get(), 1);
+    }
+}
