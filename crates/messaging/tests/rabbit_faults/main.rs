@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod broker;
 mod outages;
+mod publishing;
 mod queues;
 mod refusals;
 #[path = "../suite/mod.rs"]

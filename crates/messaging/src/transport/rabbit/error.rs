@@ -17,7 +17,12 @@ const PRECONDITION_FAILED: u16 = 406;
 pub(super) enum AmqpError {
     /// The broker refused an operation, and closed the channel over it.
     #[error("the broker refused: {code} {text}")]
-    Refused { code: u16, text: String },
+    Refused {
+        code: u16,
+        text: String,
+        /// Messages on the channel that the broker had not decided on. One of them is the reason, if there are any.
+        undecided: usize,
+    },
     /// The broker could not take responsibility for a message.
     #[error("the broker did not take the message")]
     NotTaken,
@@ -52,12 +57,17 @@ impl AmqpError {
 
     /// Whether it is the durability in which they differ, which is what oslo.messaging falls back for.
     pub(super) fn is_durability_conflict(&self) -> bool {
-        matches!(self, Self::Refused { code: PRECONDITION_FAILED, text } if text.contains("inequivalent arg 'durable'"))
+        matches!(self, Self::Refused { code: PRECONDITION_FAILED, text, .. } if text.contains("inequivalent arg 'durable'"))
     }
 
     /// Whether something is not there.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: NOT_FOUND, .. })
+    }
+
+    /// Whether the broker does not want a message, and it is known which.
+    pub(super) fn accuses_one(&self) -> bool {
+        matches!(self, Self::Refused { undecided: 1, .. }) && !self.is_not_found()
     }
 
     /// Whether another attempt, later, can have another result.

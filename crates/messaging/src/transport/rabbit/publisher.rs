@@ -5,6 +5,8 @@
 //!                    └────<── connection lost, in the order sent
 //! ```
 //!
+//! That is the worker's way. While nothing is queued, callers publish over the worker's channels themselves: `direct.rs`.
+//!
 //! While the broker is short of memory or disk nothing is published; senders wait, up to their deadlines.
 //!
 //! A message is published again when its connection is lost before the broker confirmed it. The broker may have it then
@@ -13,17 +15,21 @@
 //! Mandatory messages have channels of their own, each with one message in flight: the broker returns a message without
 //! saying which publication it was.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+mod direct;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::try_join_all;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::direct::{Desk, Direct, Lanes, Tally, declaration};
 use super::Shared;
 use super::amqp::{Channel, Confirm, Connection, Outcome, Publication};
 use super::declare::{Declarer, answered};
@@ -35,8 +41,8 @@ use crate::transport::{Address, Outgoing};
 
 /// Messages that callers may leave with the publisher before it looks at them.
 const BACKLOG: usize = 256;
-/// Unconfirmed messages; more wait until some are confirmed.
-const WINDOW: usize = 1024;
+/// Unconfirmed messages of the worker; more wait until some are confirmed.
+const WINDOW: usize = 512;
 /// Mandatory messages in flight.
 const MANDATORY_CHANNELS: usize = 8;
 /// Before the next attempt on a connection that could not be used.
@@ -53,6 +59,7 @@ type Done = oneshot::Sender<Result<(), MessagingError>>;
 /// Where messages are handed in.
 pub(super) struct Publisher {
     jobs: mpsc::Sender<Job>,
+    desk: Arc<Desk>,
     shared: Arc<Shared>,
 }
 
@@ -67,6 +74,8 @@ struct Job {
     /// Whoever waits for the confirmation.
     done: Done,
     attempts: u32,
+    /// While it is not published.
+    queued: Option<Tally>,
 }
 
 impl Publisher {
@@ -77,10 +86,12 @@ impl Publisher {
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (jobs, receiver) = mpsc::channel(BACKLOG);
+        let desk = Arc::new(Desk::default());
         let worker = Worker {
             link,
             shared: Arc::clone(&shared),
             stop,
+            desk: Arc::clone(&desk),
             jobs: receiver,
             waiting: VecDeque::new(),
             mandatory: VecDeque::new(),
@@ -88,7 +99,7 @@ impl Publisher {
             suspects: 0,
             last_id: 0,
         };
-        (Self { jobs, shared }, worker.run())
+        (Self { jobs, desk, shared }, worker.run())
     }
 
     /// Sends a message, and waits until the broker has it. A message that was not published when this is cancelled is
@@ -97,18 +108,33 @@ impl Publisher {
         let limit = message.send_timeout.unwrap_or(self.shared.options.send_timeout);
         let limit = message.expiration.map_or(limit, |expiration| expiration.min(limit));
         let sent_at = Instant::now();
-        let (done, confirmed) = oneshot::channel();
         let deadline = sent_at + limit.min(FAR);
-        let job =
-            Job { address: address.clone(), message, sent_at, deadline, published_at: sent_at, done, attempts: 0 };
         let sending = async {
-            self.jobs.send(job).await.map_err(|_| MessagingError::Closed)?;
-            confirmed.await.unwrap_or(Err(MessagingError::Closed))
+            match self.desk.send(address, &message, sent_at, &self.shared).await {
+                Direct::Decided(result) => result,
+                Direct::HandOver { attempts } => self.hand_over(address, message, sent_at, deadline, attempts).await,
+            }
         };
         timeout_at(deadline, sending).await.unwrap_or_else(|_| {
             self.shared.metrics.unconfirmed.increment();
             Err(MessagingError::NotConfirmed { address: address.to_string(), timeout: limit })
         })
+    }
+
+    /// Has the worker send it.
+    async fn hand_over(
+        &self,
+        address: &Address,
+        message: Outgoing,
+        sent_at: Instant,
+        deadline: Instant,
+        attempts: u32,
+    ) -> Result<(), MessagingError> {
+        let (done, confirmed) = oneshot::channel();
+        let (address, queued) = (address.clone(), Some(self.desk.queue()));
+        let job = Job { address, message, sent_at, deadline, published_at: sent_at, done, attempts, queued };
+        self.jobs.send(job).await.map_err(|_| MessagingError::Closed)?;
+        confirmed.await.unwrap_or(Err(MessagingError::Closed))
     }
 }
 
@@ -121,27 +147,27 @@ impl Job {
         self.deadline <= Instant::now() || self.done.is_closed()
     }
 
-    fn publication(&self, exchange: Option<Exchange>) -> Publication {
-        Publication {
-            exchange: exchange.map(|exchange| exchange.name).unwrap_or_default(),
-            routing_key: self.address.routing_key().into_owned(),
-            body: self.message.body.clone(),
-            expiration: self.message.expiration.map(|expiration| self.remaining(expiration)),
-            mandatory: self.message.mandatory,
-        }
-    }
-
-    /// What is left of a message's time if much of it passed here.
-    fn remaining(&self, expiration: Duration) -> Duration {
-        match self.sent_at.elapsed() {
-            waited if waited < EXPIRATION_SLACK => expiration,
-            waited => expiration.saturating_sub(waited),
-        }
-    }
-
     fn finish(self, result: Result<(), MessagingError>) {
         // A caller that has gone away does not want to know.
         let _ = self.done.send(result);
+    }
+}
+
+fn publication(address: &Address, message: &Outgoing, sent_at: Instant, exchange: Option<Exchange>) -> Publication {
+    Publication {
+        exchange: exchange.map(|exchange| exchange.name).unwrap_or_default(),
+        routing_key: address.routing_key().into_owned(),
+        body: message.body.clone(),
+        expiration: message.expiration.map(|expiration| remaining(expiration, sent_at)),
+        mandatory: message.mandatory,
+    }
+}
+
+/// What is left of a message's time if much of it passed here.
+fn remaining(expiration: Duration, sent_at: Instant) -> Duration {
+    match sent_at.elapsed() {
+        waited if waited < EXPIRATION_SLACK => expiration,
+        waited => expiration.saturating_sub(waited),
     }
 }
 
@@ -150,6 +176,7 @@ struct Worker {
     link: Arc<Link>,
     shared: Arc<Shared>,
     stop: CancellationToken,
+    desk: Arc<Desk>,
     jobs: mpsc::Receiver<Job>,
     waiting: VecDeque<Job>,
     /// As `waiting`, for mandatory messages.
@@ -171,7 +198,9 @@ impl Worker {
     async fn run(mut self) {
         while self.wait_for_work().await {
             let Some(connection) = self.connection().await else { break };
-            match self.publish_over(&connection).await {
+            let published = self.publish_over(&connection).await;
+            self.desk.offer(None);
+            match published {
                 Ok(End::Stopped) => break,
                 Ok(End::Lost) => {}
                 Err(error) => self.recover(&connection, &error).await,
@@ -198,7 +227,9 @@ impl Worker {
 
     /// Publishes until the connection, or a channel of it, is lost.
     async fn publish_over(&mut self, connection: &Arc<Connection>) -> Result<End, AmqpError> {
-        let mut session = Session::open(connection, &self.shared).await?;
+        let mut session = Session::open(connection, &self.desk, &self.shared).await?;
+        let lanes = Arc::clone(&session.lanes);
+        let mut is_offered = false;
         let stop = self.stop.clone();
         let mut lost = pin!(connection.lost());
         let mut arrived = Vec::with_capacity(BACKLOG);
@@ -207,6 +238,10 @@ impl Worker {
             let is_blocked = connection.is_blocked();
             if !is_blocked {
                 self.start_all(&mut session).await?;
+            }
+            if !is_offered && self.suspects == 0 {
+                self.desk.offer(Some(&lanes));
+                is_offered = true;
             }
             let overdue_at = self.oldest_in_flight().map(|at| at.max(answered_at) + CONFIRM_BOUND);
             let room = WINDOW.saturating_sub(self.in_flight.len() + self.waiting.len() + self.mandatory.len());
@@ -217,6 +252,13 @@ impl Worker {
                 _ = self.jobs.recv_many(&mut arrived, room), if room > 0 => {
                     arrived.drain(..).for_each(|job| self.enqueue(job));
                 }
+                () = lanes.wants_worker() => {
+                    self.adopt(&mut session);
+                    if lanes.take_doubt() && !is_blocked {
+                        answered(connection.channel()).await?;
+                        answered_at = Instant::now();
+                    }
+                }
                 () = &mut lost => return Ok(End::Lost),
                 () = connection.unblocked(), if is_blocked => answered_at = Instant::now(),
                 () = sleep_until(overdue_at.unwrap_or_else(Instant::now)), if overdue_at.is_some() && !is_blocked => {
@@ -225,6 +267,19 @@ impl Worker {
                     answered_at = Instant::now();
                 }
             }
+        }
+    }
+
+    /// Waits for the broker's decisions in the place of callers that went away.
+    fn adopt(&mut self, session: &mut Session) {
+        for orphan in session.lanes.take_orphans() {
+            self.last_id += 1;
+            let (id, slot) = (self.last_id, orphan.slot);
+            session.confirms.push(Box::pin(async move {
+                let outcome = orphan.confirm.await;
+                drop(slot);
+                (id, orphan.lane, outcome)
+            }));
         }
     }
 
@@ -245,10 +300,14 @@ impl Worker {
             let Some(job) = self.waiting.pop_front() else { break };
             self.start(session, job, None).await?;
         }
-        while !self.must_wait() && !session.mandatory.is_empty() {
+        while !self.must_wait() && session.lanes.has_free() {
             let Some(job) = self.mandatory.pop_front() else { break };
-            let lane = session.mandatory.pop();
-            self.start(session, job, lane).await?;
+            // A caller may have been faster.
+            let Some(lane) = session.lanes.take() else {
+                self.put_first(job);
+                break;
+            };
+            self.start(session, job, Some(lane)).await?;
         }
         Ok(())
     }
@@ -260,7 +319,7 @@ impl Worker {
 
     async fn start(&mut self, session: &mut Session, mut job: Job, lane: Option<Channel>) -> Result<(), AmqpError> {
         if job.is_obsolete() {
-            session.mandatory.extend(lane);
+            session.lanes.give_back(lane);
             self.clear_suspect();
             return Ok(());
         }
@@ -271,17 +330,18 @@ impl Worker {
                 return Err(error);
             }
             Err(error) => {
-                session.mandatory.extend(lane);
+                session.lanes.give_back(lane);
                 self.clear_suspect();
                 job.finish(Err(MessagingError::Transport(Box::new(error))));
                 return Ok(());
             }
         };
-        let publication = job.publication(exchange);
-        match lane.as_ref().unwrap_or(&session.plain).publish(publication) {
+        let publication = publication(&job.address, &job.message, job.sent_at, exchange);
+        match lane.as_ref().unwrap_or(&session.lanes.plain).publish(publication) {
             Ok(confirm) => {
                 self.shared.metrics.published.increment();
                 job.attempts += 1;
+                job.queued = None;
                 job.published_at = Instant::now();
                 self.last_id += 1;
                 session.push(self.last_id, lane, confirm);
@@ -289,7 +349,7 @@ impl Worker {
                 Ok(())
             }
             Err(error @ AmqpError::NameTooLong { .. }) => {
-                session.mandatory.extend(lane);
+                session.lanes.give_back(lane);
                 self.clear_suspect();
                 job.finish(Err(MessagingError::Transport(Box::new(error))));
                 Ok(())
@@ -301,7 +361,8 @@ impl Worker {
         }
     }
 
-    fn put_first(&mut self, job: Job) {
+    fn put_first(&mut self, mut job: Job) {
+        job.queued.get_or_insert_with(|| self.desk.queue());
         match job.message.mandatory {
             true => self.mandatory.push_front(job),
             false => self.waiting.push_front(job),
@@ -328,12 +389,12 @@ impl Worker {
             }
             Err(AmqpError::NotTaken) => {
                 self.finish(id, |_| Err(MessagingError::Transport(Box::new(AmqpError::NotTaken))));
-                session.mandatory.extend(lane);
+                session.lanes.give_back(lane);
                 return Ok(());
             }
             Err(error) => return Err(self.accuse(id, error)),
         };
-        session.mandatory.extend(lane);
+        session.lanes.give_back(lane);
         self.finish(id, |address| result.map_err(|()| MessagingError::Undeliverable { address: address.to_string() }));
         Ok(())
     }
@@ -350,13 +411,11 @@ impl Worker {
         self.suspects = self.suspects.saturating_sub(1);
     }
 
-    /// The broker closed the channel. If only one message was in flight it was that one's fault, and it is not tried
-    /// again, except where its exchange was deleted. Otherwise all of them are published again one by one.
+    /// The broker closed the channel. If only one message was in flight there it was that one's fault, and it is not tried
+    /// again, except where its exchange was deleted. Otherwise all that are in flight are published again one by one.
     fn accuse(&mut self, id: u64, error: AmqpError) -> AmqpError {
-        if !matches!(error, AmqpError::Refused { .. }) {
-            return error;
-        }
-        if self.in_flight.len() > 1 {
+        let AmqpError::Refused { undecided, .. } = error else { return error };
+        if undecided > 1 {
             self.suspects = self.in_flight.len();
             return error;
         }
@@ -407,29 +466,21 @@ type Settled = (u64, Option<Channel>, Result<Outcome, AmqpError>);
 
 /// What belongs to one connection.
 struct Session {
-    plain: Channel,
-    /// Channels for mandatory messages that have none in flight.
-    mandatory: Vec<Channel>,
+    lanes: Arc<Lanes>,
     confirms: FuturesUnordered<futures::future::BoxFuture<'static, Settled>>,
     declarer: Declarer,
     shared: Arc<Shared>,
-    /// Exchanges and notification queues that are known to be there.
-    declared: HashSet<String>,
 }
 
 impl Session {
-    async fn open(connection: &Arc<Connection>, shared: &Arc<Shared>) -> Result<Self, AmqpError> {
-        let mut mandatory = Vec::with_capacity(MANDATORY_CHANNELS);
-        for _ in 0..MANDATORY_CHANNELS {
-            mandatory.push(confirming_channel(connection).await?);
-        }
+    async fn open(connection: &Arc<Connection>, desk: &Desk, shared: &Arc<Shared>) -> Result<Self, AmqpError> {
+        let plain = confirming_channel(connection).await?;
+        let mandatory = try_join_all((0..MANDATORY_CHANNELS).map(|_| confirming_channel(connection))).await?;
         Ok(Self {
-            plain: confirming_channel(connection).await?,
-            mandatory,
+            lanes: desk.lanes(connection, plain, mandatory),
             confirms: FuturesUnordered::new(),
             declarer: Declarer::new(Arc::clone(connection), Arc::clone(shared)),
             shared: Arc::clone(shared),
-            declared: HashSet::new(),
         })
     }
 
@@ -442,23 +493,20 @@ impl Session {
     async fn prepare(&mut self, address: &Address) -> Result<Option<Exchange>, AmqpError> {
         let options = &self.shared.options;
         let Some(exchange) = Exchange::of(address, options) else { return Ok(None) };
+        let declaration = declaration(address, &exchange);
+        if declaration.as_ref().is_some_and(|declaration| self.lanes.is_declared(declaration)) {
+            return Ok(Some(exchange));
+        }
         match address {
-            // It goes with its last queue, at any time.
-            Address::Fanout { .. } => self.declarer.exchange(&exchange).await?,
             Address::Notification { .. } => {
-                let key = format!("{}\n{}", exchange.name, address.routing_key());
-                if !self.declared.contains(&key) {
-                    let queue = Queue::of(address, options, &self.shared.names)
-                        .map_err(|error| AmqpError::Name(Arc::new(error)))?;
-                    self.declarer.queue(&queue).await?;
-                    self.declared.insert(key);
-                }
+                let queue = Queue::of(address, options, &self.shared.names)
+                    .map_err(|error| AmqpError::Name(Arc::new(error)))?;
+                self.declarer.queue(&queue).await?;
             }
-            _ if self.declared.contains(&exchange.name) => {}
-            _ => {
-                self.declarer.exchange(&exchange).await?;
-                self.declared.insert(exchange.name.clone());
-            }
+            _ => self.declarer.exchange(&exchange).await?,
+        }
+        if let Some(declaration) = declaration {
+            self.lanes.note_declared(declaration);
         }
         Ok(Some(exchange))
     }

@@ -15,7 +15,7 @@ mod greeting;
 mod io;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

@@ -395,7 +395,10 @@ impl State {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         let code = close.reply_code;
         let refusal = match AMQPErrorKind::from_id(code) {
-            Some(AMQPErrorKind::Soft(_)) => AmqpError::Refused { code, text: close.reply_text.to_string() },
+            Some(AMQPErrorKind::Soft(_)) => {
+                let undecided = channel.confirms.len();
+                AmqpError::Refused { code, text: close.reply_text.to_string(), undecided }
+            }
             _ => AmqpError::Lost(EndReason::Closed { code, text: close.reply_text.to_string() }),
         };
         channel.fail(&refusal);

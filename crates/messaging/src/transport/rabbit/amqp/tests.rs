@@ -15,7 +15,7 @@ const HEARTBEAT_S: u16 = 10;
 const FRAME_MAX: usize = 8192;
 
 /// The broker's side.
-struct Broker {
+pub(in super::super) struct Broker {
     stream: DuplexStream,
     input: BytesMut,
 }
@@ -47,6 +47,19 @@ impl Broker {
         }
     }
 
+    /// Opens as many channels as are asked for.
+    pub(in super::super) async fn open(&mut self, count: usize) {
+        for _ in 0..count {
+            let (id, _) = self.hear().await;
+            self.say(id, AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}))).await;
+        }
+    }
+
+    /// Takes the first message of a channel.
+    pub(in super::super) async fn confirm_first(&mut self, channel: u16) {
+        self.say(channel, AMQPClass::Basic(ack(1, false))).await;
+    }
+
     async fn hear_basic(&mut self) -> basic::AMQPMethod {
         match self.hear().await.1 {
             Some(AMQPClass::Basic(method)) => method,
@@ -68,7 +81,7 @@ impl Broker {
     }
 }
 
-async fn connect() -> (Connection, Broker) {
+pub(in super::super) async fn connect() -> (Connection, Broker) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let mut broker = Broker { stream: theirs, input: BytesMut::new() };
     let greeting = async {
