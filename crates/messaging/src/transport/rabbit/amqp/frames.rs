@@ -111,8 +111,8 @@ pub(super) fn write_message(
 }
 
 fn write(out: &mut Vec<u8>, frame: &AMQPFrame) {
-    // Memory does not refuse to be written to, and names were looked at before; a frame that fails all the same is not
-    // there, and whoever waits for its answer sees its timeout.
+    // Memory does not refuse to be written to, and names were looked at before. Should it fail all the same, what was not
+    // sent yet is gone with it, and whoever waits for an answer sees a timeout.
     let length = out.len();
     match gen_frame(frame)(WriteContext::from(std::mem::take(out))) {
         Ok(written) => *out = written.into_inner().0,
