@@ -67,7 +67,7 @@ impl Dialer {
         let stream = TcpStream::connect((host.hostname.as_str(), host.port)).await?;
         prepare(&stream, Duration::from_secs(self.heartbeat_s.into()))?;
         match &self.tls {
-            None => Ok(Connection::open(stream, &login).await?),
+            None => Ok(Connection::open_tcp(stream, &login).await?),
             Some(tls) => {
                 let name = ServerName::try_from(host.hostname.clone())?;
                 Ok(Connection::open(tls.connect(name, stream).await?, &login).await?)

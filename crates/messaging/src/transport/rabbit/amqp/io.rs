@@ -67,6 +67,7 @@ where
                 state.has_deliveries = false;
             }
             writing.take(&mut state.out);
+            state.is_writing = !writing.is_done();
         }
         let alarm_at = ack_at.map_or(heart.next(), |at| at.min(heart.next()));
         if alarm_at < alarm.deadline() {

@@ -14,6 +14,7 @@ mod frames;
 mod greeting;
 mod io;
 mod state;
+mod tcp;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -27,11 +28,13 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::greeting::{GreetingError, Login};
 use self::state::State;
+use self::tcp::SharedTcp;
 use super::error::{AmqpError, NAME_MAX};
 use super::topology::{Argument, Arguments, Binding, Exchange, ExchangeKind, Queue};
 use crate::lock;
@@ -96,14 +99,27 @@ impl Drop for Connection {
 
 impl Connection {
     /// Logs in over a fresh stream, which a task serves from then on.
-    pub(super) async fn open<S>(mut stream: S, login: &Login) -> Result<Self, GreetingError>
+    pub(super) async fn open<S>(stream: S, login: &Login) -> Result<Self, GreetingError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::start(stream, None, login).await
+    }
+
+    /// The same over TCP without TLS, where who has something to say can write it himself.
+    pub(super) async fn open_tcp(stream: TcpStream, login: &Login) -> Result<Self, GreetingError> {
+        let stream = SharedTcp::new(stream);
+        Self::start(stream.clone(), Some(stream), login).await
+    }
+
+    async fn start<S>(mut stream: S, direct: Option<SharedTcp>, login: &Login) -> Result<Self, GreetingError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut input = BytesMut::new();
         let agreement = greeting::greet(&mut stream, &mut input, login).await?;
         let inner = Arc::new(Inner {
-            state: Mutex::new(State::new(agreement)),
+            state: Mutex::new(State::new(agreement, direct)),
             wake: Notify::new(),
             killed: CancellationToken::new(),
             condition: watch::Sender::new(Condition::Open),
@@ -349,9 +365,14 @@ impl Channel {
             immediate: false,
         };
         let properties = properties(publication.expiration);
-        let decision =
-            lock(&self.handle.inner.state).publish(self.handle.id, publish, properties, &publication.body)?;
-        self.handle.inner.wake.notify_one();
+        let (decision, is_said) = {
+            let mut state = lock(&self.handle.inner.state);
+            let decision = state.publish(self.handle.id, publish, properties, &publication.body)?;
+            (decision, state.say_alone())
+        };
+        if !is_said {
+            self.handle.inner.wake.notify_one();
+        }
         Ok(Box::pin(answered(decision)))
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::error::AmqpError;
 use super::frames::{self, Frame};
 use super::greeting::Agreement;
+use super::tcp::SharedTcp;
 use super::{Arrival, EndReason, Outcome};
 
 /// So many bytes of memory a message gets by its word for it; the rest of a longer one as it comes.
@@ -43,6 +44,10 @@ pub(super) struct State {
     pub(super) has_deliveries: bool,
     /// The task will look for acknowledgements soon, by its own clock.
     pub(super) is_watched: bool,
+    /// The task is writing what it has taken of `out`.
+    pub(super) is_writing: bool,
+    /// The socket, where others than the task may write to it.
+    direct: Option<SharedTcp>,
     /// Why the connection is no more.
     end: Option<EndReason>,
     closing: Option<oneshot::Sender<()>>,
@@ -98,8 +103,9 @@ impl Acks {
 }
 
 impl State {
-    pub(super) fn new(agreement: Agreement) -> Self {
-        Self { frame_max: agreement.frame_max, channel_max: agreement.channel_max, ..Self::default() }
+    pub(super) fn new(agreement: Agreement, direct: Option<SharedTcp>) -> Self {
+        let Agreement { frame_max, channel_max, .. } = agreement;
+        Self { frame_max, channel_max, direct, ..Self::default() }
     }
 
     pub(super) fn end_reason(&self) -> Option<EndReason> {
@@ -122,6 +128,8 @@ impl State {
         }
         self.closing = None;
         self.out.clear();
+        // The socket is closed when the task lets go of it.
+        self.direct = None;
     }
 
     fn lost(&self) -> Result<(), AmqpError> {
@@ -210,6 +218,20 @@ impl State {
     pub(super) fn set_prefetch(&mut self, id: u16, prefetch: u16) -> Result<(), AmqpError> {
         self.channel(id)?.acks.enough = usize::from(prefetch / 4);
         Ok(())
+    }
+
+    /// Writes what is to be said, if there is one message under way and nobody else writes: its caller is awake anyway,
+    /// and the task need not be woken for it. Where there are more they had better go together. Returns whether nothing is
+    /// left to be written.
+    pub(super) fn say_alone(&mut self) -> bool {
+        let under_way: usize = self.channels.values().map(|channel| channel.confirms.len()).sum();
+        if self.is_writing || under_way > 1 {
+            return false;
+        }
+        // An error is found by the task, too.
+        let Some(Ok(count)) = self.direct.as_ref().map(|direct| direct.try_write(&self.out)) else { return false };
+        self.out.drain(..count);
+        self.out.is_empty()
     }
 
     /// Settles a delivery; the word is said with what is written next. Returns whether the task is to be woken for it.
@@ -499,7 +521,7 @@ mod tests {
     }
 
     fn state() -> (State, u16) {
-        let mut state = State::new(Agreement { channel_max: 3, frame_max: 4096, heartbeat_s: 0 });
+        let mut state = State::new(Agreement { channel_max: 3, frame_max: 4096, heartbeat_s: 0 }, None);
         let (id, _) = state.open_channel().unwrap();
         say(&mut state, id, AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {})));
         (state, id)
@@ -633,6 +655,31 @@ mod tests {
         state.out.clear();
         assert!(!state.ack(id, 2).unwrap() && state.out.is_empty());
         assert!(state.ack(id, 3).unwrap() && !state.out.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_writes_himself_and_who_is_not_leaves_it_to_the_task() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        let agreement = Agreement { channel_max: 3, frame_max: 4096, heartbeat_s: 0 };
+        let mut state = State::new(agreement, Some(SharedTcp::new(ours)));
+        let (id, _) = state.open_channel().unwrap();
+        say(&mut state, id, AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {})));
+        let first = publish(&mut state, id);
+        let said = state.out.clone();
+        assert!(state.say_alone() && state.out.is_empty());
+        let mut heard = vec![0; said.len()];
+        theirs.readable().await.unwrap();
+        assert_eq!((theirs.try_read(&mut heard).unwrap(), heard), (said.len(), said));
+
+        let second = publish(&mut state, id);
+        assert!(!state.say_alone() && !state.out.is_empty());
+        say(&mut state, id, ack(2, true));
+        state.is_writing = true;
+        let third = publish(&mut state, id);
+        assert!(!state.say_alone());
+        drop((first, second, third));
     }
 
     #[test]
