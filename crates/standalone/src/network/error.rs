@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use kilonova_db::network::PortRow;
 use kilonova_db::{DbError, Failure};
 use serde_json::json;
 use uuid::Uuid;
@@ -112,6 +113,16 @@ impl NetworkError {
     /// 400 for what a floating address cannot do.
     pub(super) fn bad_floating_ip(reason: impl std::fmt::Display) -> Self {
         Self::bad("BadRequest", format!("Bad floatingip request: {reason}."))
+    }
+
+    /// 409 for a port that somebody has.
+    pub(super) fn port_in_use(port: &PortRow) -> Self {
+        let (id, network_id, device) = (port.id, port.network_id, &port.device_id);
+        let text = format!(
+            "Unable to complete operation on port {id} for network {network_id}. Port already has an attached device \
+             {device}."
+        );
+        Self::conflict("PortInUse", text)
     }
 
     pub(super) fn mac_in_use(network_id: Uuid, mac: &str) -> Self {

@@ -196,12 +196,7 @@ async fn take_port(
     lock(tx, Resource::Port, &[id]).await?;
     let mut port = ports::visible(tx, context, id).await?;
     if !port.row.device_id.is_empty() {
-        let (network_id, device) = (port.row.network_id, &port.row.device_id);
-        let text = format!(
-            "Unable to complete operation on port {id} for network {network_id}. Port already has an attached device \
-             {device}."
-        );
-        return Err(NetworkError::conflict("PortInUse", text));
+        return Err(NetworkError::port_in_use(&port.row));
     }
     trunks::ensure_in_none(tx, id).await?;
     let subnets = subnet_rows::list_by_networks(tx, &[port.row.network_id]).await?;

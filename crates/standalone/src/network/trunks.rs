@@ -58,7 +58,7 @@ pub(super) async fn create(
     lock(tx, Resource::Port, &[port_id]).await?;
     let parent = ports::visible(tx, context, port_id).await?;
     if parent.row.device_owner.starts_with("network:") {
-        return Err(in_use(&parent.row));
+        return Err(NetworkError::port_in_use(&parent.row));
     }
     match rows::memberships(tx, &[port_id]).await?.remove(&port_id) {
         Some(Membership::Parent(_)) => return Err(parent_in_use(port_id)),
@@ -311,7 +311,7 @@ async fn add(
             _ if one.port_id == parent.id => return Err(parent_in_use(one.port_id)),
             Some(Membership::Parent(_)) => return Err(parent_in_use(one.port_id)),
             Some(Membership::Subport(of)) => return Err(in_use_as_subport(one.port_id, *of)),
-            None if !port.row.device_id.is_empty() => return Err(in_use(&port.row)),
+            None if !port.row.device_id.is_empty() => return Err(NetworkError::port_in_use(&port.row)),
             None => {}
         }
         let tag = one.segmentation_id;
@@ -348,14 +348,6 @@ async fn touch(tx: &Transaction, mut row: TrunkRow) -> Result<(), NetworkError> 
     row.revision_number += 1;
     row.updated_at = utcnow();
     Ok(rows::update(tx, &row).await?)
-}
-
-fn in_use(row: &PortRow) -> NetworkError {
-    let (id, network_id, device) = (row.id, row.network_id, &row.device_id);
-    let text = format!(
-        "Unable to complete operation on port {id} for network {network_id}. Port already has an attached device {device}."
-    );
-    NetworkError::conflict("PortInUse", text)
 }
 
 fn parent_in_use(port_id: Uuid) -> NetworkError {
